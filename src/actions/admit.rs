@@ -17,12 +17,12 @@ impl ActionTable {
         })
     }
 
-    /// Finds the action and charges for it. Fills `envelope` from the frame.
-    pub(crate) fn accept(
+    /// Parses the frame, finds its action and charges for it. Fills `envelope` from the frame.
+    pub(crate) fn admit<'f>(
         &self,
-        frame: &str,
+        frame: &'f str,
         caller: &SocketSession,
-        envelope: &mut Envelope,
+        envelope: &mut Envelope<'f>,
         metrics: &Metrics,
     ) -> Result<&RegisteredAction, Error> {
         let rate = self.spend_frame(caller, metrics);
@@ -49,6 +49,7 @@ impl ActionTable {
         self.spend_call(frame.len(), at, caller, metrics)?;
         envelope.room = caller.room(&fields)?;
         envelope.named_room = envelope.room.filter(|_| caller.is_in_many());
+        envelope.body = fields;
         Ok(row)
     }
 

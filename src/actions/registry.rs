@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use handlers::{Action, Code, Error, EventType, Fields, Limits, Pending, Reply};
+use handlers::{Action, Error, EventType, Fields, Limits, Pending, Reply};
 use tokio::sync::Semaphore;
 
 use super::functions::{Call, FunctionAction};
@@ -34,7 +34,6 @@ const CARRY_REF: [EventType; 3] =
     [EventType::ChatMessage, EventType::MessageEdited, EventType::MessageDeleted];
 
 /// The implementation of an action.
-#[derive(Clone)]
 pub(crate) enum ActionKind {
     /// A built-in action.
     Own(&'static Action),
@@ -86,16 +85,11 @@ impl ActionTable {
 }
 
 impl ActionKind {
-    /// Decodes the frame, and returns the call to run.
-    pub(crate) fn begin(self, call: Call) -> Result<Pending<'static, Reply>, Error> {
+    /// Decodes the fields that a built-in action has, and returns the call to run.
+    pub(crate) fn begin(&self, call: Call, body: &Fields<'_>) -> Result<Pending<'static, Reply>, Error> {
         match self {
-            Self::Own(action) => {
-                let fields = Fields::parse(&call.frame);
-                let fields = fields.map_err(|_| Error::new(Code::BadJson, "not a JSON object"))?;
-                let fields = call.caller.strip_unknown_fields(fields);
-                (action.run)(call.context, &fields)
-            }
-            Self::Function(function) => Ok(function.call(call)),
+            Self::Own(action) => (action.run)(call.context, body),
+            Self::Function(function) => Ok(function.clone().call(call)),
         }
     }
 }

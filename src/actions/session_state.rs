@@ -6,22 +6,19 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bson::oid::ObjectId;
-use handlers::{Code, Connection, Error, Fields, Pending, RoomId, RoomPage, RoomsFrom, Time, UserId};
+use handlers::{Code, Error, Fields, RoomId, UserId};
 
-use crate::auth::{self, CurrentKey, KeyState, Verifier};
+use crate::auth::{CurrentKey, KeyState};
 use crate::limits::rate::{Rates, whole_ms};
 use crate::limits::user_quota::UserSlot;
 use crate::protocol::close::Close;
 use crate::protocol::session_options::SessionOptions;
 use crate::realtime::joined_rooms::JoinedRooms;
-use crate::store::{InboxQuery, RoomListPosition, RoomPageQuery, Store, StoreError, to_room_view};
+use crate::store::RoomListPosition;
 use crate::telemetry::metrics::Metrics;
 
 /// The most frames with a `ref` whose events are still to come. Beyond that, the event of the oldest one carries none.
 const REFS: usize = 1_000;
-
-/// The rooms in a page, and in a first frame (docs/protocol.md, `rooms`).
-pub(crate) const ROOMS: usize = 50;
 
 /// The session of one socket.
 pub(crate) struct SocketSession {
@@ -78,6 +75,12 @@ impl SocketSession {
     /// Sets the key that signed the token.
     pub(crate) fn signed_with(self, key: KeyState) -> Self {
         Self { key: CurrentKey::new(key), ..self }
+    }
+
+    /// Takes over the expiry and the key of a new token.
+    pub(super) fn replace_token(&self, expires_at: SystemTime, key: KeyState) {
+        self.expires_at.store(millis(expires_at), Ordering::Relaxed);
+        self.key.replace(key);
     }
 
     /// Whether the key that signed its token was removed.
@@ -167,7 +170,8 @@ impl SocketSession {
         *self.page_end.lock().unwrap_or_else(PoisonError::into_inner) = at.map(Box::new);
     }
 
-    fn page_end(&self) -> Option<RoomListPosition> {
+    /// Returns the end of the page of rooms that this socket has.
+    pub(super) fn page_end(&self) -> Option<RoomListPosition> {
         self.page_end.lock().unwrap_or_else(PoisonError::into_inner).as_deref().copied()
     }
 
@@ -184,121 +188,8 @@ impl SocketSession {
     }
 }
 
-/// The port to a socket for one call.
-pub(crate) struct BoundSocket {
-    pub(crate) caller: Arc<SocketSession>,
-    /// The room of the call, if it names one.
-    pub(crate) room: Option<RoomId>,
-    pub(crate) verifier: Verifier,
-    pub(crate) store: Arc<Store>,
-    pub(crate) rates: Arc<Rates>,
-    /// `limits.page_bytes`
-    pub(crate) page_bytes: usize,
-    pub(crate) metrics: Arc<Metrics>,
-}
-
-impl BoundSocket {
-    fn set_open(&self, open: bool) -> Result<(), Error> {
-        let room = self.room.ok_or_else(|| Error::invalid("room_id: is needed"))?;
-        if let SessionScope::Inbox(inbox) = &self.caller.scope {
-            inbox.set_open(room, open);
-        }
-        Ok(())
-    }
-}
-
-impl Connection for BoundSocket {
-    fn renew<'a>(&'a self, token: &'a str) -> Pending<'a, Time> {
-        Box::pin(async move {
-            let verified = self.verifier.verify_or_refetch(token, None).await;
-            let auth::Caller { user, expires_at, key, .. } = verified.map_err(|refused| {
-                if refused.is_too_long() {
-                    self.metrics.bound_hit("token_bytes");
-                }
-                let code = if refused.is_temporary() { Code::Unavailable } else { Code::InvalidToken };
-                Error::new(code, refused.as_str())
-            })?;
-            if user != self.caller.user {
-                return Err(Error::new(Code::InvalidToken, "the token is another user's"));
-            }
-            self.caller.expires_at.store(millis(expires_at), Ordering::Relaxed);
-            self.caller.key.replace(key);
-            let named = millis(expires_at - auth::LEEWAY);
-            Ok(Time(i64::try_from(named).unwrap_or(i64::MAX)))
-        })
-    }
-
-    fn open(&self) -> Result<(), Error> {
-        self.set_open(true)
-    }
-
-    fn close(&self) -> Result<(), Error> {
-        self.set_open(false)
-    }
-
-    fn rooms(&self, from: RoomsFrom) -> Pending<'_, RoomPage> {
-        Box::pin(async move {
-            let before = page_after(from, self.caller.page_end())?;
-            let page = RoomPageQuery { before, limit: ROOMS, bytes: self.page_bytes };
-            let (store, _turn) = self
-                .store
-                .bulk(Some(&self.caller.user))
-                .await
-                .map_err(|busy| StoreError::from(busy).of_read())?;
-            self.caller.slot.check_read_budget(&self.rates).map_err(|wait| {
-                self.metrics.bound_hit("documents_per_minute");
-                Error::rate_limited("too many documents were read", whole_ms(wait))
-            })?;
-            let rooms = store
-                .inbox(&self.caller.user, InboxQuery { page, first: false, from: None })
-                .await
-                .map_err(StoreError::of_read)?;
-            self.caller.slot.spend_documents(&self.rates, rooms.documents());
-            let online =
-                store.online_in(&rooms.shown, Some(rooms.as_of)).await.map_err(StoreError::of_read)?;
-            if let SessionScope::Inbox(inbox) = &self.caller.scope {
-                let last = rooms.shown.iter().filter(|room| !room.pending);
-                let last = last.filter_map(|room| Some((room.room.id, room.undelivered()?)));
-                inbox.show(last.collect());
-            }
-            if rooms.next.is_some() && rooms.shown.len() < ROOMS {
-                self.metrics.bound_hit("page_bytes");
-            }
-            self.caller.set_page_end(rooms.next);
-            let next = rooms.next.map(|next| next.to_string());
-            Ok(RoomPage {
-                rooms: rooms.shown.into_iter().map(|room| to_room_view(room, &online)).collect(),
-                next,
-            })
-        })
-    }
-}
-
-/// Returns the room after which a page begins. `last` is the end of the page that the socket had before.
-///
-/// A time alone doesn't say which of the rooms of its millisecond are known. If the page before ended in that
-/// millisecond, the next page goes on from there. Otherwise all rooms of the millisecond come again. So a client that
-/// pages by time alone misses no room and comes to an end.
-pub(crate) fn page_after(
-    from: RoomsFrom,
-    last: Option<RoomListPosition>,
-) -> Result<Option<RoomListPosition>, Error> {
-    let (at, room) = match from {
-        RoomsFrom::Latest => return Ok(None),
-        RoomsFrom::Next(next) => {
-            let next = next.parse().map_err(|_| Error::invalid("next: not the `next` of a page"));
-            return next.map(Some);
-        }
-        RoomsFrom::Before { at, room } => (at, room),
-    };
-    let at = bson::DateTime::parse_rfc3339_str(at);
-    let at = Time(at.map_err(|_| Error::invalid("before: not a time of RFC 3339"))?.timestamp_millis());
-    let of_last = || last.filter(|last| last.at == at).map(|last| last.room);
-    Ok(Some(RoomListPosition { at, room: room.or_else(of_last).unwrap_or(RoomId::MAX) }))
-}
-
 /// Returns milliseconds since 1970.
-fn millis(time: SystemTime) -> u64 {
+pub(super) fn millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

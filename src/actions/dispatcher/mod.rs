@@ -5,35 +5,32 @@
 //! dropped and the client receives `timeout`, while a write that has begun continues in the store. The action also
 //! outlives a client that disconnects, because accepted work is completed.
 
+mod run;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bson::oid::ObjectId;
-use handlers::{Action, Code, Context, Error, Reply, Room, RoomId};
-use tokio::task::JoinError;
+use handlers::{Action, Code, Error, Reply};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::envelope::Envelope;
-use super::envelope::FrameAnswer;
-use super::functions::BUSY_RETRY_MS;
-use super::functions::{Call, FunctionAction};
-use super::registry::{ActionKind, ActionTable, RegisteredAction};
-use super::session_state::{BoundSocket, SocketSession};
+use self::run::AdmittedFrame;
+use super::envelope::{Envelope, FrameAnswer};
+use super::functions::FunctionAction;
+use super::registry::{ActionKind, ActionTable};
+use super::session_state::SocketSession;
 use crate::auth::Verifier;
 use crate::config::Config;
 use crate::limits::rate::Rates;
-use crate::protocol::close::Close;
 use crate::realtime::heartbeat::Heartbeat;
-use crate::store::{Audience, BoundRoom, Receipts, Store, StoreError, Writer};
-use crate::supervisor::panic_text;
+use crate::store::{Audience, Receipts, Store, StoreError, Writer};
 use crate::telemetry::metrics::Metrics;
 use crate::webhooks::BeforeSend;
-use crate::webhooks::before_send::ModeratedRoom;
 
 /// Runs the actions of one server.
 pub(crate) struct Runtime {
@@ -130,8 +127,8 @@ impl Runtime {
         self.table.store(Arc::new(table));
     }
 
-    /// Runs the action of a text frame, as this request. Returns none if it succeeded and the event is the answer. A shutdown waits for
-    /// the call from now on, even before the future is first polled.
+    /// Runs the action of a text frame, as this request. Returns none if the action succeeded and an event is the
+    /// answer. A shutdown waits for the call from now on, even before the future is first polled.
     pub(crate) fn invoke(
         self: Arc<Self>,
         frame: Utf8Bytes,
@@ -143,7 +140,7 @@ impl Runtime {
         let answer = async move {
             let mut envelope = Envelope::default();
             let table = self.table.load_full();
-            let (own, action, result) = match table.accept(&frame, &caller, &mut envelope, &self.metrics) {
+            let (own, action, result) = match table.admit(&frame, &caller, &mut envelope, &self.metrics) {
                 Ok(row) => {
                     tracing::Span::current().record("action", &*row.name);
                     if let Some(reference) = &envelope.reference
@@ -152,7 +149,15 @@ impl Runtime {
                         caller.remember_ref(request, reference.clone(), &self.metrics);
                     }
                     let own = matches!(row.run, ActionKind::Own(_));
-                    (own, &row.name, self.run(&table, row, request, frame, &caller, &envelope).await)
+                    let admitted = AdmittedFrame {
+                        table: &table,
+                        row,
+                        caller: &caller,
+                        request,
+                        frame: &frame,
+                        envelope: &envelope,
+                    };
+                    (own, &row.name, self.run(admitted).await)
                 }
                 Err(error) => (true, &self.none, Err(error)),
             };
@@ -179,7 +184,7 @@ impl Runtime {
                     if error.code() != Code::Timeout {
                         caller.forget(request);
                     }
-                    // After a function's `send` there may be more to answer than the message: its answer is never left out.
+                    // A function may do more than its `send`, so its answer is never left out.
                     let is_outcome_unknown = own && is_unknown_write(&error);
                     Some(FrameAnswer { is_outcome_unknown, ..envelope.refuse(&error, request) })
                 }
@@ -214,102 +219,10 @@ impl Runtime {
         self.metrics.action(&self.none, Err(error.code()), Duration::ZERO);
         Some(Envelope::default().refuse(&error, ObjectId::new()))
     }
-
-    async fn run(
-        &self,
-        table: &ActionTable,
-        row: &RegisteredAction,
-        request: ObjectId,
-        frame: Utf8Bytes,
-        caller: &Arc<SocketSession>,
-        envelope: &Envelope,
-    ) -> Result<Reply, Error> {
-        let Ok(permit) = row.in_flight.clone().try_acquire_owned() else {
-            self.metrics.bound_hit("action_max_in_flight");
-            return Err(Error::rate_limited("too many calls of this action are under way", BUSY_RETRY_MS));
-        };
-        let time = row.limits.timeout_ms.map_or(table.deadline, |ms| Duration::from_millis(ms.into()));
-        let deadline = Instant::now() + time;
-        let room = envelope.room;
-        if let Some(room) = room
-            && (caller.is_stale(room) || self.heartbeat.is_overdue())
-        {
-            self.confirm_member(caller, room).await?;
-        }
-        let bound = room.map(|room| BoundRoom {
-            store: Store::clone(&self.store),
-            writer: self.writer.clone(),
-            receipts: self.receipts.clone(),
-            room,
-            caller: caller.user.clone(),
-            request,
-            audience: self.audience.clone(),
-            deadline,
-            page_bytes: table.page_bytes,
-            selection: self.selection,
-        });
-        let port = bound.map(|room| -> Arc<dyn Room> {
-            match self.before_send.load_full() {
-                Some(hook) => Arc::new(ModeratedRoom { room, hook }),
-                None => Arc::new(room),
-            }
-        });
-        let socket = BoundSocket {
-            caller: caller.clone(),
-            room,
-            verifier: self.verifier.clone(),
-            store: self.store.clone(),
-            rates: table.rates.clone(),
-            page_bytes: table.page_bytes,
-            metrics: self.metrics.clone(),
-        };
-        let context = Context::new(caller.user.clone(), port, Arc::new(socket), table.text_chars);
-        let (run, caller, rates) = (row.run.clone(), caller.clone(), table.rates.clone());
-        let call = async move {
-            let _permit = permit;
-            let call = match run.begin(Call { context, caller, room, rates, request, frame }) {
-                Ok(call) => call,
-                Err(error) => return Some(Err(error)),
-            };
-            // A call that never ends must not keep its permit, even if nobody waits for the call any more.
-            tokio::time::timeout_at(deadline, call).await.ok()
-        };
-        let task = self.tracker.spawn(call.instrument(tracing::debug_span!("call")));
-        match self.in_time(deadline, task).await {
-            Some(Ok(Some(result))) => result,
-            Some(Err(error)) => Err(Error::internal(panicked(error))),
-            Some(Ok(None)) | None => {
-                self.metrics.bound_hit("handler_ms");
-                Err(Error::new(Code::Timeout, "the action took too long; it may still be done"))
-            }
-        }
-    }
-
-    /// Reads from the database whether a caller is still in a room, for times when the change stream may lag.
-    async fn confirm_member(&self, caller: &SocketSession, room: RoomId) -> Result<(), Error> {
-        if self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?.is_some() {
-            return Ok(());
-        }
-        if !caller.is_in_many() {
-            let exists = self.store.room_exists(room).await.map_err(StoreError::of_read)?;
-            caller.end(if exists { Close::NotMember } else { Close::NoRoom });
-        }
-        Err(Error::new(Code::NotFound, "no such room"))
-    }
-
-    /// Waits for the work. Returns none if the deadline or the end of the shutdown came first.
-    async fn in_time<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
-        self.overdue.run_until_cancelled(tokio::time::timeout_at(deadline, work)).await?.ok()
-    }
 }
 
 /// Returns whether an error says that the outcome of a write could not be learnt.
 fn is_unknown_write(error: &Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
     error.code() == Code::Timeout && matches!(cause, Some(StoreError::Unknown(_)))
-}
-
-fn panicked(error: JoinError) -> String {
-    let Ok(panic) = error.try_into_panic() else { return "the action was ended from outside".to_owned() };
-    format!("the action panicked: {}", panic_text(&*panic))
 }

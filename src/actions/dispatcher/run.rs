@@ -1,0 +1,168 @@
+//! Runs the action of one admitted frame.
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::oid::ObjectId;
+use handlers::{Code, Context, Error, Pending, Reply, Room, RoomId};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tracing::Instrument;
+
+use super::Runtime;
+use crate::actions::bound_socket::BoundSocket;
+use crate::actions::envelope::Envelope;
+use crate::actions::functions::{BUSY_RETRY_MS, Call};
+use crate::actions::registry::{ActionTable, RegisteredAction};
+use crate::actions::session_state::SocketSession;
+use crate::protocol::close::Close;
+use crate::store::{BoundRoom, Store, StoreError};
+use crate::supervisor::panic_text;
+use crate::webhooks::before_send::ModeratedRoom;
+
+/// A frame whose action was found and charged.
+#[derive(Clone, Copy)]
+pub(super) struct AdmittedFrame<'a> {
+    pub(super) table: &'a ActionTable,
+    pub(super) row: &'a RegisteredAction,
+    pub(super) caller: &'a Arc<SocketSession>,
+    pub(super) request: ObjectId,
+    pub(super) frame: &'a Utf8Bytes,
+    pub(super) envelope: &'a Envelope<'a>,
+}
+
+impl Runtime {
+    /// Runs the action in a task of its own until its deadline. Returns its reply, or the error for the client.
+    pub(super) async fn run(&self, admitted: AdmittedFrame<'_>) -> Result<Reply, Error> {
+        let permit = self.acquire_permit(admitted.row)?;
+        let deadline = Instant::now() + admitted.time_limit();
+        self.verify_membership(admitted).await?;
+        let call = self.begin(admitted, deadline)?;
+        let call = async move {
+            let _permit = permit;
+            // A call that never ends must not keep its permit, even if nobody waits for the call any more.
+            tokio::time::timeout_at(deadline, call).await.ok()
+        };
+        let task = self.tracker.spawn(call.instrument(tracing::debug_span!("call")));
+        self.await_result(deadline, task).await
+    }
+
+    /// Takes one of the action's permits.
+    fn acquire_permit(&self, row: &RegisteredAction) -> Result<OwnedSemaphorePermit, Error> {
+        row.in_flight.clone().try_acquire_owned().map_err(|_| {
+            self.metrics.bound_hit("action_max_in_flight");
+            Error::rate_limited("too many calls of this action are under way", BUSY_RETRY_MS)
+        })
+    }
+
+    /// Reads the caller's membership from the database if the change stream may lag behind it.
+    async fn verify_membership(&self, admitted: AdmittedFrame<'_>) -> Result<(), Error> {
+        let AdmittedFrame { caller, envelope, .. } = admitted;
+        match envelope.room {
+            Some(room) if caller.is_stale(room) || self.heartbeat.is_overdue() => {
+                self.confirm_member(caller, room).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks in the database that a caller is still in a room.
+    async fn confirm_member(&self, caller: &SocketSession, room: RoomId) -> Result<(), Error> {
+        if self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?.is_some() {
+            return Ok(());
+        }
+        if !caller.is_in_many() {
+            let exists = self.store.room_exists(room).await.map_err(StoreError::of_read)?;
+            caller.end(if exists { Close::NotMember } else { Close::NoRoom });
+        }
+        Err(Error::new(Code::NotFound, "no such room"))
+    }
+
+    /// Decodes the request, and returns the call to run. A panic in a decoder becomes an error of this call.
+    fn begin(
+        &self,
+        admitted: AdmittedFrame<'_>,
+        deadline: Instant,
+    ) -> Result<Pending<'static, Reply>, Error> {
+        let AdmittedFrame { table, row, caller, request, frame, envelope } = admitted;
+        let call = Call {
+            context: self.context(admitted, deadline),
+            caller: caller.clone(),
+            room: envelope.room,
+            rates: table.rates.clone(),
+            request,
+            frame: frame.clone(),
+        };
+        let begun = panic::catch_unwind(AssertUnwindSafe(|| row.run.begin(call, &envelope.body)));
+        begun.unwrap_or_else(|panic| Err(panicked(&*panic)))
+    }
+
+    /// Builds everything that the handler may use: its caller, its room and its socket.
+    fn context(&self, admitted: AdmittedFrame<'_>, deadline: Instant) -> Context {
+        let AdmittedFrame { table, caller, request, envelope, .. } = admitted;
+        let bound = envelope.room.map(|room| BoundRoom {
+            store: Store::clone(&self.store),
+            writer: self.writer.clone(),
+            receipts: self.receipts.clone(),
+            room,
+            caller: caller.user.clone(),
+            request,
+            audience: self.audience.clone(),
+            deadline,
+            page_bytes: table.page_bytes,
+            selection: self.selection,
+        });
+        let room = bound.map(|room| -> Arc<dyn Room> {
+            match self.before_send.load_full() {
+                Some(hook) => Arc::new(ModeratedRoom { room, hook }),
+                None => Arc::new(room),
+            }
+        });
+        let socket = BoundSocket {
+            caller: caller.clone(),
+            room: envelope.room,
+            verifier: self.verifier.clone(),
+            store: self.store.clone(),
+            rates: table.rates.clone(),
+            page_bytes: table.page_bytes,
+            metrics: self.metrics.clone(),
+        };
+        Context::new(caller.user.clone(), room, Arc::new(socket), table.text_chars)
+    }
+
+    /// Waits for the call. Its own deadline and the end of the shutdown are answered with `timeout`.
+    async fn await_result(
+        &self,
+        deadline: Instant,
+        task: JoinHandle<Option<Result<Reply, Error>>>,
+    ) -> Result<Reply, Error> {
+        let ended = self.overdue.run_until_cancelled(tokio::time::timeout_at(deadline, task)).await;
+        match ended {
+            Some(Ok(Ok(Some(result)))) => result,
+            Some(Ok(Err(error))) => Err(match error.try_into_panic() {
+                Ok(panic) => panicked(&*panic),
+                Err(_) => Error::internal("the action was ended from outside".to_owned()),
+            }),
+            Some(Ok(Ok(None)) | Err(_)) | None => {
+                self.metrics.bound_hit("handler_ms");
+                Err(Error::new(Code::Timeout, "the action took too long; it may still be done"))
+            }
+        }
+    }
+}
+
+impl AdmittedFrame<'_> {
+    /// Returns how long the action may take.
+    fn time_limit(&self) -> Duration {
+        let own = self.row.limits.timeout_ms.map(|ms| Duration::from_millis(ms.into()));
+        own.unwrap_or(self.table.deadline)
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    Error::internal(format!("the action panicked: {}", panic_text(panic)))
+}
