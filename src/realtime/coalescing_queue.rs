@@ -186,7 +186,9 @@ mod tests {
 
     fn queue(pushes: &[(char, i32)]) -> CoalescingQueue<char, i32> {
         let queue = CoalescingQueue::default();
-        pushes.iter().for_each(|(key, change)| queue.push(*key, *change));
+        for (key, change) in pushes {
+            queue.push(*key, *change);
+        }
         queue
     }
 

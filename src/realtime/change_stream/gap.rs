@@ -31,7 +31,9 @@ impl ChangeStreamReader {
         self.numbers.clear();
         // First: an erasure also ends memberships, and the close code of the erasure must win.
         let erasing = persist("read which users are being erased", || self.store.read_erasing()).await;
-        erasing.iter().for_each(|user| self.outboxes.close_user(user, Close::Erased));
+        for user in &erasing {
+            self.outboxes.close_user(user, Close::Erased);
+        }
         self.store.contacts().clear();
         self.store.deletions().clear();
         persist("read which users are online", || self.store.read_online()).await;

@@ -124,11 +124,11 @@ impl Outbox {
     /// is stale already, the socket needs no second one.
     pub(crate) fn is_for(&self, frame: &Frame) -> bool {
         match (&frame.kind, &self.rooms) {
-            (FrameKind::Room(..), _) => true,
             (FrameKind::Inbox(_), None) => false,
             (FrameKind::Inbox(InboxFrame::MarkerRaised { user, .. }), Some(_)) => self.is_of(user),
             (FrameKind::Inbox(InboxFrame::Recheck(room)), Some(rooms)) => rooms.mark_stale(*room, frame.time),
-            (FrameKind::Inbox(InboxFrame::RoomChanged(_) | InboxFrame::Presence(_)), Some(_)) => true,
+            (FrameKind::Room(..), _)
+            | (FrameKind::Inbox(InboxFrame::RoomChanged(_) | InboxFrame::Presence(_)), Some(_)) => true,
         }
     }
 

@@ -25,7 +25,7 @@ async fn swept(server: &Server) {
 }
 
 async fn swept_in(erasures: &Collection<Document>) {
-    eventually_count(&erasures, doc! { "swept": true }, |count| count != 0).await;
+    eventually_count(erasures, doc! { "swept": true }, |count| count != 0).await;
 }
 
 /// Waits until the erasure's last look for late writes is done.

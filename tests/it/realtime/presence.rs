@@ -36,8 +36,7 @@ async fn presence(store: &Store, user: i64) -> UserPresence {
 /// Waits until a user is online, or offline.
 async fn until(store: &Store, user: i64, online: bool) -> UserPresence {
     let what = format!("user {user} has online: {online}");
-    let found = eventually(&what, async || presence(store, user).await, |found| found.online == online).await;
-    found
+    eventually(&what, async || presence(store, user).await, |found| found.online == online).await
 }
 
 /// Opens a change stream of users' presence.

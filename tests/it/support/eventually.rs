@@ -39,10 +39,10 @@ pub(crate) async fn eventually_within<T: Debug>(
             sleep(INTERVAL).await;
         }
     };
-    match timeout(limit, probing).await {
-        Ok(value) => value,
-        Err(_) => panic!("not within {limit:?}: {what}; the last value was {last:?}"),
-    }
+    timeout(limit, probing)
+        .await
+        .ok()
+        .unwrap_or_else(|| panic!("not within {limit:?}: {what}; the last value was {last:?}"))
 }
 
 /// Probes until there is a value, and returns the value. Fails after [`PATIENCE`].

@@ -69,7 +69,7 @@ async fn dashboard_and_alerts_ask_for_what_is_counted() {
     assert_eq!(one.next().await["type"], "error");
     // Hooks are told in the background.
     let unknown = async || asked_in_vain(&metrics(&admin).await);
-    eventually("a server reports all metrics", unknown, |unknown| unknown.is_empty()).await;
+    eventually("a server reports all metrics", unknown, String::is_empty).await;
 }
 
 /// What dashboard and alerts ask for that isn't on this page.
