@@ -35,6 +35,7 @@ use crate::limits::user_quota::UserQuotas;
 use crate::presence::tracker::PresenceTracker;
 use crate::realtime::heartbeat::Heartbeat;
 use crate::realtime::held_bytes::HeldBytes;
+use crate::realtime::relief;
 use crate::realtime::room_reader::RoomReader;
 use crate::realtime::sessions::Sessions;
 use crate::store::{Store, warn_of_small_pool};
@@ -115,7 +116,7 @@ pub(crate) async fn assemble(
     let (cleanup, erasure) = (CleanupTrigger::default(), ErasureTrigger::default());
     supervisor.spawn("indexes", store.clone().keep_indexes(indexes, metrics.clone()));
     supervisor.spawn("leftovers", revision_recovery::run(store.clone(), metrics.clone()));
-    supervisor.spawn("relief", held.clone().relieve(outboxes.clone(), metrics.clone()));
+    supervisor.spawn("relief", relief::relieve(held.clone(), outboxes.clone(), metrics.clone()));
     let sweeper = RoomCleanup {
         config: config.clone(),
         store: store.clone(),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::layers::variable;
+use super::variable::variable;
 
 /// The longest part of an invalid value that an error shows, in characters.
 const MAX_SHOWN_CHARS: usize = 60;

@@ -10,7 +10,8 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::ranges::MAX_FILE_BYTES;
+/// The largest configuration or key file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The byte order mark that editors on Windows put before UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";

@@ -30,6 +30,7 @@ pub(crate) mod tls_files;
 mod unread_variables;
 pub(crate) mod uri;
 pub mod url;
+mod variable;
 pub(crate) mod warnings;
 
 use std::collections::BTreeMap;

@@ -17,9 +17,6 @@ pub const MIN_SECRET_BYTES: usize = 32;
 /// The shortest service key of the REST API, in characters.
 pub const MIN_API_KEY_CHARS: usize = 32;
 
-/// The largest configuration or key file that is read, in bytes.
-pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
-
 pub(super) type NumberRange = RangeInclusive<u32>;
 
 /// A smaller frame holds no action. A larger one is more than the longest message needs.

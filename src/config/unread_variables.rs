@@ -1,6 +1,6 @@
 //! Environment variables that look like settings of Parlor, but are not read.
 
-use super::layers::variable;
+use super::variable::variable;
 
 /// The beginning of such a name, in any case.
 const LIKE_OURS: &str = "PARLOR_";

@@ -6,19 +6,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokio::sync::Notify;
-
-use super::sessions::Sessions;
-use crate::protocol::close::Close;
-use crate::telemetry::metrics::Metrics;
-
-/// The pause after sockets were closed. Their bytes are released meanwhile.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// Sockets that are closed between two pauses.
-const CLOSED_AT_ONCE: usize = 16;
 
 /// The bytes that one server holds for clients.
 #[derive(Clone, Debug)]
@@ -55,21 +44,14 @@ impl HeldBytes {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
-    /// Closes the sockets with the most waiting bytes while the server is over its bound. Never returns.
-    pub(crate) async fn relieve(self, outboxes: Sessions, metrics: Arc<Metrics>) {
-        loop {
-            self.0.over.notified().await;
-            while self.bytes() > self.0.most {
-                let mut excess = self.bytes().saturating_sub(self.0.most);
-                for (bytes, outbox) in outboxes.fullest(CLOSED_AT_ONCE) {
-                    if excess > 0 && outbox.is_first_to_close(Close::TooSlow) {
-                        metrics.bound_hit("server_bytes");
-                        excess = excess.saturating_sub(bytes);
-                    }
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
+    /// Waits until the bound is exceeded.
+    pub(super) async fn exceeded(&self) {
+        self.0.over.notified().await;
+    }
+
+    /// Returns how many bytes are held beyond the bound.
+    pub(super) fn excess(&self) -> usize {
+        self.bytes().saturating_sub(self.0.most)
     }
 }
 

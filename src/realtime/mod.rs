@@ -11,6 +11,7 @@ pub(crate) mod hub;
 pub(crate) mod joined_rooms;
 pub(crate) mod outbox;
 pub(crate) mod presence_notifier;
+pub(crate) mod relief;
 pub(crate) mod room_change_notifier;
 pub(crate) mod room_loader;
 pub(crate) mod room_reader;

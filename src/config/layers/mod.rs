@@ -14,14 +14,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ValueSource, shown};
 use super::file::{FileKind, TrustedFile};
+use super::variable::{DOT, PREFIX, variable};
 use super::{ConfigError, unread_variables};
 
 /// Every key with its default.
 const DEFAULTS: &str = include_str!("../../../config/default.toml");
-
-/// The prefix of environment variables, and what replaces the dot of a key in them.
-const PREFIX: &str = "PARLOR__";
-const DOT: &str = "__";
 
 /// The types of values in `default.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -255,11 +252,6 @@ fn leaves<'a>(table: &'a DeTable<'a>) -> Vec<Leaf<'a>> {
         }
     }
     found
-}
-
-/// Returns the variable that sets a key.
-pub(super) fn variable(key: &str) -> String {
-    format!("{PREFIX}{}", key.replace('.', DOT).to_uppercase())
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ConfigValue, DOT, PREFIX, Values, variable};
+use super::{ConfigValue, Values};
 use crate::config::ConfigError;
 use crate::config::error::ValueSource;
+use crate::config::variable::{DOT, PREFIX, variable};
 
 /// The placeholder for the name in `default.toml`.
 const NAME: &str = "<name>";

@@ -10,8 +10,8 @@ use handlers::{ACTIONS, Limits};
 use toml::Value;
 
 use crate::config::Config;
-use crate::config::layers::variable;
 use crate::config::reload::is_live;
+use crate::config::variable::variable;
 
 const PAGE: &str = "docs/operate/configuration.md";
 const SOURCE: &str = include_str!("../../../config/default.toml");
