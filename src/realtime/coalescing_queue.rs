@@ -86,18 +86,18 @@ impl<K: Clone + Eq + Hash, V: Coalesce> CoalescingQueue<K, V> {
     /// Waits for changes, and takes at most `most` of them.
     pub(crate) async fn take(&self, most: usize) -> TakenChanges<K, V> {
         loop {
-            let taken = self.take_now(most);
-            if !taken.changes.is_empty() {
+            if let Some(taken) = self.take_now(most) {
                 return taken;
             }
             self.0.added.notified().await;
         }
     }
 
-    fn take_now(&self, most: usize) -> TakenChanges<K, V> {
+    fn take_now(&self, most: usize) -> Option<TakenChanges<K, V>> {
         let mut changes = self.changes();
-        let taken = std::iter::from_fn(|| changes.take_oldest()).take(most).collect();
-        TakenChanges { queue: self.clone(), changes: taken }
+        let taken: Vec<_> = std::iter::from_fn(|| changes.take_oldest()).take(most).collect();
+        // Without changes there is nothing to drop later: a drop would notify the task that waits here, without end.
+        (!taken.is_empty()).then(|| TakenChanges { queue: self.clone(), changes: taken })
     }
 
     fn changes(&self) -> MutexGuard<'_, QueuedChanges<K, V>> {
@@ -175,6 +175,10 @@ impl<K: Clone + Eq + Hash, V: Coalesce> Drop for TakenChanges<K, V> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake};
+
     use super::*;
 
     /// The sum of changes; a sum of zero is no change.
@@ -192,8 +196,31 @@ mod tests {
         queue
     }
 
-    fn entries(taken: &TakenChanges<char, i32>) -> Vec<(char, i32)> {
-        taken.changes.iter().map(|taken| (taken.key, taken.change)).collect()
+    fn entries(taken: &Option<TakenChanges<char, i32>>) -> Vec<(char, i32)> {
+        let changes = taken.iter().flat_map(|taken| &taken.changes);
+        changes.map(|taken| (taken.key, taken.change)).collect()
+    }
+
+    /// Counts how often a task is woken.
+    #[derive(Default)]
+    struct WakeCount(AtomicUsize);
+
+    impl Wake for WakeCount {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn waiting_task_is_woken_by_a_push_alone() {
+        let (queue, wakes) = (queue(&[]), Arc::<WakeCount>::default());
+        let waker = wakes.clone().into();
+        let mut taking = pin!(queue.take(1));
+        assert!(taking.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+        queue.push('a', 1);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        assert_eq!(entries(&Some(taking.await)), [('a', 1)]);
     }
 
     #[test]
@@ -222,7 +249,7 @@ mod tests {
         let taken = queue.take_now(2);
         queue.push('a', 2);
         queue.push('b', -1);
-        taken.put_back();
+        taken.unwrap().put_back();
         assert_eq!(entries(&queue.take_now(9)), [('a', 3), ('c', 1)]);
         assert_eq!(entries(&queue.take_now(9)), []);
     }
