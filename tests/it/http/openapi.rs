@@ -223,10 +223,10 @@ async fn detail_names_the_field_at_fault() {
     let two = r#"{"user_id":2}"#;
     for (body, named) in [
         (r#"{"members":7}"#.to_owned(), "members: "),
-        (r#"{"members":[1,2]}"#.to_owned(), "members: "),
-        (format!(r#"{{"members":[{{"user_id":1,"email":7}},{two}]}}"#), "members: email: "),
-        (format!(r#"{{"members":[{{"user_id":true}},{two}]}}"#), "members: user_id: "),
-        (format!(r#"{{"members":[{{"email":"a"}},{two}]}}"#), "user_id"),
+        (r#"{"members":[1,2]}"#.to_owned(), "members[0]: "),
+        (format!(r#"{{"members":[{{"user_id":1,"email":7}},{two}]}}"#), "members[0]: email: "),
+        (format!(r#"{{"members":[{{"user_id":true}},{two}]}}"#), "members[0]: user_id: "),
+        (format!(r#"{{"members":[{{"email":"a"}},{two}]}}"#), "members[0]: missing field `user_id`"),
         (format!(r#"{{"name":[],"members":[{{"user_id":1}},{two}]}}"#), "name: "),
         (format!(r#"{{"kind":"other","members":[{{"user_id":1}},{two}]}}"#), "kind: "),
         (r#"{"name":"a"}"#.to_owned(), "members"),
