@@ -27,6 +27,7 @@ pub(crate) mod service_keys;
 pub(crate) mod set_aside;
 pub(crate) mod strict_json;
 pub(crate) mod tidy;
+pub(crate) mod unrouted;
 pub(crate) mod users;
 
 use std::sync::Arc;
@@ -50,9 +51,10 @@ use crate::telemetry::metrics::Metrics;
 use crate::webhooks::RunningWebhooks;
 
 pub(crate) use self::docs::{description, routes as docs};
-pub(crate) use self::problem::{Problem, ProblemCode, UnroutedHandler};
+pub(crate) use self::problem::{Problem, ProblemCode};
 pub use self::room_bounds::MAX_MEMBERS;
 pub use self::rooms::check_members;
+pub(crate) use self::unrouted::UnroutedHandler;
 
 /// Returns the routes under `/api/v1`, behind the key check.
 pub(crate) fn routes(services: &Arc<ApiServices>) -> Router {

@@ -112,7 +112,9 @@ async fn session_is_given_only_to_the_same_machine() {
     let home = home.set("LISTEN", "127.0.0.1:0").set("PAGE__ENABLED", "off");
     let server = home.serve().await;
     assert_eq!(session(&server.url(""), "localhost", one).await, 404);
-    assert_eq!(reqwest::get(server.url("/")).await.unwrap().status(), 404);
+    let shown = reqwest::get(server.url("/")).await.unwrap().text().await.unwrap();
+    assert!(shown.starts_with("Parlor runs. The messenger is off here"), "{shown}");
+    assert_eq!(reqwest::get(server.url("/page/chat.js")).await.unwrap().status(), 404);
     server.stop().await;
 }
 
