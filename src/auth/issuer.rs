@@ -173,7 +173,7 @@ impl Issuer {
         Ok(keys)
     }
 
-    /// Decodes the keys of a set. If `is_new`, the skipped keys are logged.
+    /// Decodes the keys of a set. Logs the skipped keys if the set `is_new`: different from the cached one.
     ///
     /// # Errors
     /// The set contains no key that can verify a token.
@@ -214,7 +214,8 @@ impl Issuer {
         // The client is built for each request. Minutes pass between two requests, so a kept connection would be of no
         // use.
         let client = Client::builder().redirect(Policy::none()).no_proxy();
-        // The system's certificates are loaded only for https, because a container image may have none.
+        // The system's certificates are loaded only for https. A container image may have none; then loading would
+        // fail.
         let client = if from.scheme() == "https" { client } else { client.tls_certs_only([]) };
         let client = client.build().map_err(|error| fault(error.without_url()))?;
         let mut answer = client.get(from.clone()).send().await.map_err(|error| fault(error.without_url()))?;

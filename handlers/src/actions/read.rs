@@ -15,7 +15,7 @@ pub struct Request {
 /// What the action declares.
 pub const SPEC: ActionSpec = ActionSpec { emits: &[EventType::MarkMessageAsRead], ..ActionSpec::DEFAULT };
 
-/// Raises the caller's receipt markers. They never fall.
+/// Raises the caller's receipt markers. A marker never goes back to a lower number.
 pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {
     cx.room()?.read(request.message_id).await?;
     Ok(ByEvent)

@@ -1,4 +1,5 @@
-//! Metrics of requests to the application's own servers, by the configuration section of each.
+//! Metrics of requests to receivers. A receiver is a server of the application: a function or a hook. The label
+//! `receiver` is the configuration section of the function or hook.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,8 +66,8 @@ impl OutboundCounters {
 pub(crate) struct OutboundMetrics {
     metrics: Arc<Metrics>,
     receiver: ReceiverLabel,
-    /// Whether this instance has set the gauge. A second instance of the same section may exist, which is to replace
-    /// it.
+    /// Whether this value has set the gauge to 1. During a reload, an old and a new value exist for the same section. A
+    /// value that has not set the gauge must not reset it when it is dropped.
     open: AtomicBool,
 }
 
@@ -86,7 +87,7 @@ impl OutboundMetrics {
         &self.receiver.receiver
     }
 
-    /// Counts a request that ended or could not be made.
+    /// Counts a request that ended, or that could not be sent.
     pub(crate) fn posted(&self, outcome: &'static str, took: Duration) {
         let outbound = &self.metrics.outbound;
         let receiver = self.receiver.receiver.clone();
@@ -94,7 +95,7 @@ impl OutboundMetrics {
         outbound.seconds.get_or_create(&self.receiver).observe(took.as_secs_f64());
     }
 
-    /// Counts a bound of the receiver that was hit.
+    /// Counts that a request to the receiver hit this bound.
     pub(crate) fn bound_hit(&self, bound: &'static str) {
         self.metrics.bound_hit(bound);
     }
@@ -125,7 +126,7 @@ mod tests {
         let open = || metrics.outbound.open.get_or_create(&section).get();
         let one = metrics.outbound("functions.test");
         one.breaker(true);
-        // A second instance is prepared for a reload, and then dropped.
+        // A reload prepares a second value for the section, and then drops it.
         drop(metrics.outbound("functions.test"));
         assert_eq!(open(), 1);
         let other = metrics.outbound("functions.test");

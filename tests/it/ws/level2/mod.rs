@@ -1,4 +1,5 @@
-//! Level 2: sockets that were opened with `since`. They resume from an earlier socket, and get more events.
+//! Level 2: sockets that were opened with `since`. Such a socket resumes from a cursor. It also gets
+//! events that a Level 1 socket does not get.
 
 mod cursors;
 mod history;
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Server, WORDS, chat, encoded, listed, matches};
 
-/// Returns the keys of a first frame, sorted.
+/// The keys that each first frame has, sorted.
 const KEYS: [&str; 8] = ["cursor", "deleted", "edited", "has_more", "marks", "messages", "resumed", "type"];
 
 /// A Level 2 socket and the last cursor that it has seen.
@@ -41,7 +42,7 @@ impl Live {
         Self::at(server, user, &format!("room_id={room}&since={}{more}", encoded(since))).await
     }
 
-    /// Opens a socket with the test's own query.
+    /// Opens a socket with exactly this query.
     async fn at(server: &Server, user: impl Into<Value>, query: &str) -> (Self, Value) {
         let mut client = server.dial_as(user, query).open().await;
         let frame = client.next().await;
@@ -62,7 +63,7 @@ impl Live {
         Self::open_with(server, user, room, "", "&receipts=manual").await.0
     }
 
-    /// Returns the next frame, and notes its cursor if it has one.
+    /// Returns the next frame, and stores the frame's cursor if it has one.
     async fn next(&mut self) -> Value {
         let frame = self.client.next().await;
         if let Some(cursor) = frame.get("cursor") {
@@ -86,13 +87,14 @@ impl Live {
         }
     }
 
-    /// Sends `text` and expects its acknowledgement as the very next frame. No other member may have a socket.
+    /// Sends `text` and expects its `chat_message` as the very next frame. No other member may have an open
+    /// socket: that socket would cause receipt events between the messages.
     async fn say_alone(&mut self, id: i64, sender: i64, text: &str) -> Value {
         self.say(text).await;
         self.hear(chat(id, sender, text)).await
     }
 
-    /// Returns the frames up to this event, which is the last of them.
+    /// Returns the next frames, up to and including this event.
     async fn hear_until(&mut self, event: Value) -> Vec<Value> {
         let last = with_cursor(event);
         let mut frames = vec![self.next().await];
@@ -117,7 +119,7 @@ impl DerefMut for Live {
     }
 }
 
-/// The changes in a first frame, without the markers. The order counts.
+/// The changes in a first frame, without the receipt markers. Two values are equal only if the order is the same.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Told {
     messages: Vec<(i64, String)>,
@@ -126,7 +128,7 @@ struct Told {
 }
 
 impl Told {
-    /// Reads a first frame.
+    /// Reads the changes of a first frame.
     fn by(frame: &Value) -> Self {
         let deleted = frame["deleted"].as_array().unwrap().iter();
         Self {
@@ -191,7 +193,8 @@ fn ids(messages: &Value) -> Vec<i64> {
     texts(messages).into_iter().map(|(id, _)| id).collect()
 }
 
-/// Asserts that a first frame has exactly its keys, and that its messages equal those of the history's array.
+/// Asserts that a first frame has exactly the keys [`KEYS`]. Each of its messages must have the same fields as in a
+/// history ([`listed`]).
 fn assert_shape(frame: &Value) {
     let keys: Vec<_> = frame.as_object().unwrap_or_else(|| panic!("no object: {frame}")).keys().collect();
     assert_eq!(
@@ -217,7 +220,7 @@ fn assert_shape(frame: &Value) {
     }
 }
 
-/// Returns a member's markers in a first frame: delivered and read.
+/// Returns the receipt markers of a member in a first frame: `delivered` and `read`.
 fn mark(frame: &Value, user: i64) -> (i64, i64) {
     let marks = frame["marks"].as_array().unwrap();
     let own: Vec<_> = marks.iter().filter(|mark| mark["user_id"] == user).collect();
@@ -225,13 +228,13 @@ fn mark(frame: &Value, user: i64) -> (i64, i64) {
     (own[0]["delivered"].as_i64().unwrap(), own[0]["read"].as_i64().unwrap())
 }
 
-/// Returns an event in the form of Level 2.
+/// Returns the event as Level 2 sends it: with a cursor.
 fn with_cursor(mut event: Value) -> Value {
     event["cursor"] = json!(WORDS);
     event
 }
 
-/// Returns a frame with this `ref`, as the sender of the `ref` gets it.
+/// Returns the frame with this `ref`: the text by which a client matches an answer to its request.
 fn with_ref(mut frame: Value, name: &str) -> Value {
     frame["ref"] = json!(name);
     frame
@@ -254,7 +257,7 @@ async fn room(overrides: &[(&str, &str)]) -> (Server, i64) {
     (server, room)
 }
 
-/// Resumes a socket of user 1 from a cursor, and returns the changes. The cursor must be usable.
+/// Resumes a socket of user 1 from a cursor, and returns the changes. Panics if the server doesn't resume.
 async fn missed(server: &Server, room: i64, since: &str) -> Told {
     let (_, frame) = Live::open(server, 1, room, since).await;
     assert_eq!(frame["resumed"], true, "since {since:?}: {frame}");
