@@ -136,7 +136,8 @@ pub(crate) fn read_time(document: &RawDocument, key: &str) -> Result<Time, Undec
     Ok(Time(document.get_datetime(key)?.timestamp_millis()))
 }
 
-/// Reads the id of a request. None if the field is missing or has another type.
+/// Reads the id of the request that wrote, edited or deleted a message. None if the field is missing or has another
+/// type.
 pub(crate) fn read_request(document: &RawDocument, key: &str) -> Result<Option<ObjectId>, Undecodable> {
     match document.get(key)? {
         Some(RawBsonRef::ObjectId(id)) => Ok(Some(id)),

@@ -56,7 +56,7 @@ fn of_insert(failed: &InsertManyError) -> String {
     )
 }
 
-/// Returns a server's message, its code, and what to do about the codes that mean a wrong setup.
+/// Returns the server's message and error code. If the code means a wrong setup, also says how to correct the setup.
 fn of_code(code: i32, name: &str, message: &str) -> String {
     let advice = match code {
         NO_RIGHT if message.ends_with("requires authentication") => {
@@ -66,7 +66,8 @@ fn of_code(code: i32, name: &str, message: &str) -> String {
         NO_LOGIN => "; check the user, the password and authSource of mongodb.uri",
         _ => "",
     };
-    // The server quotes the whole command after its name: `to execute command { create: "rooms", ...`.
+    // The server's message contains the whole command: `to execute command { create: "rooms", ...`. Only the name of
+    // the command is kept.
     let message = match message.split_once("to execute command { ") {
         Some((begin, command)) => {
             let name = command.split(':').next().unwrap_or_default();
@@ -101,7 +102,7 @@ fn of_selection(message: &str) -> String {
     text
 }
 
-/// Returns the error that the driver's text of another error contains.
+/// Returns the inner error from the driver's text. For example, a failed server selection contains an I/O error.
 fn nested(text: &str) -> Option<&str> {
     let (_, error) = text.split_once("Kind: ")?;
     let error = error.split(", labels: ").next().unwrap_or_default();

@@ -33,7 +33,7 @@ pub(crate) enum AdminCommand {
     Rooms(rooms::RoomsArgs),
     /// Show a room's messages by pages.
     History(history::HistoryArgs),
-    /// Show the events of a room live, until Ctrl-C. No message becomes read by it.
+    /// Show the events of a room live, until Ctrl-C. The command does not mark messages as read.
     Tail(tail::TailArgs),
     /// Send a message to a room, as one of its members or as a service.
     Send(send::SendArgs),
@@ -54,7 +54,8 @@ struct ServerArgs {
     /// The server's URL. By default the configured address on this machine.
     #[arg(long, value_name = "URL")]
     url: Option<reqwest::Url>,
-    /// A service key; by default the first one of PARLOR__API__KEYS, which no other user of this machine can see.
+    /// A service key; by default the first one of PARLOR__API__KEYS. Other users of this machine
+    /// can see options, but not this variable.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     /// Print the server's answer as JSON.

@@ -25,9 +25,9 @@ const NAMED: usize = 3;
 pub(crate) struct KeySet {
     /// The keys that can check a token. There is at least one.
     pub(crate) keys: Vec<NamedKey>,
-    /// Keys for checking tokens that can't be used, each with the reason.
+    /// The unusable keys among those for checking tokens, each with the reason.
     pub(crate) faults: Vec<String>,
-    /// Keys for other purposes, each with its purpose.
+    /// Keys for other purposes than checking tokens, each with its purpose.
     pub(crate) others: Vec<String>,
     /// Whether a shared secret is among the keys.
     pub(crate) has_secret: bool,
@@ -56,7 +56,8 @@ impl From<&str> for PassedOver {
     }
 }
 
-/// Reads a set. `shared` allows shared secrets: it is true for a file, which no other user can read.
+/// Reads a set. `shared` allows shared secrets. It is true only for a set in a file, because other users can't read the
+/// file.
 ///
 /// # Errors
 /// The text is no key set, or has no key that can check a token. An error shows only the names of keys.
@@ -129,7 +130,8 @@ fn key(
     Ok((NamedKey { name, key: TokenKey { decoding, algorithms } }, is_secret))
 }
 
-/// Returns the accepted algorithms of the key. If the key names one algorithm, returns only that one, if it is accepted.
+/// Returns the algorithms of the key that the configuration accepts. If the key names its algorithm, returns no other
+/// one. If the configuration names no algorithms, returns only the first one.
 fn algorithms(kind: &KeyKind, own: Option<Algorithm>, accepted: &[Algorithm]) -> Vec<Algorithm> {
     let fitting =
         kind.algorithms.iter().filter(|algorithm| own.is_none_or(|own| own == **algorithm)).copied();

@@ -1,10 +1,12 @@
-//! The number of unread messages of a member: messages of other members after its read marker.
+//! The number of unread messages of a member: the messages of other members after the member's read marker.
 //!
-//! A room's numbers have no hole from its oldest message on. So the count is a subtraction: the messages after the
-//! marker, less the member's own, less the deleted ones of others. It is exact for any number of messages. Its cost is
-//! the number of messages that the member wrote since the marker, which an index counts. Deleted messages of others
-//! are counted in the same way up to [`COUNTED`]. Beyond that they are counted in memory
-//! ([`deletions`](crate::store::messages::deletions)): otherwise other members could raise the cost at will.
+//! From the room's oldest message on, the message numbers have no gaps. So the count is a subtraction: the messages
+//! after the marker, minus the member's own, minus the deleted messages of others. The count is exact for any number of
+//! messages.
+//!
+//! The database counts the member's own messages with an index, so the cost grows only with their number. It counts
+//! deleted messages of others in the same way, up to [`COUNTED`]. If there are more, they are counted in memory
+//! ([`deletions`](crate::store::messages::deletions)). Otherwise other members could raise the cost without a limit.
 
 use bson::{Bson, Document, RawDocument, doc};
 use handlers::{RoomId, UserId};
@@ -20,11 +22,12 @@ pub(in crate::store) struct ManyDeleted {
     pub(in crate::store) room: RoomId,
     /// The read marker, or the number before the room's oldest message if that is greater.
     pub(in crate::store) read: i64,
-    /// Messages after it, less the member's own. Deleted messages are included.
+    /// The number of messages after `read`, without the member's own. Deleted messages are included.
     pub(in crate::store) others: i64,
 }
 
-/// Returns the pipeline stages that look up, by a member's `room` and `read`, the counts for [`read`].
+/// Returns pipeline stages for documents with the fields `room` and `read` of a member. The stages look up the counts
+/// from which the function [`read`] computes the unread messages.
 pub(in crate::store) fn stages(user: &UserId) -> [Document; 4] {
     let user = codec::user_bson(user);
     let own = doc! { "sender": &user };
@@ -38,7 +41,7 @@ pub(in crate::store) fn stages(user: &UserId) -> [Document; 4] {
     ]
 }
 
-/// Looks up the room's oldest message. Earlier ones were purged, and nobody can read them.
+/// Looks up the room's oldest message. Earlier messages were purged, and no member can read them.
 fn oldest(name: &str) -> Document {
     let filter = doc! { "$expr": { "$and": range("n", "$gte", Bson::MinKey) } };
     doc! { "$lookup": { "from": "messages", "let": { "room": "$room" }, "as": name, "pipeline": [
@@ -61,7 +64,7 @@ fn counted(name: &str, mut filter: Document, bound: &[Document]) -> Document {
     } }
 }
 
-/// Returns the number of unread messages of a document that went through the [`stages`]. It is too high if
+/// Returns the number of unread messages, from a document that went through the [`stages`]. The number is too high if
 /// [`read_many`] returns a value.
 pub(in crate::store) fn read(document: &RawDocument) -> Result<i64, Undecodable> {
     Ok((others(document)? - count(document, "gone")?).max(0))
@@ -97,7 +100,7 @@ fn others(document: &RawDocument) -> Result<i64, Undecodable> {
     Ok(number(document, "end")? - read_up_to(document)? - count(document, "own")?)
 }
 
-/// Returns the number up to which the member has nothing left to read: messages there are read, or purged.
+/// Returns the number up to which no message is unread: all messages up to this number were read or purged.
 fn read_up_to(document: &RawDocument) -> Result<i64, Undecodable> {
     let read = codec::read_int_if_any(document, "read")?.unwrap_or_default();
     Ok(read.max(number(document, "start")? - 1))

@@ -53,7 +53,7 @@ pub struct Metrics {
 /// Values that are looked up at each scrape, because keeping them up to date all the time would cost more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gauges {
-    /// The age of the last heartbeat that was received; none if none was.
+    /// The age of the last heartbeat that this server received. None if no heartbeat was received yet.
     pub(crate) heartbeat: Option<Duration>,
     /// Messages that wait for the database.
     pub(crate) write_queue: usize,
@@ -183,7 +183,7 @@ impl Metrics {
         metrics
     }
 
-    /// Counts a bound that was hit.
+    /// Counts that this bound was hit.
     pub(crate) fn bound_hit(&self, bound: &'static str) {
         self.limits.get_or_create(&BoundLabel { bound }).inc();
     }

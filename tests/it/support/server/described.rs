@@ -8,16 +8,19 @@ use serde_json::Value;
 /// The described parts of an answer.
 pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
-    /// Its content type, empty where it has none.
+    /// The content type of the answer. Empty if the answer has none.
     pub(crate) kind: &'a str,
-    /// Its text, or `None` if the caller does not read it.
+    /// The text of the answer, or `None` if the caller does not read it.
     pub(crate) body: Option<&'a str>,
 }
 
-/// Checks an answer: its operation has the status, the content type, a schema that the body fits, and a problem's code.
+/// Checks an answer against the description of its operation. The description must have the answer's status and content
+/// type. The body must fit the described schema. If the body is a problem, the description must name its code.
+///
+/// Paths outside the API pass unchecked. For an unknown path or method, the status must be 400 to 499.
 ///
 /// # Panics
-/// If the answer differs from its description. Paths outside the API, and unknown methods of an API path, pass.
+/// If the answer differs from its description.
 pub(crate) fn assert_described(method: &Method, path: &str, answer: &Answer<'_>) {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     if !path.starts_with("/api/v1/") {
@@ -63,7 +66,7 @@ fn description() -> &'static Value {
     DESCRIPTION.get_or_init(read)
 }
 
-/// Returns the operation of a path, by the template that the path fits.
+/// Returns the operation of a path. A described path is a template, such as `/api/v1/rooms/{id}`.
 fn operation(method: &Method, path: &str) -> Option<&'static Value> {
     let parts: Vec<_> = path.split('/').collect();
     let is_at = |(there, here): (&str, &&str)| there == *here || there.starts_with('{') && !here.is_empty();
@@ -78,7 +81,7 @@ fn operation(method: &Method, path: &str) -> Option<&'static Value> {
 /// Checks that a value fits a schema. The error says what is wrong, and where.
 ///
 /// # Panics
-/// If the schema has a keyword that is not known here: it would be taken to hold.
+/// If the schema has a keyword that this function does not know. Otherwise the keyword would go unchecked.
 pub(crate) fn fits(value: &Value, schema: &Value) -> Result<(), String> {
     let mut schema = schema.as_object().unwrap_or_else(|| panic!("no schema: {schema}")).clone();
     let is_open = schema.get("additionalProperties") == Some(&Value::Bool(true));
