@@ -1,9 +1,9 @@
-//! Runs actions the way a serverless platform would, but without cold starts: finds the action that a frame names,
-//! enforces its limits and its deadline, and isolates the socket from its failures.
+//! Finds the action that a frame names, and runs the action within its limits and its deadline.
 //!
-//! An action runs as a separate task. A panic in it becomes one `internal` error. After its deadline the action is
-//! dropped and the client receives `timeout`, while a write that has begun continues in the store. The action also
-//! outlives a client that disconnects, because accepted work is completed.
+//! An action runs as a separate task, so a failed action does not end its socket. A panic in the action becomes one
+//! `internal` error. After its deadline the action is dropped and the client receives `timeout`. A write that the
+//! action has begun continues in the store. An action also continues when its client disconnects, because accepted
+//! work is completed.
 
 mod run;
 
@@ -38,7 +38,8 @@ pub(crate) struct Runtime {
     table: ArcSwap<ActionTable>,
     /// The metrics label for frames that name no action.
     none: Arc<str>,
-    /// Shared: a store has twenty parts, and a clone counts a reference to each.
+    /// In an `Arc`, because the socket port of each call shares it. A clone of a `Store` itself increments about twenty
+    /// reference counts.
     store: Arc<Store>,
     writer: Writer,
     receipts: Receipts,
@@ -121,14 +122,14 @@ impl Runtime {
     }
 
     /// Applies the functions and the limits of a new configuration to the frames that arrive from now on. If rates
-    /// have changed, each user gets a whole minute's worth of the new ones. Otherwise the spent amounts are kept.
+    /// have changed, each user starts with the full new rates. Otherwise the amounts that a user has spent are kept.
     pub(crate) fn reload(&self, config: &Config, functions: Vec<Arc<FunctionAction>>) {
         let table = ActionTable::new(self.actions, functions, config, Some(&self.table.load()));
         self.table.store(Arc::new(table));
     }
 
-    /// Runs the action of a text frame, as this request. Returns none if the action succeeded and an event is the
-    /// answer. A shutdown waits for the call from now on, even before the future is first polled.
+    /// Runs the action of a text frame. `request` is the id of this call. Returns none if the action succeeded and an
+    /// event is the answer. A shutdown waits for the call from now on, even before the future is first polled.
     pub(crate) fn invoke(
         self: Arc<Self>,
         frame: Utf8Bytes,
@@ -180,11 +181,12 @@ impl Runtime {
                     Some(FrameAnswer { refused: None, is_outcome_unknown: false, json })
                 }
                 Err(error) => {
-                    // After any other error no event follows.
+                    // Only after `timeout` may an event of this request still follow.
                     if error.code() != Code::Timeout {
                         caller.forget(request);
                     }
-                    // A function may do more than its `send`, so its answer is never left out.
+                    // The socket leaves out this answer if the client has already received the event of the write. A
+                    // function may do more than write a message, so the answer of a function is always sent.
                     let is_outcome_unknown = own && is_unknown_write(&error);
                     Some(FrameAnswer { is_outcome_unknown, ..envelope.refuse(&error, request) })
                 }
@@ -203,17 +205,18 @@ impl Runtime {
         Envelope::default().refuse(&error, ObjectId::new())
     }
 
-    /// Charges for frames that have no answer of their own, such as the fragments of a message. If too few are left,
-    /// the message itself is refused.
+    /// Counts frames that have no answer of their own, such as the fragments of a message, towards the user's rate. If
+    /// the fragments use up the rate, the frame that completes the message is refused.
     pub(crate) fn spend_frames(&self, caller: &SocketSession, frames: u32) {
         if frames > 0 {
             let table = self.table.load();
-            // Once none is left, there is none for the next one either.
+            // After the first refused frame, the rate is used up and the remaining frames need no check.
             let _ = (0..frames).try_for_each(|_| table.spend_frame(caller, &self.metrics));
         }
     }
 
-    /// Charges for a control frame, which costs as much as any other. Returns an answer if it was one too many.
+    /// Counts a control frame like any other frame towards the user's rate. Returns an error for the client if the rate
+    /// is exceeded.
     pub(crate) fn charge_control_frame(&self, caller: &SocketSession) -> Option<FrameAnswer> {
         let error = self.table.load().spend_frame(caller, &self.metrics).err()?;
         self.metrics.action(&self.none, Err(error.code()), Duration::ZERO);

@@ -113,8 +113,8 @@ async fn post_message(
 ) -> Result<Created<dto::MessageDto>, Problem> {
     let NewMessage { sender_id, text, by } = body.0;
     let text = accept(&services, text)?;
-    // This comes before the check of the sender: an earlier attempt may have written the message before the sender
-    // left.
+    // An earlier attempt may have written the message, and then the sender may have left the room. So this lookup
+    // comes before the check of the sender.
     if let Some(found) = written(&services, id.0, &sender_id, &text, &tried).await? {
         return Ok(found);
     }
@@ -141,8 +141,8 @@ async fn post_message(
     };
     let (message_id, at) = match appended {
         Ok(Written::New(message_id, at)) => (message_id, at),
-        // Shows the message of the other attempt. That message is stored. If it can't be read now, the answer shows the
-        // values of this attempt.
+        // Another attempt of this request has stored the message, so the answer shows the stored message. If the
+        // message can't be read now, the answer shows the values of this attempt.
         Ok(Written::Before(message_id)) => match written(&services, id.0, &sender_id, &text, &tried).await {
             Ok(Some(found)) => return Ok(found),
             Ok(None) | Err(_) => (message_id, services.store.now()),
@@ -153,8 +153,8 @@ async fn post_message(
     Ok(Created(dto::MessageDto::new(message_id, &text, sender_id, email, at)))
 }
 
-/// Returns the message that an earlier attempt of this request wrote. The answer of that attempt was lost, so this
-/// answer must be the same, even if the message was deleted later. The text comes from the request.
+/// Returns the message that an earlier attempt of this request wrote. The client may have lost the answer of that
+/// attempt, so this answer must be the same. The text comes from the request, because the message may be deleted by now.
 async fn written(
     services: &SharedServices,
     room: RoomId,

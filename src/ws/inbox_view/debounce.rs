@@ -14,12 +14,14 @@ use tokio::time::Instant;
 pub(super) struct UnreadDebounce {
     /// The end of the pause after the last count of each room.
     pauses: HashMap<RoomId, Instant>,
-    /// The rooms to count when their pause is over, each as of the last event that the socket received from it.
+    /// The rooms to count when their pause is over. The time is the cluster time of the last event that the socket
+    /// received from the room.
     due: HashMap<RoomId, Timestamp>,
 }
 
 impl UnreadDebounce {
-    /// Whether a room has to be counted now, as of this time. Otherwise it is counted when its pause is over.
+    /// Returns whether a room has to be counted now. Otherwise the room is counted when its pause is over, and that
+    /// count includes everything up to the cluster time `as_of`.
     pub(super) fn is_now(&mut self, room: RoomId, as_of: Timestamp, now: Instant, pause: Duration) -> bool {
         if self.pauses.get(&room).is_some_and(|until| *until > now) {
             self.due.insert(room, as_of);
@@ -48,7 +50,7 @@ impl UnreadDebounce {
         self.due.keys().filter_map(|room| self.pauses.get(room)).min().copied()
     }
 
-    /// Takes a room whose pause is over, with the time as of which it has to be counted.
+    /// Removes and returns a room whose pause is over. The count must include everything up to the returned cluster time.
     pub(super) fn take(&mut self, now: Instant, pause: Duration) -> Option<(RoomId, Timestamp)> {
         let over = |room: &&RoomId| self.pauses.get(*room).is_none_or(|until| *until <= now);
         let room = *self.due.keys().find(over)?;

@@ -87,7 +87,7 @@ async fn the_page_is_all_its_own() {
         assert!(!file.text().await.unwrap().is_empty(), "{name}");
     }
     assert_eq!(server.get("/docs/oauth2-redirect.html").await, 404);
-    // A reader who leaves out the slash is sent to where the files are found.
+    // `/docs` redirects to `/docs/`, because the page loads its files by relative paths.
     let (status, _, html) = server.request(Method::GET, "/docs", None, "").await;
     assert!(status == 200 && html.contains("swagger-ui-bundle.js"), "{status} {html}");
 }
@@ -209,7 +209,7 @@ async fn fields_given_twice_and_numbers_out_of_range_are_refused() {
     for query in ["user_id=1&user_id=2", "user_id=1&limit=1&limit=2", "user_id=1&before=1-1&before=1-1"] {
         assert_eq!(server.api_get(&format!("/rooms?{query}")).await.0, 400, "{query}");
     }
-    // What isn't known is ignored, and what can be a string is one.
+    // Unknown fields and parameters are ignored. The number -1 is not a valid id, but the string "-1" is.
     let last = r#"{"x":{"y":1},"members":[{"user_id":9007199254740991,"y":1},{"user_id":"-1"}]}"#;
     let (status, made) = server.post_room(Some(API_KEY), last).await;
     let ids: Vec<_> = made["members"].as_array().unwrap().iter().map(|member| &member["user_id"]).collect();

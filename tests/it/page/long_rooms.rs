@@ -8,21 +8,21 @@ use serde_json::{Value, json};
 use super::{OPEN, enter_by_token, message, online, say};
 use crate::support::{Browser, Link, Pointer, Server, State, Window, edited, key};
 
-/// So many messages were written before.
+/// The number of messages in a long room.
 const MANY: i64 = 10_000;
 
-/// The page may hold no more of them at a time.
+/// The largest number of messages that the page holds at a time.
 pub(super) const MOST: u64 = 200;
 
-/// Whether the log stands at its end.
+/// A script that returns whether the list of messages is scrolled to its end.
 pub(super) const AT_END: &str = "const { scrollHeight, scrollTop, clientHeight } = document.getElementById('scroller'); \
                       return scrollHeight - scrollTop - clientHeight < 2";
 
-/// For scripts: waits until what was changed is drawn, and its events have been told.
+/// The function `drawn` for scripts. It waits until the browser has drawn the last change and dispatched its events.
 const DRAWN: &str = "const drawn = () => new Promise((resolve) => \
                        requestAnimationFrame(() => setTimeout(resolve)));";
 
-/// Goes up as far as there are messages.
+/// A script that scrolls up until message 1 is shown.
 const TO_THE_TOP: &str = "const scroller = document.getElementById('scroller'); \
     return new Promise((resolve) => { \
       const look = () => { \
@@ -32,12 +32,12 @@ const TO_THE_TOP: &str = "const scroller = document.getElementById('scroller'); 
       look(); \
     })";
 
-/// A server that has the page, and a room of two where so much was said. User 1 has read all of it.
+/// Starts a server with the page and a direct room of `count` messages. User 1 has read all messages.
 pub(super) async fn long_room(count: i64) -> Server {
     long_room_read_up_to(count, count).await
 }
 
-/// The same, where user 1 has read up to this message.
+/// Like [`long_room`], but user 1 has read only the messages up to `read`.
 pub(super) async fn long_room_read_up_to(read: i64, count: i64) -> Server {
     let server = Server::start(&[("PAGE__ENABLED", "on")]).await;
     let room = server.room(&[1, 2]).await;
@@ -50,7 +50,7 @@ pub(super) async fn long_room_read_up_to(read: i64, count: i64) -> Server {
     server
 }
 
-/// Writes messages of these numbers, the two in turn.
+/// Writes messages with these ids. The two members are the senders in turn.
 async fn write(server: &Server, room: i64, numbers: RangeInclusive<i64>) {
     let start = DateTime::now().timestamp_millis() - MANY * 1000;
     let message = |n: i64| {
@@ -63,7 +63,8 @@ async fn write(server: &Server, room: i64, numbers: RangeInclusive<i64>) {
     server.collection("messages").await.insert_many(numbers.map(message)).await.unwrap();
 }
 
-/// In ms, from the click to its being in the log; the text must be a new one.
+/// Sends a message. Returns the time from the click until the page shows the message, in ms. The last message must have
+/// another text.
 async fn time_to_send(window: &Window<'_>, text: &str) -> f64 {
     let script = format!(
         "const box = document.getElementById('composer'); box.value = '{text}'; \
@@ -109,7 +110,7 @@ async fn older_ones_come_by_scrolling_up_and_the_place_is_kept() {
     window.see(&message("number 1")).await;
     assert_eq!(window.script("return document.querySelectorAll('.message').length").await, 130);
 
-    // Who reads there isn't taken away by what comes; it is told below.
+    // A new message does not scroll the page while the user reads older messages. A button at the bottom announces it.
     let mut two = server.join(2, 1).await;
     two.say("And another").await;
     window.see("//*[@id='new-messages'][not(@hidden)][starts-with(., '1 new message')]").await;
@@ -128,7 +129,7 @@ async fn the_end_is_followed_also_where_the_log_has_less_height() {
     let window = browser.window("about:blank").await;
     enter_by_token(&window, &server, server.address()).await;
     window.see(&message("number 1")).await;
-    // The banner is there before anyone is told that the log went to its end.
+    // The banner appears, and the list shrinks, before the page receives the event of the scroll to the end.
     let shrink = "const scroller = document.getElementById('scroller'); \
         return (async () => { \
           scroller.scrollTop -= 1; \
@@ -141,7 +142,7 @@ async fn the_end_is_followed_also_where_the_log_has_less_height() {
     window.script(&format!("{DRAWN} {shrink}")).await;
     assert_eq!(window.script(AT_END).await, true);
 
-    // Who goes up, however slowly, is left there.
+    // A user who scrolls up, even slowly, stays at that position.
     let slowly = "const scroller = document.getElementById('scroller'); \
         return (async () => { \
           for (let step = 0; step < 60; step++) { scroller.scrollTop -= 1; await drawn(); } \
@@ -161,7 +162,7 @@ async fn own_message_is_shown_when_the_page_is_scrolled_up() {
     let window = browser.window("about:blank").await;
     enter_by_token(&window, &server, link.address).await;
     window.see(&message("number 1")).await;
-    // While it is on its way, too.
+    // The page also shows the message before the server has answered.
     link.set(State::Held);
     let text = "words".repeat(100);
     let send = format!(
@@ -187,7 +188,7 @@ async fn own_message_is_shown_when_the_page_is_scrolled_up() {
     browser.close().await;
 }
 
-/// More than the page is told of, and more than the library fills up.
+/// The page misses more messages than a resume contains, and a wider gap than the client library fills.
 #[tokio::test]
 async fn scrolled_page_moves_to_the_end_when_it_missed_too_much() {
     let server = long_room(300).await;
@@ -212,7 +213,7 @@ async fn scrolled_page_moves_to_the_end_when_it_missed_too_much() {
     window.see(&message("number 2351")).await;
     assert_eq!(window.script(AT_END).await, true);
 
-    // What is being edited isn't in the page any more, but it is still there.
+    // The page no longer holds the message that the user edits, but the edit can still be completed.
     let mut two = server.join(2, 1).await;
     window.see("#editing:not([hidden])").await;
     window.click("#send").await;
@@ -226,7 +227,7 @@ async fn messages_have_no_gap_after_a_long_absence() {
     long_absence("").await;
 }
 
-/// A cursor that is no good, as one that is too old: then all of it is looked at anew.
+/// The server treats an invalid cursor like one that is too old. The page then reads the whole room again.
 #[tokio::test]
 async fn page_reloads_the_room_when_its_cursor_is_too_old() {
     let forget = "const Real = WebSocket; \
@@ -236,7 +237,8 @@ async fn page_reloads_the_room_when_its_cursor_is_too_old() {
     long_absence(forget).await;
 }
 
-/// The page begins with a script.
+/// Disconnects the page while 300 messages are written, then scrolls up through all messages. The page runs `script`
+/// first.
 async fn long_absence(script: &str) {
     let server = long_room(20).await;
     let link = Link::to_a_server(server.address()).await;
@@ -282,7 +284,7 @@ async fn page_stays_fast_with_ten_thousand_messages() {
     let time = time_to_send(&window, "at once").await;
     assert!(time < 1000.0, "{time} ms");
 
-    // All the way up, and it holds no more of them than before.
+    // The page scrolls up by 2,000 messages and still holds at most `MOST` messages.
     let up = "const scroller = document.getElementById('scroller'); \
         const first = () => Number(document.querySelector('.message').dataset.id); \
         return new Promise((resolve) => { \
@@ -294,7 +296,7 @@ async fn page_stays_fast_with_ten_thousand_messages() {
         })";
     let first = window.script(up).await;
     assert!(in_page(&window).await <= MOST, "{first}");
-    // Down again a page at a time, without a hole.
+    // The page scrolls down again page by page, and the messages have no gap.
     let down = "const scroller = document.getElementById('scroller'); \
         const ids = () => [...document.querySelectorAll('#messages .message')].map(({ dataset }) => Number(dataset.id)); \
         return new Promise((resolve) => { \
@@ -309,7 +311,7 @@ async fn page_stays_fast_with_ten_thousand_messages() {
         })";
     assert_eq!(window.script(down).await, json!([]));
     assert!(in_page(&window).await <= MOST);
-    // From up there, too, what is sent is shown at once.
+    // A message that is sent from far above the end is also shown immediately.
     let time = time_to_send(&window, "from far above").await;
     assert!(time < 1000.0, "{time} ms");
     assert!(in_page(&window).await <= MOST);

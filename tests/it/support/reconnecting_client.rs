@@ -25,10 +25,10 @@ const LIMIT: Duration = Duration::from_mins(2);
 /// The addresses of the servers. A stopped server has none.
 pub(crate) type ServerAddresses = watch::Receiver<Vec<Option<SocketAddr>>>;
 
-/// The stage of a plan.
+/// The stage of a [`ClientPlan`]. It says what its clients do now.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Sending clients keep sending.
+    /// Sending clients send one message after another.
     Speak,
     /// Clients wait for the acknowledgement of their current message, and send no more.
     Listen,
@@ -241,7 +241,7 @@ impl ReconnectingClient {
         }
     }
 
-    /// Asserts that the missed messages begin with the next one and have no gap.
+    /// Records a missed message. Asserts that its id directly follows the id of the message before.
     fn note(&mut self, message: &Value) {
         let id = message["message_id"].as_i64().unwrap();
         assert_eq!(id, self.report.last + 1, "{}: a hole or a double at {message}", self.name);
@@ -249,7 +249,7 @@ impl ReconnectingClient {
         self.settle(message, id);
     }
 
-    /// Notes the number of the client's own message.
+    /// Records the id of a message that this client sent.
     fn settle(&mut self, message: &Value, id: i64) {
         let text = message["text"].as_str().unwrap();
         if let Some(said) = self.report.said.get(text) {
@@ -261,7 +261,8 @@ impl ReconnectingClient {
         }
     }
 
-    /// Checks an event: each message comes once, in order. The answer to a repeated message is no event.
+    /// Checks an event: each message comes once, in order. The answer to a repeated message has no cursor and is not
+    /// an event.
     fn hear(&mut self, event: &Value) {
         if event["type"] == "chat_message" {
             let id = event["message"]["message_id"].as_i64().unwrap();

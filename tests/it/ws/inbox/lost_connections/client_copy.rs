@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, End};
 
-/// The texts of each room, by their numbers.
+/// The texts of each room's messages: room id, then message id.
 pub(super) type History = BTreeMap<i64, BTreeMap<i64, String>>;
 
 #[derive(Default)]
 struct Room {
     messages: BTreeMap<i64, String>,
-    /// The greatest number that the client has received.
+    /// The greatest message id that the client has received.
     newest: i64,
-    /// The greatest number by an event since the first frame.
+    /// The message id of the last `chat_message` event since the first frame.
     live: Option<i64>,
 }
 
@@ -24,12 +24,12 @@ pub(super) struct Copy {
     rooms: BTreeMap<i64, Room>,
     /// The cursor for the next resume.
     pub(super) cursor: String,
-    /// The number of plain starts.
+    /// The number of first frames with `"resumed":false`.
     pub(super) anew: usize,
 }
 
 impl Copy {
-    /// Takes a first frame. False where it isn't what was missed, and all is to be read anew.
+    /// Applies a first frame. Returns false if the server did not resume: then the client must read all rooms again.
     pub(super) fn begin(&mut self, ready: &Value) -> bool {
         assert_eq!(ready["type"], "ready", "{ready}");
         if ready["resumed"] != true {
@@ -54,14 +54,16 @@ impl Copy {
         true
     }
 
-    /// Reads the histories of all rooms of a plain start; what happens meanwhile is told after them.
+    /// Replaces the copy after a first frame that did not resume: reads the history of each room. Events that arrive
+    /// during the reads are applied after all histories.
     pub(super) async fn begin_anew(&mut self, ready: &Value, client: &mut Client) -> Result<(), End> {
         *self = Self { anew: self.anew + 1, ..Self::default() };
         let (mut rooms, mut meanwhile) = (BTreeMap::new(), Vec::new());
         for listed in ready["rooms"].as_array().unwrap() {
             let id = listed["room_id"].as_i64().unwrap();
             let messages = history(client, id, |frame| meanwhile.push(frame)).await?;
-            // A page is of a later moment than the first frame, and what happened between the two is told as well.
+            // A history page is newer than the first frame. The messages between the two also arrive as events, so
+            // `newest` comes from the first frame.
             let newest = listed["last_message"]["message_id"].as_i64().unwrap_or_default();
             rooms.insert(id, Room { messages, newest, live: None });
         }
@@ -104,7 +106,7 @@ impl Copy {
 }
 
 impl Room {
-    /// Applies a new message. Its number must not have come before.
+    /// Applies a new message. Its id must be greater than all ids before.
     fn add(&mut self, message: &Value) {
         let (id, text) = parts(message);
         assert!(id > self.newest, "told after {}, twice or too late: {message}", self.newest);
@@ -112,7 +114,7 @@ impl Room {
         self.messages.insert(id, text);
     }
 
-    /// Applies the event of a new message, which must follow the one before it.
+    /// Applies a `chat_message` event. Its message must directly follow the message of the event before.
     fn hear(&mut self, message: &Value) {
         self.add(message);
         let before = self.live.replace(self.newest);
@@ -121,7 +123,7 @@ impl Room {
 
     fn edit(&mut self, message: &Value) {
         let (id, text) = parts(message);
-        // Of a room that was read anew it may be gone by now.
+        // The message may be missing: if the client read the room again, the message may have been deleted before.
         assert!(id <= self.newest, "it was never told of: {message}");
         if let Some(known) = self.messages.get_mut(&id) {
             *known = text;
@@ -139,7 +141,7 @@ fn parts(message: &Value) -> (i64, String) {
     (message["message_id"].as_i64().unwrap(), message["text"].as_str().unwrap().to_owned())
 }
 
-/// Reads a room's messages page by page, and passes the frames between on.
+/// Reads a room's messages page by page. Passes each other frame that arrives between the pages to `other`.
 pub(super) async fn history(
     client: &mut Client,
     room: i64,
