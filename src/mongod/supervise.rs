@@ -38,8 +38,8 @@ impl MongodCommand {
     }
 }
 
-/// Always has a child, except in the pause after an exit. Dropping it ends the child and blocks until the child is
-/// gone.
+/// Supervises the `mongod` child process. The child runs, except in the pause after an exit. Dropping the supervisor
+/// ends the child and blocks until the child is gone.
 #[derive(Debug)]
 pub(super) struct MongodSupervisor {
     current: Arc<Mutex<Supervised>>,

@@ -20,8 +20,9 @@ use crate::retry::{self, AttemptError};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
-/// How long a change may take to be sent, including its time in the queue. A cursor counts as
-/// [settled](crate::protocol::cursor) only after a longer time, so no settled cursor misses a change that waits here.
+/// The limit for sending a change, including its time in the queue. A cursor counts all changes up to its
+/// [settled](crate::protocol::cursor) time as sent. That time lies further back than this limit, so a resuming client
+/// still receives a change that waited here.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The mean pause before a room is read again, if the read failed or is older than the change.
@@ -68,7 +69,8 @@ impl RoomChangeNotifier {
         }
     }
 
-    /// Reads a room, not older than `time`, and sends its new state. `since` is when the change was queued.
+    /// Reads a room and sends its new state. A read with a cluster time before `time` is repeated. `since` is when the
+    /// change was queued.
     async fn notify(&self, room: RoomId, time: Timestamp, since: Instant) {
         let end = since + TIMEOUT;
         let read = || async {

@@ -32,7 +32,8 @@ pub(super) enum RoomPhase {
     Idle,
     Loading(PendingLoad),
     Live(OpenRoom),
-    /// The first of these waiting changes needs texts, which are being loaded.
+    /// The room dropped message texts that the next change needs. The room loader is reading these texts, and the changes
+    /// wait.
     FillingTexts(OpenRoom, Vec<(Timestamp, CommittedChange)>),
     /// The change stream was lost, and the missed changes are being read. Newer changes wait.
     CatchingUp(OpenRoom, Vec<(Timestamp, CommittedChange)>),
@@ -41,17 +42,17 @@ pub(super) enum RoomPhase {
 /// A room whose state is being loaded.
 #[derive(Default)]
 pub(super) struct PendingLoad {
-    /// The changes that wait.
+    /// The changes to apply when the state is loaded.
     pub(super) changes: Vec<(Timestamp, CommittedChange)>,
     /// The sockets whose histories are being read.
     pub(super) readers: Vec<Arc<Outbox>>,
-    /// The state from the earliest history so far.
+    /// The state of the room, taken from the history with the earliest snapshot time so far.
     pub(super) earliest: Option<OpenRoom>,
-    /// Whether the room loader reads the state for all sockets, instead of one of the sockets.
+    /// True: the room loader reads the state. False: the state comes from a history that a joining socket reads.
     pub(super) wanted: bool,
 }
 
-/// A request to load the state of a room as of a time.
+/// A request to load the state of a room as of the cluster time `at`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RoomLoadRequest {
     pub(crate) room: RoomId,
@@ -69,11 +70,12 @@ pub(crate) struct JoinTicket {
     pub(crate) reached: Option<Timestamp>,
     /// The history has to contain all receipt markers up to this time. Later markers arrive as events.
     pub(crate) marked: Timestamp,
-    /// Present if the room's state is not loaded yet. The socket then passes this and its history to
-    /// [`Hub::room_loaded`](super::Hub::room_loaded).
+    /// Present if the room's state is to be taken from the histories of the joining sockets. The socket then passes this
+    /// generation and its history to [`Hub::room_loaded`](super::Hub::room_loaded).
     pub(crate) load: Option<RoomGeneration>,
 }
 
-/// A stay of a room in the hub, from its first socket to its last. It guards against stale loads.
+/// A stay of a room in the hub, from its first socket to its last. A load that was requested in
+/// an earlier stay is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RoomGeneration(pub(super) u64);

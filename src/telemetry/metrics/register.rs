@@ -8,7 +8,7 @@ pub(super) fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, h
     metric
 }
 
-/// Registers a metric of seconds, and returns it. The page shows its name with the suffix `_seconds`.
+/// Registers a metric of seconds, and returns it. The name gets the suffix `_seconds` in the output of `/metrics`.
 pub(super) fn register_seconds<M: Metric + Clone>(
     registry: &mut Registry,
     name: &str,

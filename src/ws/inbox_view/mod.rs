@@ -39,7 +39,7 @@ pub(super) struct InboxView {
     since: Watermarks,
     /// The cluster time of the first frame. The frame contained all memberships that had begun by this time.
     began: Timestamp,
-    /// The same times as `since`, for rooms that the user joined later.
+    /// Overrides `since` for single rooms: the rooms that a resume sent, and the rooms that were added later.
     since_in: HashMap<RoomId, Watermarks>,
     /// The cluster times of the last re-reads of changed rooms.
     rechecked_at: HashMap<RoomId, Timestamp>,
@@ -84,8 +84,8 @@ impl InboxView {
         }
     }
 
-    /// Joins rooms in the hub, so that their frames arrive. Returns the time that the hub has reached. Later reads of these
-    /// rooms must not be older.
+    /// Joins rooms in the hub, so that their frames arrive. Returns the commit time of the last change that the
+    /// hub received. Later reads of these rooms must not be older.
     pub(super) fn join(&mut self, rooms: &[RoomId]) -> Option<Timestamp> {
         let new: Vec<_> = rooms.iter().copied().filter(|room| self.joined.insert(*room)).collect();
         self.services.hub.join_inbox(&new, &self.outbox)
@@ -96,8 +96,8 @@ impl InboxView {
         rooms.iter().all(|room| self.joined.contains(room))
     }
 
-    /// Returns the first frame with the user's rooms. `reached` is the time that the hub had reached when the rooms were
-    /// joined. For rooms that the frame does not contain, the events after that time still have to be sent.
+    /// Returns the first frame with the user's rooms. `reached` is the commit time of the hub's last change when
+    /// the rooms were joined. For rooms that the frame does not contain, the events after that time still have to be sent.
     pub(super) fn begin(
         &mut self,
         rooms: InboxPage,
@@ -121,7 +121,7 @@ impl InboxView {
         self.pending = pending.into_iter().map(|room| (room, 0)).collect();
         self.hidden = hidden.into_iter().collect();
         for room in &shown {
-            // The user has written in the room, but that socket ended before the room was recorded as accepted.
+            // A user who writes in a room accepts the room. Here a socket of this user ended between the two writes.
             if room.pending && room.last.as_ref().is_some_and(|last| last.sender == self.caller.user) {
                 self.accept(room.room.id);
             }
@@ -185,12 +185,13 @@ impl InboxView {
         Ok((event, unread))
     }
 
-    /// Returns the times up to which the first frame contained a room.
+    /// Returns cluster times of a room. The client already has every change of the room up to these times, from the
+    /// first frame or from `room_added`.
     fn shown_in(&self, room: RoomId) -> Watermarks {
         self.since_in.get(&room).copied().unwrap_or(self.since)
     }
 
-    /// Whether the first frame already contained a frame's event.
+    /// Returns whether the client already has the event of this frame, from the first frame or from `room_added`.
     fn was_shown(&self, room: RoomId, frame: &Frame) -> bool {
         let Watermarks { time, marks } = self.shown_in(room);
         let reports_markers = matches!(

@@ -1,13 +1,13 @@
-//! The messages by keyboard: one tab stop for all, and keys that move between them.
+//! Keyboard access to the messages: Tab stops once at the list of messages, and other keys move between messages.
 
 use super::long_rooms::long_room;
 use super::{enter_by_token, message, room};
 use crate::support::{Browser, Pointer, Window, key};
 
-/// The most presses of Tab from a room in the list to the box people type in.
+/// The largest number of Tab presses from a room in the list to the box for new messages.
 const MOST_TABS: usize = 6;
 
-/// Presses a key. The focus is then on an element.
+/// Presses a key. Asserts that the element `what` then has the focus.
 async fn press(window: &Window<'_>, key: &str, what: &str) {
     window.press(key).await;
     window.see(&format!("{what}:focus")).await;
@@ -44,19 +44,19 @@ async fn arrows_move_between_messages_and_buttons() {
     press(&window, key::BACK_TAB, ".message[data-id='20']").await;
     press(&window, key::UP, ".message[data-id='19']").await;
     press(&window, key::UP, ".message[data-id='18']").await;
-    // User 1 wrote this one: its buttons follow.
+    // User 1 wrote message 18, so this message has buttons to edit and delete.
     press(&window, key::RIGHT, "[data-id='18'] [data-action=edit]").await;
     press(&window, key::RIGHT, "[data-id='18'] [data-action=delete]").await;
     press(&window, key::LEFT, "[data-id='18'] [data-action=edit]").await;
     press(&window, key::DOWN, ".message[data-id='19']").await;
     press(&window, key::HOME, ".message[data-id='1']").await;
     press(&window, key::END, ".message[data-id='20']").await;
-    // Tab goes through the buttons of this message, too, and then out of the log.
+    // Tab also goes through the buttons of the focused message, and then leaves the list.
     press(&window, key::TAB, "[data-id='20'] [data-action=edit]").await;
     press(&window, key::TAB, "[data-id='20'] [data-action=delete]").await;
     press(&window, key::TAB, "#composer").await;
 
-    // What comes while the focus is in the log does not take it away.
+    // A new message does not move the focus away from the focused message.
     press(&window, key::BACK_TAB, ".message[data-id='20']").await;
     press(&window, key::UP, ".message[data-id='19']").await;
     let mut two = server.join(2, 1).await;

@@ -1,11 +1,11 @@
-//! Addresses in messages become links, and nothing else does.
+//! Web and email addresses in messages become links. Other text does not.
 
 use serde_json::{Value, json};
 
 use super::{OPEN, enter, message, say};
 use crate::support::{Browser, Home, Pointer, Window};
 
-/// Each text, and the text and the address of each link in it.
+/// Texts of messages. For each text, the text and the address of each expected link.
 const LINKS: &[(&str, &[(&str, &str)])] = &[
     (
         "See https://example.com/a?b=1&c=2.",

@@ -33,12 +33,12 @@ async fn the_members_panel_lists_roles_and_presence() {
     ]);
     assert_eq!(members(&one).await, expected);
 
-    // The panel follows what happens.
+    // The panel shows a change of a member's presence while it is open.
     two.goto("about:blank").await;
     one.see("//*[@class='member'][*[.='User 2']]/*[@class='where'][starts-with(., 'last seen at')]").await;
     one.see("//*[@id='presence'][.='3 members, only you online']").await;
 
-    // The focus stays in the panel, and then returns to its button.
+    // Tab keeps the focus in the panel. After the panel is closed, the button that opened the panel has the focus.
     for _ in 0..3 {
         one.press(key::TAB).await;
         let inside = "const { activeElement } = document; return activeElement === document.body || \
@@ -53,7 +53,7 @@ async fn the_members_panel_lists_roles_and_presence() {
     one.click("#members-close").await;
     one.see("#members:not([open])").await;
 
-    // The group's picture is of two members, one over the other.
+    // The group's picture consists of the pictures of two members.
     let pair =
         "return [...document.querySelectorAll('#room-avatar > .avatar')].map((one) => one.textContent)";
     assert_eq!(one.script(pair).await, json!(["2", "3"]));
@@ -70,7 +70,7 @@ async fn a_user_without_rooms_can_make_one() {
     window.see(OPEN).await;
     window.see("#no-rooms:not([hidden])").await;
     window.see("#choose-a-room[hidden]").await;
-    // In the middle of the list, from top to bottom.
+    // The text for a user without rooms is vertically in the middle of the list.
     let place = "const box = (id) => document.getElementById(id).getBoundingClientRect(); \
                  const [rooms, none] = [box('rooms'), box('no-rooms')]; \
                  return (none.top + none.bottom) / 2 / (rooms.top + rooms.bottom)";
