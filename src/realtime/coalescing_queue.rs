@@ -196,8 +196,8 @@ mod tests {
         queue
     }
 
-    fn entries(taken: &Option<TakenChanges<char, i32>>) -> Vec<(char, i32)> {
-        let changes = taken.iter().flat_map(|taken| &taken.changes);
+    fn entries(taken: Option<&TakenChanges<char, i32>>) -> Vec<(char, i32)> {
+        let changes = taken.into_iter().flat_map(|taken| &taken.changes);
         changes.map(|taken| (taken.key, taken.change)).collect()
     }
 
@@ -213,21 +213,21 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_task_is_woken_by_a_push_alone() {
-        let (queue, wakes) = (queue(&[]), Arc::<WakeCount>::default());
-        let waker = wakes.clone().into();
+        let (queue, count) = (queue(&[]), Arc::<WakeCount>::default());
+        let waker = count.clone().into();
         let mut taking = pin!(queue.take(1));
         assert!(taking.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-        assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+        assert_eq!(count.0.load(Ordering::Relaxed), 0);
         queue.push('a', 1);
-        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
-        assert_eq!(entries(&Some(taking.await)), [('a', 1)]);
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(entries(Some(&taking.await)), [('a', 1)]);
     }
 
     #[test]
     fn changes_of_a_key_are_merged_and_taken_oldest_first() {
         let queue = queue(&[('b', 1), ('a', 1), ('c', 1), ('c', -1), ('b', 2)]);
-        assert_eq!(entries(&queue.take_now(1)), [('b', 3)]);
-        assert_eq!(entries(&queue.take_now(9)), [('a', 1)], "the changes of c undo each other");
+        assert_eq!(entries(queue.take_now(1).as_ref()), [('b', 3)]);
+        assert_eq!(entries(queue.take_now(9).as_ref()), [('a', 1)], "the changes of c undo each other");
     }
 
     #[test]
@@ -237,10 +237,10 @@ mod tests {
         queue.push('a', 2);
         queue.push('a', 4);
         queue.push('b', 1);
-        assert_eq!(entries(&queue.take_now(9)), [('b', 1)]);
+        assert_eq!(entries(queue.take_now(9).as_ref()), [('b', 1)]);
         drop(taken);
-        assert_eq!(entries(&queue.take_now(9)), [('a', 6)]);
-        assert_eq!(entries(&queue.take_now(9)), []);
+        assert_eq!(entries(queue.take_now(9).as_ref()), [('a', 6)]);
+        assert_eq!(entries(queue.take_now(9).as_ref()), []);
     }
 
     #[test]
@@ -250,7 +250,7 @@ mod tests {
         queue.push('a', 2);
         queue.push('b', -1);
         taken.unwrap().put_back();
-        assert_eq!(entries(&queue.take_now(9)), [('a', 3), ('c', 1)]);
-        assert_eq!(entries(&queue.take_now(9)), []);
+        assert_eq!(entries(queue.take_now(9).as_ref()), [('a', 3), ('c', 1)]);
+        assert_eq!(entries(queue.take_now(9).as_ref()), []);
     }
 }
