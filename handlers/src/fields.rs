@@ -1,4 +1,4 @@
-//! A frame as a list of fields: valid JSON, an object, the values not decoded yet.
+//! Splits a frame into its fields. The frame must be a JSON object. The values are decoded later.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -21,7 +21,7 @@ const REF_CHARS: usize = 64;
 /// The longest error about a value, in characters. The parser's error repeats the value, which can be long.
 const FAULT_CHARS: usize = 200;
 
-/// The fields of a frame in their order, including repeated ones. They serialize exactly as they came.
+/// The fields of a frame in their order, including repeated ones. The values serialize exactly as they came.
 #[derive(Clone, Debug, Default)]
 pub struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
@@ -63,10 +63,10 @@ impl<'a> Fields<'a> {
         Ok(Self(fields))
     }
 
-    /// Returns the sender's name for this frame (`ref`, docs/protocol.md, Actions): up to 64 characters.
+    /// Returns the frame's `ref`: the text by which the client recognizes the answer (docs/protocol.md, Actions).
     ///
     /// # Errors
-    /// `invalid_request`: the field is not such a string, or is given twice.
+    /// `invalid_request`: `ref` is not a string of up to 64 characters without U+0000, or is given twice.
     pub fn reference(&self) -> Result<Option<String>, Error> {
         let Some(json) = self.get("ref") else { return Ok(None) };
         self.once("ref")?;
@@ -120,7 +120,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Decodes a request, and ignores fields that the request doesn't have.
+    /// Decodes the fields into the request type `T`. Ignores fields that `T` doesn't have.
     ///
     /// # Errors
     /// `invalid_request`, with the name of the wrong field.
@@ -135,7 +135,7 @@ impl<'a> Fields<'a> {
         let request = T::deserialize(map).map_err(|error| (current.get(), error));
         request.map_err(|(field, error)| {
             let fault = error.to_string();
-            // The position is within the field's value, so it doesn't help the client.
+            // Serde's position counts from the start of the field's value, so the position doesn't help the client.
             let fault = fault.split(" at line ").next().unwrap_or_default();
             let fault: String = fault.chars().take(FAULT_CHARS).collect();
             match field {
@@ -154,8 +154,8 @@ impl Serialize for Fields<'_> {
     }
 }
 
-/// Checks a frame for two errors that `serde_json` accepts in values that nothing decodes: nesting deeper than
-/// [`MAX_DEPTH`], and an escape that is half of a surrogate pair.
+/// Returns false for two errors: nesting deeper than [`MAX_DEPTH`], and an escape that is half of a surrogate pair.
+/// `serde_json` doesn't find these errors in a [`RawValue`], because it doesn't decode the value.
 fn well_formed(frame: &[u8]) -> bool {
     let (mut depth, mut in_string, mut at) = (0_usize, false, 0);
     while let Some(&byte) = frame.get(at) {
@@ -179,7 +179,8 @@ fn well_formed(frame: &[u8]) -> bool {
     true
 }
 
-/// Returns the end of the escape whose backslash is before `at`; none if the escape is half of a surrogate pair.
+/// Returns the end of an escape. `at` is the position after the backslash. None: the escape is half of a surrogate
+/// pair.
 fn escape(frame: &[u8], at: usize) -> Option<usize> {
     if frame.get(at) != Some(&b'u') {
         return Some(at + 1);

@@ -15,7 +15,7 @@ const LEASE_MS: NumberRange = 500..=600_000;
 /// Zero means that the webhook is notified immediately.
 const OFFLINE_WAIT_MS: NumberRange = 0..=600_000;
 
-/// All webhooks. One without a URL is off.
+/// All webhooks. A webhook without a URL is off.
 #[derive(Clone, Debug)]
 pub struct HooksConfig {
     /// The webhook that is asked about each message before the message is written.
@@ -28,26 +28,27 @@ pub struct HooksConfig {
     pub disconnected: Option<ReceiverConfig>,
     /// The webhook for messages to users who are offline.
     pub offline: Option<ReceiverConfig>,
-    /// The settings that do not belong to a receiver.
+    /// The settings besides the five receivers above.
     pub settings: HookSettings,
 }
 
-/// Settings of all webhooks, and of single webhooks, that do not belong to a receiver.
+/// The settings of `[hooks]` that a [`ReceiverConfig`] does not have. Some apply to all webhooks, others to one.
 #[derive(Clone, Debug)]
 pub struct HookSettings {
-    /// How many events a webhook reads beyond its oldest undelivered event.
+    /// The highest number of events that Parlor has read for a webhook but not yet delivered.
     pub window: usize,
     /// The pause before the first retry of an event.
     pub retry: Duration,
     /// The longest pause between retries.
     pub retry_max: Duration,
-    /// The number of tries before an event is set aside. Zero: no event is set aside.
+    /// The number of tries before Parlor sets an event aside: Parlor stores the event for an operator and sends the
+    /// later events. Zero: Parlor sets no event aside and retries without end.
     pub max_tries: u32,
-    /// The highest number of events that are set aside.
+    /// The highest number of events that are set aside, over all webhooks.
     pub set_aside: u64,
     /// How long the other servers wait before they continue the webhook of a dead server.
     pub lease: Duration,
-    /// The time from a message's commit to the check which members are offline.
+    /// The time between a message's commit and the check that finds the offline members.
     pub offline_wait: Duration,
     /// Whether a message is accepted if the webhook `before_send` gives no valid answer.
     pub on_failure: OnFailure,

@@ -1,5 +1,5 @@
-//! Refuses requests that a proxy could interpret differently than Parlor: requests without a valid `Host` (RFC
-//! 9112, 3.2), and requests with a path that a proxy may resolve or decode differently.
+//! Refuses requests that a proxy could interpret differently than Parlor. These are requests without a valid `Host`
+//! (RFC 9112, 3.2), and requests whose path or query a proxy may decode or resolve in another way.
 
 use percent_encoding::percent_decode_str;
 use salvo::http::header::HOST;
@@ -27,7 +27,8 @@ impl Handler for RequestCheck {
     }
 }
 
-/// Checks `Host`. Only an HTTP/1.0 request may omit it. Refuses two `Host` headers, or an invalid one.
+/// Checks the header `Host`. Only an HTTP/1.0 request may omit the header. Refuses two `Host` headers, or an invalid
+/// one.
 fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -39,14 +40,15 @@ fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Returns whether a value is a name or an address with an optional port. Refuses other characters that the syntax of
-/// a URI would allow there, because server names don't contain them.
+/// Returns whether a value is a name or an address with an optional port. A URI's host may also contain characters such
+/// as `!` and `;`. This function refuses them, because no server name contains them.
 fn is_host(value: &HeaderValue) -> bool {
     let Ok(authority) = Authority::try_from(value.as_bytes()) else { return false };
     let host = authority.host();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
     let is_named = !host.is_empty() && (host.starts_with('[') || host.bytes().all(plain));
-    // A login before the host (`user@host`) has no such prefix. The port's digits may be missing (RFC 3986, 3.2.3).
+    // A value with a login (`user@host`) is refused, because it is not a host followed by a port. The digits after the
+    // colon may be missing (RFC 3986, 3.2.3).
     let rest = authority.as_str().strip_prefix(host);
     let port = rest.map(|rest| rest.strip_prefix(':').unwrap_or(rest));
     is_named && port.is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok_and(|_| is_digits(port)))
@@ -57,8 +59,8 @@ fn is_digits(text: &str) -> bool {
 }
 
 /// Checks that every segment means the same to every HTTP implementation. Below `/api`, an empty segment gets 404.
-/// Otherwise the router would skip it, and a path with an empty id would name the resource above. The path
-/// of a read may end in a slash.
+/// Otherwise the router would skip the segment, and a path with an empty id would name the parent resource. The path of
+/// a GET or HEAD request may end in a slash.
 fn check_path(path: &str, is_read: bool) -> Result<(), Problem> {
     for segment in path.split('/') {
         let decoded =

@@ -9,10 +9,11 @@ use tokio::time::interval;
 use super::{Live, Told, missed, room};
 use crate::support::{PATIENCE, Server, chat, shared_uri};
 
-/// At most one event in this time is sent for a user in a room.
+/// The server sends at most one `typing` event for each user and room in this time.
 const PACE: Duration = Duration::from_secs(3);
 
-/// The second event may seem earlier by this much, because the first one may have been late.
+/// The test measures the time between two arrivals. If the first event arrives late, this time is shorter than [`PACE`]
+/// by up to this much.
 const SLACK: Duration = Duration::from_millis(500);
 
 fn typing() -> Value {
@@ -40,7 +41,7 @@ async fn typing_reaches_level_2_sockets_of_others_on_all_servers() {
     for other in &mut others {
         other.expect(typed_by(1)).await;
     }
-    // The next event is the first one on the sockets that got no `typing`.
+    // User 1's own sockets and the Level 1 sockets got no `typing`: the first event that they receive is the message.
     one.say("done").await;
     one.hear(chat(1, 1, "done")).await;
     for live in own.iter_mut().chain(&mut others) {
@@ -74,7 +75,7 @@ async fn at_most_one_in_3_s_is_passed_on() {
     let (server, room) = room(&[]).await;
     let mut one = Live::fresh(&server, 1, room).await;
     let mut two = Live::fresh(&server, 2, room).await;
-    // As long as a user types.
+    // The client sends `typing` every 250 ms, as a client does while its user types.
     let mut keys = interval(Duration::from_millis(250));
     let typing_on = async {
         loop {
@@ -105,7 +106,7 @@ async fn typing_on_several_sockets_counts_as_one_user() {
     let mut two = Live::fresh(&server, 2, room).await;
     for at in [0, 1, 0] {
         own[at].send(typing()).await;
-        // The frame has been handled. A frame that comes too soon is no error.
+        // The server has handled the frame. It sends no error if a `typing` comes too soon.
         own[at].quiet().await;
     }
     two.expect(typed_by(1)).await;
@@ -121,7 +122,7 @@ async fn typing_is_not_stored() {
     let cursor = one.cursor.clone();
     one.send(typing()).await;
     two.expect(typed_by(1)).await;
-    // A later socket gets no `typing`, not even by resuming.
+    // A socket that connects later gets no `typing`, even if it resumes from a cursor.
     let mut late = Live::fresh(&server, 2, room).await;
     assert_eq!(missed(&server, room, &cursor).await, Told::default());
     one.say("done").await;
@@ -162,7 +163,7 @@ async fn typing_is_not_written_when_no_socket_would_get_it() {
     level1.quiet().await;
 }
 
-/// Without another server, the server knows this without asking the database.
+/// A server that is the only one on its database knows all sockets, so it does not read the members or their presence.
 #[tokio::test]
 async fn typing_reads_nothing_when_no_socket_can_get_it() {
     let server = Server::start(&[]).await;
@@ -185,7 +186,8 @@ async fn typing_reads_nothing_when_no_socket_can_get_it() {
         if read().await == before {
             break;
         }
-        // The server has just started, and has not looked for other servers.
+        // A server that has just started does not know yet that no other server runs. Until then it reads the database,
+        // so the test tries again.
         assert!(began.elapsed() < PATIENCE, "it is read who might hear");
     }
     assert_eq!(server.collection("signals").await.count_documents(doc! {}).await.unwrap(), 0);
