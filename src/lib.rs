@@ -11,10 +11,11 @@
 //! **Message.** A session reads a frame. [`actions`] finds the action, checks its limits, and runs the handler with a
 //! deadline. The handler appends to its room; the store commits the message together with others, on a majority of the
 //! database. The [change stream](realtime::change_stream) brings the message to every server. There the
-//! [room's state](realtime::room_state) turns it into frames, the hub puts them into each [`outbox`](realtime::outbox), and the
-//! sessions write them. After a session has written a message of another user, the session raises the receipt markers
-//! of its own user. The store commits the markers, and the change stream brings them to every server. There is no other
-//! path: a handler never writes to another client's socket. Therefore one server and twenty servers behave alike.
+//! [room's state](realtime::room_state) turns it into frames, the hub puts them into each
+//! [`outbox`](realtime::outbox), and the sessions write them. After a session has written a message of another user,
+//! the session raises the receipt markers of its own user. The store commits the markers, and the change stream brings
+//! them to every server. There is no other path: a handler never writes to another client's socket. Therefore one
+//! server and twenty servers behave alike.
 //!
 //! An action of the application takes the same path, but its handler is an HTTP request to the application's server
 //! ([`actions::functions`], [`outbound`]). An [ephemeral event](protocol::ephemeral) is not a message. The store writes

@@ -35,7 +35,7 @@ pub struct HooksConfig {
 /// The settings of `[hooks]` that a [`ReceiverConfig`] does not have. Some apply to all webhooks, others to one.
 #[derive(Clone, Debug)]
 pub struct HookSettings {
-    /// The highest number of events that Parlor has read for a webhook but not yet delivered.
+    /// The highest number of events that Parlor has read from one change stream but not yet delivered.
     pub window: usize,
     /// The pause before the first retry of an event.
     pub retry: Duration,

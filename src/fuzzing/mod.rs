@@ -1,8 +1,9 @@
-//! Input from outside, read by the server's own functions. Each function is a target of `tests/fuzz`. `cargo test`
-//! replays the checked-in corpus with the same functions.
+//! The fuzz targets: functions that pass arbitrary bytes to the server's own code. `tests/fuzz` has a program for each
+//! target. `cargo test` replays the checked-in corpus with the same functions.
 //!
-//! Each target takes any bytes and asserts what holds for all of them. Nothing panics and nothing waits. Refused input
-//! gets a stable code, and accepted input keeps its limits. Output that is read again is the same.
+//! Each target asserts properties that hold for any input. The server's code doesn't panic. An action finishes without
+//! waiting, because its room is a fake. Refused input gets a stable code, and accepted input is within its limits. If a
+//! parsed value is written and parsed again, the result is the same.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -32,10 +33,10 @@ pub use self::wire::wire;
 use crate::http::api::fuzz::SAID_CHARS;
 pub use crate::http::api::fuzz::bodies;
 
-/// A target: takes any bytes, and asserts what must hold for them.
+/// A target: takes any bytes, and panics if one of its properties does not hold.
 pub type FuzzTarget = fn(&[u8]);
 
-/// The targets by name. The name is that of the file in `tests/fuzz/fuzz_targets` and of the folder in
+/// The targets by name. The name is also the name of the file in `tests/fuzz/fuzz_targets` and of the folder in
 /// `tests/fuzz/corpus`.
 pub const TARGETS: &[(&str, FuzzTarget)] = &[
     ("answers", answers),
@@ -56,7 +57,7 @@ static CONFIG: LazyLock<Config> = LazyLock::new(|| {
     Config::load(None, [secret]).expect("the defaults are good")
 });
 
-/// Asserts that a close is one of the table's, with a reason that fits into a control frame.
+/// Asserts that [`close::CODES`] lists the close's code, and that the close's reason fits into a control frame.
 fn assert_listed(close: Close) {
     let (code, reason) = (close.code(), close.reason());
     let framing = [1002, 1007].contains(&code);

@@ -1,7 +1,8 @@
 //! TLS in this process: loads the certificate, and loads it again when its files have changed.
 //!
 //! Connections keep the certificate that they started with. If the new files can't be used, the error is logged once
-//! and the current certificate stays. The contents of the files are compared, because their times may not change.
+//! and the current certificate stays. Each check compares the contents of the files, because a new file can have the
+//! modification time of the old one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

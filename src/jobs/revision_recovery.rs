@@ -1,9 +1,10 @@
-//! Applies edits and deletions that a dead server recorded but did not apply. A server records each edit or deletion in
-//! the room's journal before it applies it ([`revisions`](crate::store::messages::revisions)).
+//! Applies edits and deletions that a dead server recorded but did not apply. A server first records each edit or
+//! deletion in the room's journal, and then applies the edit or deletion to the message
+//! ([`revisions`](crate::store::messages::revisions)).
 //!
 //! All servers search the journals. A live server applies its own edits long before the next search. So if two searches
 //! in a row find the same edit, its server is dead, and any server may apply the edit. Two servers may apply the same
-//! edit, because a second application changes nothing. The servers' clocks don't matter.
+//! edit, because a second application changes nothing. The job compares no clocks of servers.
 
 use std::collections::HashSet;
 use std::sync::Arc;

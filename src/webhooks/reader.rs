@@ -1,6 +1,7 @@
-//! Reads the change stream of one source, starting at the source's position. The reader is a task of its own and hands
-//! events to the dispatcher one at a time. It reads on only when the dispatcher has taken an event, so memory holds at
-//! most the dispatcher's window and one batch of the database.
+//! Reads the change stream of one [`EventSource`], starting at the source's position in the stream. The reader is a
+//! task of its own and hands events to the dispatcher one at a time. The reader takes the next event from the stream
+//! only after the dispatcher has taken the last one. Therefore memory holds at most the dispatcher's window and one
+//! batch of the database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,8 +43,8 @@ pub(super) struct HookStreamReader {
     pub(super) kinds: Vec<HookKind>,
     pub(super) store: Store,
     pub(super) stream_store: Store,
-    /// The minimum age of an event when it is handed to the dispatcher. For `hooks.offline` it is the time until the
-    /// check which members have no socket.
+    /// The minimum age of an event when it is handed to the dispatcher. For `hooks.offline` this is
+    /// `hooks.offline.wait_ms`: after this time, Parlor checks which members have no socket.
     pub(super) rest: Duration,
     pub(super) clock: AgeClock,
     pub(super) metrics: Arc<Metrics>,
@@ -53,7 +54,8 @@ pub(super) struct HookStreamReader {
 /// The receiving end of the channel was dropped: the dispatcher has stopped.
 pub(super) struct ConsumerGone;
 
-/// The time of the database's clock at one instant of this process. Changes are dated by the database's clock.
+/// Computes the age of changes, which are dated by the database's clock. Keeps one time of this clock, in milliseconds,
+/// and the local instant at which the time was read.
 #[derive(Clone, Copy)]
 pub(super) struct AgeClock(i64, Instant);
 
@@ -70,7 +72,7 @@ impl AgeClock {
 }
 
 impl HookStreamReader {
-    /// Reads from a position on. Ends when the dispatcher stops, and with an error when the stream breaks.
+    /// Reads the stream after a position. Ends when the dispatcher stops, and with an error when the stream breaks.
     pub(super) async fn run(self, mut from: WebhookPosition) -> Result<(), StoreError> {
         loop {
             let error = match self.stream_store.watch_for(self.source, Some(&from)).await {
@@ -186,7 +188,8 @@ fn token_of(change: &RawDocument) -> Result<Bson, Undecodable> {
 }
 
 impl Store {
-    /// Opens the change stream of a source: after a position, or without one at the stream's current end.
+    /// Opens the change stream of a source. The stream starts after `from`. If `from` is None, the stream starts at its
+    /// current end.
     async fn watch_for(
         &self,
         source: EventSource,

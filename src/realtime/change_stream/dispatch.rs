@@ -91,7 +91,8 @@ impl ChangeStreamReader {
         if event.collection == "members" && event.operation != "update" {
             self.store.contacts().remove_room(room);
         }
-        // Before the hub: a socket that joins after the hub has reached this time must find the change here.
+        // The change is recorded before the hub advances. A socket that joins after the hub has reached this time
+        // relies on the record.
         self.store.touched().record_change(room, time);
         if self.hub.advance_to(room, time)
             && let Some(change) = event.change(id)?
@@ -104,7 +105,8 @@ impl ChangeStreamReader {
                 self.hub.request_recheck(room, Some(&user), time);
                 self.room_changed(room, time);
             } else if event.is_of_address()? && self.hub.has_inboxes_of_others(room, &user) {
-                // A user who is alone in a thousand rooms must not cause a thousand reads by a change of address.
+                // Only inbox connections of other users need the new e-mail address. Without this check, a user who is
+                // alone in a thousand rooms would cause a thousand reads.
                 self.changes.push(room, RoomChangedAt(time));
             }
         }
@@ -125,8 +127,8 @@ impl ChangeStreamReader {
         let user = presence::read_id(event.key)?;
         let presence = match event.operation {
             "update" => presence::read_update(event.updated_fields()?)?,
-            // The database may report the removal of one server as a replacement. If the user is still online on another
-            // server, nothing has changed.
+            // If a user leaves one of several servers, the database may report the update as a replacement of the whole
+            // document. The user is still online then, so this event is skipped.
             "replace" => Some(UserPresence::read(event.document()?)?).filter(|presence| !presence.online),
             _ => Some(UserPresence::read(event.document()?)?),
         };
@@ -145,14 +147,16 @@ impl ChangeStreamReader {
         if event.operation == "delete" {
             self.store.erasing().remove(&user);
         } else {
-            // Before the sockets are closed: a socket that registers later must find the erasure.
+            // The erasure is recorded before the sockets are closed. A socket that registers later must find
+            // the record.
             self.store.erasing().add(user.clone());
             self.outboxes.close_user(&user, Close::Erased);
         }
         Ok(())
     }
 
-    /// Handles receipt markers that were raised or folded.
+    /// Handles a batch of receipt markers. An insert reports raised markers. A delete reports that a server has written
+    /// the batch's markers into the members' documents ([`journal`]).
     fn on_marks(&self, event: &ChangeEvent<'_>) -> Result<(), Undecodable> {
         let time = event.time;
         if event.operation == "delete" {
@@ -164,7 +168,8 @@ impl ChangeStreamReader {
         // Sorted by room, so that each room is updated once with all its markers.
         batch.marks.sort_by_key(|mark| mark.room);
         let batch = Arc::new(batch);
-        // Before the hub: a socket that joins after the hub has reached this time must find the markers here.
+        // The markers are added before the hub advances. A socket that joins after the hub has reached this time reads
+        // the markers from the overlay.
         self.store.overlay().add_batch(time, &batch, Instant::now());
         for of_room in batch.marks.chunk_by(|one, other| one.room == other.room) {
             let room = of_room[0].room;

@@ -1,4 +1,4 @@
-//! A socket that may end at any moment, because its server may.
+//! Methods for tests that crash or stop a server: the client's socket may close or break at any moment.
 
 use futures_util::SinkExt;
 use serde_json::Value;
@@ -26,7 +26,8 @@ impl Client {
         }
     }
 
-    /// Returns the next frame or the end, with a longer limit: a socket receives nothing during an outage.
+    /// Returns the next frame or the end. Waits longer than [`Self::next_or_end`], because a socket receives nothing
+    /// during an outage.
     pub(crate) async fn next_in_the_end(&mut self) -> Result<Value, End> {
         match self.hear_within(8 * PATIENCE).await {
             RawFrame::Text(text) => Ok(serde_json::from_str(&text).expect("every frame is JSON")),
@@ -57,7 +58,8 @@ impl Client {
         }
     }
 
-    /// Closes the socket, with or without a code, and returns the server's end of it. Frames before the end are skipped.
+    /// Sends a close frame, with or without a code, and returns how the server ends the socket. Skips the frames before
+    /// the end.
     pub(crate) async fn goodbye(mut self, code: Option<u16>) -> End {
         self.transcript.note(&self.who, "->", &format!("close {code:?}"));
         let close = code.map(|code| CloseFrame { code: code.into(), reason: "bye".into() });
@@ -68,7 +70,7 @@ impl Client {
     /// Sends `text` and waits for its acknowledgement or refusal. Adds all frames until then to `heard`.
     pub(crate) async fn say_and_hear(&mut self, text: &str, heard: &mut Vec<Value>) -> Result<Value, End> {
         if !self.try_send(serde_json::json!({"action": "send", "message": text})).await {
-            // The frames before the end can still be read.
+            // The write failed, but the frames that arrived before can still be read.
             let (frames, end) = self.hear_out().await;
             heard.extend(frames);
             return Err(end);
