@@ -1,7 +1,7 @@
 //! A failure stays with its action: a panic, an endless call, a caller that disconnects.
 
 use std::future::pending;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use handlers::{
     Action, ActionSpec, Code, Context, Error, Fields, HistoryCursor, Level, Limits, Pending, Reply, Text,
@@ -10,7 +10,7 @@ use parlor::store::StoreError;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Client, PATIENCE, Server, WORDS, chat, error, matches, said};
+use crate::support::{Client, PATIENCE, Server, WORDS, error, matches, said};
 
 type Run = fn(Context, &Fields<'_>) -> Result<Pending<'static, Reply>, Error>;
 
@@ -158,23 +158,10 @@ async fn unconfirmed_write_gets_no_error_when_its_event_has_come() {
     one.expect_all(&said(3, 1, "next")).await;
 }
 
-/// Returns the median time from a message's frame to its acknowledgement.
-async fn median_of_sends(client: &mut Client, first: i64, count: i64) -> Duration {
-    let mut took = Vec::new();
-    for id in first..first + count {
-        let began = Instant::now();
-        client.say("on time").await;
-        client.until(chat(id, 2, "on time")).await;
-        took.push(began.elapsed());
-    }
-    took.sort_unstable();
-    took[took.len() / 2]
-}
-
 #[tokio::test]
 async fn an_action_that_hangs_at_its_in_flight_limit_slows_no_other() {
     let (server, mut one, mut two) = two_sockets(&[("LIMITS__HANDLER_MS", "60000")]).await;
-    let before = median_of_sends(&mut two, 1, 60).await;
+    let before = two.median_send_time(1, 2).await;
     let mut hogs = [server.join(1, 2).await, server.join(1, 2).await];
     for hog in &mut hogs {
         hog.send(json!({"action": "hangs"})).await;
@@ -194,7 +181,7 @@ async fn an_action_that_hangs_at_its_in_flight_limit_slows_no_other() {
         "type": "error", "code": "rate_limited", "message": WORDS, "action": "hangs", "retry_after_ms": 1500,
     });
     assert!(matches(&expected, &refused), "{refused}");
-    let during = median_of_sends(&mut two, 61, 60).await;
+    let during = two.median_send_time(61, 2).await;
     // As long as before, apart from the machine's other load.
     assert!(during < 3 * before + Duration::from_millis(5), "{before:?} became {during:?}");
 }

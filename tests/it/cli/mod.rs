@@ -4,6 +4,7 @@ mod check;
 mod commands;
 mod databases;
 mod remote_commands;
+mod secrets;
 mod start_errors;
 
 /// The signing key of the servers that these tests configure.

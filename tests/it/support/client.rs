@@ -8,7 +8,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -89,6 +89,20 @@ impl Client {
     pub(crate) async fn say_alone(&mut self, id: i64, sender: impl Into<Value>, text: &str) -> Value {
         self.say(text).await;
         self.expect(chat(id, sender, text)).await
+    }
+
+    /// Sends 60 messages, one after the other, whose ids begin with `first`. Returns the median time from a frame to its
+    /// acknowledgement.
+    pub(crate) async fn median_send_time(&mut self, first: i64, sender: i64) -> Duration {
+        let mut times = Vec::new();
+        for id in first..first + 60 {
+            let began = Instant::now();
+            self.say("on time").await;
+            self.until(chat(id, sender, "on time")).await;
+            times.push(began.elapsed());
+        }
+        times.sort_unstable();
+        times[times.len() / 2]
     }
 
     /// Closes the socket and waits until the server has agreed.

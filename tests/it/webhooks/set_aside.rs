@@ -215,13 +215,18 @@ async fn set_aside_events_are_bounded_and_the_oldest_go() {
     }
 }
 
+/// Starts a receiver that fails for the events of room 1 alone.
+async fn receiver_failing_in_room_1() -> Receiver {
+    let answer = |asked: &ReceivedRequest| {
+        if asked.json()["room_id"] == 1 { failure() } else { ReceiverReply::Ok(String::new()) }
+    };
+    Receiver::start(answer).await
+}
+
 /// A room's event that is retried again and again takes neither the permits nor the window of others.
 #[tokio::test]
 async fn an_event_that_is_tried_again_holds_up_its_own_room_alone() {
-    let receiver = Receiver::start(|asked| {
-        if asked.json()["room_id"] == 1 { failure() } else { ReceiverReply::Ok(String::new()) }
-    })
-    .await;
+    let receiver = receiver_failing_in_room_1().await;
     let url = receiver.url("/");
     let settings = [
         (URL, &*url),
@@ -244,10 +249,7 @@ async fn an_event_that_is_tried_again_holds_up_its_own_room_alone() {
 /// One of three rooms has a poison event. The breaker stays closed for the others.
 #[tokio::test]
 async fn poison_events_of_a_room_leave_the_receiver_to_others() {
-    let receiver = Receiver::start(|asked| {
-        if asked.json()["room_id"] == 1 { failure() } else { ReceiverReply::Ok(String::new()) }
-    })
-    .await;
+    let receiver = receiver_failing_in_room_1().await;
     let url = receiver.url("/");
     let settings = [
         (URL, &*url),

@@ -9,8 +9,7 @@ use tokio::time::timeout;
 
 use super::{obedient, server_with, translate, two_sockets};
 use crate::support::{
-    Client, Link, Program, Receiver, ReceiverReply, State, WORDS, chat, error, eventually, free_port,
-    matches, said,
+    Client, Link, Program, Receiver, ReceiverReply, State, WORDS, error, eventually, free_port, matches, said,
 };
 
 /// Calls it, and is told this code.
@@ -182,26 +181,13 @@ async fn function_limits_are_counted() {
     }
 }
 
-/// How long each of so many messages takes from its frame to its acknowledgement: the median.
-async fn median_of_sends(client: &mut Client, first: i64) -> Duration {
-    let mut took = Vec::new();
-    for id in first..first + 60 {
-        let began = Instant::now();
-        client.say("on time").await;
-        client.until(chat(id, 2, "on time")).await;
-        took.push(began.elapsed());
-    }
-    took.sort_unstable();
-    took[took.len() / 2]
-}
-
 #[tokio::test]
 async fn hanging_function_at_its_limit_slows_no_other_action() {
     let receiver = Receiver::start(|_| ReceiverReply::Nothing).await;
     let limits =
         [("FUNCTIONS__TRANSLATE__TIMEOUT_MS", "60000"), ("FUNCTIONS__TRANSLATE__MAX_IN_FLIGHT", "3")];
     let (server, mut one, mut two) = two_sockets(&receiver, &limits).await;
-    let before = median_of_sends(&mut two, 1).await;
+    let before = two.median_send_time(1, 2).await;
     let mut hogs = Vec::new();
     for n in 1..=3 {
         let mut hog = server.join(1, 2).await;
@@ -215,7 +201,7 @@ async fn hanging_function_at_its_limit_slows_no_other_action() {
         "type": "error", "code": "rate_limited", "message": WORDS, "action": "translate", "retry_after_ms": 1500,
     });
     assert!(matches(&expected, &refused), "{refused}");
-    let during = median_of_sends(&mut two, 61).await;
+    let during = two.median_send_time(61, 2).await;
     // As long as before, but for what else the machine does.
     assert!(during < 3 * before + Duration::from_millis(5), "{before:?} became {during:?}");
     assert_eq!(receiver.count(), 3);

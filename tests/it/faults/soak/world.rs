@@ -174,7 +174,7 @@ impl World {
     pub(super) async fn until_acknowledged(&self, more: usize) {
         for room in &self.rooms {
             let ended = room.clients.iter().any(JoinHandle::is_finished);
-            assert!(!ended, "a traveller in room {} gave up; why stands above", room.room);
+            assert!(!ended, "a client in room {} gave up; the reason stands above", room.room);
         }
         self.ledger.grows_by(more, RECOVERY).await;
     }

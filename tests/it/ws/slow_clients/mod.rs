@@ -56,6 +56,14 @@ impl SilentClient {
         timeout(PATIENCE, read).await.expect("a frame comes in time").unwrap()
     }
 
+    /// Waits for this number of pings, and answers each.
+    async fn answer_pings(&mut self, count: usize) {
+        for _ in 0..count {
+            assert_eq!(self.frame().await.0, PING);
+            self.send(PONG).await;
+        }
+    }
+
     /// Reads this number of bytes after each pause until the connection ends, and returns their total.
     async fn trickle(&mut self, bytes: usize, pause: Duration) -> usize {
         let (mut read, mut total) = (vec![0; bytes], 0);
@@ -115,10 +123,7 @@ async fn a_peer_that_answers_pings_lives_on() {
     server.room(&[1, 2]).await;
     let token = server.token(2).sign();
     let mut silent_client = SilentClient::connect(server.address(), &token).await;
-    for _ in 0..3 {
-        assert_eq!(silent_client.frame().await.0, PING);
-        silent_client.send(PONG).await;
-    }
+    silent_client.answer_pings(3).await;
     let mut one = server.join(1, 2).await;
     one.say("hi").await;
     one.until_kind("mark_message_as_read").await;
@@ -131,17 +136,14 @@ async fn pings_count_as_frames_and_pongs_do_not() {
     server.room(&[1, 2]).await;
     let token = server.token(2).sign();
     let mut silent_client = SilentClient::connect(server.address(), &token).await;
-    for _ in 0..3 {
-        assert_eq!(silent_client.frame().await.0, PING);
-        silent_client.send(PONG).await;
-    }
+    silent_client.answer_pings(3).await;
     for _ in 0..2 {
         silent_client.send(PING).await;
         assert_eq!(silent_client.frame().await.0, PONG);
     }
     silent_client.send(PING).await;
     let heard = [silent_client.frame().await, silent_client.frame().await];
-    let told = heard.iter().find(|(opcode, _)| *opcode == TEXT).expect("it is told");
+    let told = heard.iter().find(|(opcode, _)| *opcode == TEXT).expect("an error frame comes");
     let told: serde_json::Value = serde_json::from_slice(&told.1).unwrap();
     assert_eq!(told["code"], "rate_limited", "{told}");
 }
