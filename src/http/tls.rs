@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::config::live::LiveConfig;
 use crate::config::tls_files::TlsPair;
 use crate::config::{ConfigError, TlsFiles};
+use crate::supervisor::panic_text;
 use crate::telemetry::metrics::Metrics;
 
 /// The certificate of a listener.
@@ -63,22 +64,28 @@ impl Certificate {
                 let certificate = self.clone();
                 move || certificate.reload(&files)
             });
-            match reloaded.await {
+            let failure = match reloaded.await {
                 Ok(Ok(renewed)) => {
                     logged = false;
                     if renewed {
                         tracing::info!("the certificate was renewed");
                     }
+                    continue;
                 }
-                Ok(Err(error)) => {
-                    // The error is counted at every check, so an alert can fire before the current certificate expires.
-                    metrics.count_fault("certificate");
-                    if !std::mem::replace(&mut logged, true) {
-                        tracing::warn!(%error, "could not load the new certificate; keeping the current one");
-                    }
-                }
-                // The blocking task was cancelled, because the process is shutting down.
-                Err(_) => {}
+                Ok(Err(error)) => error.to_string(),
+                Err(ended) => match ended.try_into_panic() {
+                    Ok(panic) => format!("the check panicked: {}", panic_text(&*panic)),
+                    // The blocking task was cancelled, because the process is shutting down.
+                    Err(_) => return,
+                },
+            };
+            // The error is counted at every check, so an alert can fire before the current certificate expires.
+            metrics.count_fault("certificate");
+            if !std::mem::replace(&mut logged, true) {
+                tracing::warn!(
+                    error = failure,
+                    "could not load the new certificate; keeping the current one"
+                );
             }
         }
     }
