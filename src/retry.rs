@@ -63,7 +63,7 @@ pub(crate) async fn pause_before<E>(deadline: Instant, pause: Duration, error: E
 }
 
 /// Returns a random pause with this mean, from half to one and a half of it.
-fn vary(pause: Duration) -> Duration {
+pub(crate) fn vary(pause: Duration) -> Duration {
     pause.mul_f32(0.5 + fastrand::f32())
 }
 

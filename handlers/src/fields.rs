@@ -22,7 +22,7 @@ const REF_CHARS: usize = 64;
 const FAULT_CHARS: usize = 200;
 
 /// The fields of a frame in their order, including repeated ones. The values serialize exactly as they came.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 /// An error: the frame is not JSON (RFC 8259), is nested too deeply, or is not an object.

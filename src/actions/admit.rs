@@ -17,14 +17,15 @@ impl ActionTable {
         })
     }
 
-    /// Parses the frame, finds its action and charges for it. Fills `envelope` from the frame.
+    /// Parses the frame, finds its action and charges for it. Fills `envelope` from the frame. Returns the action with the
+    /// fields that the action decodes.
     pub(crate) fn admit<'f>(
         &self,
         frame: &'f str,
         caller: &SocketSession,
-        envelope: &mut Envelope<'f>,
+        envelope: &mut Envelope,
         metrics: &Metrics,
-    ) -> Result<&RegisteredAction, Error> {
+    ) -> Result<(&RegisteredAction, Fields<'f>), Error> {
         let rate = self.spend_frame(caller, metrics);
         let fields = Fields::parse(frame).map(|fields| caller.strip_unknown_fields(fields));
         let reference = match &fields {
@@ -49,8 +50,7 @@ impl ActionTable {
         self.spend_call(frame.len(), at, caller, metrics)?;
         envelope.room = caller.room(&fields)?;
         envelope.named_room = envelope.room.filter(|_| caller.is_in_many());
-        envelope.body = fields;
-        Ok(row)
+        Ok((row, fields))
     }
 
     /// Checks the action's own limits and charges for them.

@@ -1,8 +1,7 @@
-//! The envelope of a frame: the fields that name its action, room and reference, and that its answer repeats. A frame is
-//! parsed once, and the action decodes its own fields from the envelope's `body`.
+//! The envelope of a frame: the fields that name its action, room and reference, and that its answer repeats.
 
 use bson::oid::ObjectId;
-use handlers::{Code, Error, ErrorFrame, Fields, RoomId};
+use handlers::{Code, Error, ErrorFrame, RoomId};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::protocol::fields::{append_fields, quoted};
@@ -23,7 +22,7 @@ pub(crate) const ACTION_SHOWN: usize = 64;
 
 /// The envelope of a frame. `admit` fills it as far as the frame is valid, so that a refusal can repeat its fields.
 #[derive(Default)]
-pub(crate) struct Envelope<'f> {
+pub(crate) struct Envelope {
     /// The action, if named.
     pub(crate) action: Option<String>,
     /// The `ref` that the sender gave it.
@@ -32,11 +31,9 @@ pub(crate) struct Envelope<'f> {
     pub(crate) room: Option<RoomId>,
     /// The room that the frame names.
     pub(crate) named_room: Option<RoomId>,
-    /// All fields of the frame. Empty until the action is admitted.
-    pub(crate) body: Fields<'f>,
 }
 
-impl Envelope<'_> {
+impl Envelope {
     /// Returns the answer with the frame's `ref`, and with its room on an inbox connection.
     pub(crate) fn answer(&self, json: impl Into<Utf8Bytes>) -> Utf8Bytes {
         let json = json.into();

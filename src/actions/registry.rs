@@ -85,10 +85,10 @@ impl ActionTable {
 }
 
 impl ActionKind {
-    /// Decodes the fields that a built-in action has, and returns the call to run.
-    pub(crate) fn begin(&self, call: Call, body: &Fields<'_>) -> Result<Pending<'static, Reply>, Error> {
+    /// Decodes the fields of a built-in action, and returns the call to run.
+    pub(crate) fn begin(&self, call: Call, fields: &Fields<'_>) -> Result<Pending<'static, Reply>, Error> {
         match self {
-            Self::Own(action) => (action.run)(call.context, body),
+            Self::Own(action) => (action.run)(call.context, fields),
             Self::Function(function) => Ok(function.clone().call(call)),
         }
     }

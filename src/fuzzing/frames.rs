@@ -57,7 +57,7 @@ fn written_again(frame: &str) {
 pub(super) fn answered(kind: u8, frame: &str) {
     let caller = Arc::new(caller(kind));
     let (request, mut heading) = (ObjectId::new(), Envelope::default());
-    let done = TABLE.admit(frame, &caller, &mut heading, &METRICS).and_then(|row| {
+    let done = TABLE.admit(frame, &caller, &mut heading, &METRICS).and_then(|(row, fields)| {
         let room = heading.room.map(|_| -> Arc<dyn Room> { Arc::new(Willing) });
         let context = Context::new(caller.user.clone(), room, Arc::new(Willing), CONFIG.limits.text_chars);
         let call = Call {
@@ -68,7 +68,7 @@ pub(super) fn answered(kind: u8, frame: &str) {
             request,
             frame: frame.into(),
         };
-        row.run.begin(call, &heading.body)?.now_or_never().expect("nothing here waits")
+        row.run.begin(call, &fields)?.now_or_never().expect("nothing here waits")
     });
     let answer = match done {
         Ok(Reply::ByEvent) => return,
@@ -81,7 +81,7 @@ pub(super) fn answered(kind: u8, frame: &str) {
     assert_eq!(answer.get("room_id").and_then(Value::as_i64), heading.named_room.map(RoomId::get));
 }
 
-fn refused(error: &Error, heading: &Envelope<'_>, request: ObjectId) -> Utf8Bytes {
+fn refused(error: &Error, heading: &Envelope, request: ObjectId) -> Utf8Bytes {
     let answer = heading.refuse(error, request);
     let error: Value = serde_json::from_str(&answer.json).expect("an error is JSON");
     assert_eq!(error["type"], "error");

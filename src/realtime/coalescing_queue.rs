@@ -79,8 +79,10 @@ pub(crate) struct TakenChange<K, V> {
 impl<K: Clone + Eq + Hash, V: Coalesce> CoalescingQueue<K, V> {
     /// Queues a change, merged with the pending change of its key.
     pub(crate) fn push(&self, key: K, change: V) {
-        self.changes().push(key, change);
-        self.0.added.notify_one();
+        let can_be_taken = self.changes().push(key, change);
+        if can_be_taken {
+            self.0.added.notify_one();
+        }
     }
 
     /// Waits for changes, and takes at most `most` of them.
@@ -106,7 +108,8 @@ impl<K: Clone + Eq + Hash, V: Coalesce> CoalescingQueue<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Coalesce> QueuedChanges<K, V> {
-    fn push(&mut self, key: K, change: V) {
+    /// Adds a change. Returns whether the queue has one more entry that can be taken.
+    fn push(&mut self, key: K, change: V) -> bool {
         match self.pending.entry(key) {
             Entry::Occupied(entry) => {
                 let (key, PendingChange { change: earlier, since, number }) = entry.remove_entry();
@@ -114,14 +117,17 @@ impl<K: Clone + Eq + Hash, V: Coalesce> QueuedChanges<K, V> {
                     Some(change) => drop(self.pending.insert(key, PendingChange { change, since, number })),
                     None => drop(self.order.remove(&number)),
                 }
+                false
             }
             Entry::Vacant(entry) => {
                 self.pushes += 1;
                 let number = self.pushes;
-                if !self.taken.contains(entry.key()) {
+                let can_be_taken = !self.taken.contains(entry.key());
+                if can_be_taken {
                     self.order.insert(number, entry.key().clone());
                 }
                 entry.insert(PendingChange { change, since: Instant::now(), number });
+                can_be_taken
             }
         }
     }
@@ -159,8 +165,8 @@ impl<K: Clone + Eq + Hash, V: Coalesce> TakenChanges<K, V> {
                 changes.pending.insert(key, PendingChange { change, since, number });
             }
         }
+        // The drop of `self` locks the queue again and notifies the waiting task.
         drop(changes);
-        self.queue.0.added.notify_one();
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Frame {
 }
 
 /// The sockets that a frame is for, and the event.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum FrameKind {
     /// All sockets of the room: those that opened it, and the inbox connections of its members.
     Room(RoomId, RoomFrame),
@@ -34,7 +34,7 @@ pub(crate) enum FrameKind {
 }
 
 /// An event for all sockets of a room.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum RoomFrame {
     /// A `chat_message`. The message counts as delivered as soon as the frame is written to a socket of another member.
     Message {
@@ -75,7 +75,7 @@ pub(crate) enum UnreadBeforeDelete {
 }
 
 /// An event for inbox connections only.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum InboxFrame {
     /// The room or its list of members has changed. The text has the new state.
     RoomChanged(RoomId),

@@ -13,6 +13,7 @@ use super::frame::{Frame, FrameKind, InboxFrame};
 use super::hub::Hub;
 use crate::model::cluster_time;
 use crate::protocol::json::json;
+use crate::retry;
 use crate::store::{Store, StoreError, UserPresence};
 use crate::telemetry::metrics::Metrics;
 
@@ -49,7 +50,7 @@ impl PresenceNotifier {
                 self.metrics.count_fault("presence");
                 tracing::warn!(%error, "could not send presence changes; trying again");
                 taken.put_back();
-                tokio::time::sleep(RETRY_PAUSE).await;
+                tokio::time::sleep(retry::vary(RETRY_PAUSE)).await;
             }
         }
     }

@@ -35,6 +35,7 @@ const AT_ONCE: usize = 16;
 pub(crate) type RoomChangeQueue = CoalescingQueue<RoomId, RoomChangedAt>;
 
 /// The commit time of a room's last change.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RoomChangedAt(pub(crate) Timestamp);
 
 impl Coalesce for RoomChangedAt {
@@ -97,5 +98,17 @@ impl RoomChangeNotifier {
         self.metrics.count_fault("inbox");
         tracing::error!(%error, %room, "could not load the changed room; disconnecting its inbox sockets so that they resume");
         self.hub.send_inboxes_away(room);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merged_change_has_the_later_time() {
+        let at = |time| RoomChangedAt(Timestamp { time, increment: 1 });
+        assert_eq!(at(2).merge(at(4)), Some(at(4)));
+        assert_eq!(at(4).merge(at(3)), Some(at(4)));
     }
 }

@@ -15,7 +15,7 @@ use crate::retry::{self, AttemptError};
 use crate::store::{LastMessage, ResumedRoom, Snapshot, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The mean pause before another read, if a snapshot is older than the hub's last received change.
+/// The mean pause before another read, if a read failed or its snapshot is older than the hub's last received change.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Reads rooms. Cheap to clone.

@@ -141,8 +141,8 @@ impl Runtime {
         let answer = async move {
             let mut envelope = Envelope::default();
             let table = self.table.load_full();
-            let (own, action, result) = match table.admit(&frame, &caller, &mut envelope, &self.metrics) {
-                Ok(row) => {
+            let (own, action, started) = match table.admit(&frame, &caller, &mut envelope, &self.metrics) {
+                Ok((row, fields)) => {
                     tracing::Span::current().record("action", &*row.name);
                     if let Some(reference) = &envelope.reference
                         && row.echoes_ref
@@ -158,9 +158,15 @@ impl Runtime {
                         frame: &frame,
                         envelope: &envelope,
                     };
-                    (own, &row.name, self.run(admitted).await)
+                    (own, &row.name, self.start(admitted, fields).await)
                 }
                 Err(error) => (true, &self.none, Err(error)),
+            };
+            // Thousands of calls may wait for the database. None of them keeps its frame.
+            drop(frame);
+            let result = match started {
+                Ok(call) => self.await_result(call).await,
+                Err(error) => Err(error),
             };
             drop(under_way);
             let outcome = result.as_ref().map(|_| ()).map_err(Error::code);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::oid::ObjectId;
-use handlers::{Code, Context, Error, Pending, Reply, Room, RoomId};
+use handlers::{Code, Context, Error, Fields, Pending, Reply, Room, RoomId};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -32,23 +32,33 @@ pub(super) struct AdmittedFrame<'a> {
     pub(super) caller: &'a Arc<SocketSession>,
     pub(super) request: ObjectId,
     pub(super) frame: &'a Utf8Bytes,
-    pub(super) envelope: &'a Envelope<'a>,
+    pub(super) envelope: &'a Envelope,
+}
+
+/// An action that runs.
+pub(super) struct StartedCall {
+    deadline: Instant,
+    task: JoinHandle<Option<Result<Reply, Error>>>,
 }
 
 impl Runtime {
-    /// Runs the action in a task of its own until its deadline. Returns its reply, or the error for the client.
-    pub(super) async fn run(&self, admitted: AdmittedFrame<'_>) -> Result<Reply, Error> {
+    /// Starts the action in a task of its own, with a deadline. Drops the decoded fields: a waiting call must not hold them.
+    pub(super) async fn start(
+        &self,
+        admitted: AdmittedFrame<'_>,
+        fields: Fields<'_>,
+    ) -> Result<StartedCall, Error> {
         let permit = self.acquire_permit(admitted.row)?;
         let deadline = Instant::now() + admitted.time_limit();
         self.verify_membership(admitted).await?;
-        let call = self.begin(admitted, deadline)?;
+        let call = self.decode(admitted, &fields, deadline)?;
         let call = async move {
             let _permit = permit;
             // A call that never ends must not keep its permit, even if nobody waits for the call any more.
             tokio::time::timeout_at(deadline, call).await.ok()
         };
         let task = self.tracker.spawn(call.instrument(tracing::debug_span!("call")));
-        self.await_result(deadline, task).await
+        Ok(StartedCall { deadline, task })
     }
 
     /// Takes one of the action's permits.
@@ -83,9 +93,10 @@ impl Runtime {
     }
 
     /// Decodes the request, and returns the call to run. A panic in a decoder becomes an error of this call.
-    fn begin(
+    fn decode(
         &self,
         admitted: AdmittedFrame<'_>,
+        fields: &Fields<'_>,
         deadline: Instant,
     ) -> Result<Pending<'static, Reply>, Error> {
         let AdmittedFrame { table, row, caller, request, frame, envelope } = admitted;
@@ -97,7 +108,7 @@ impl Runtime {
             request,
             frame: frame.clone(),
         };
-        let begun = panic::catch_unwind(AssertUnwindSafe(|| row.run.begin(call, &envelope.body)));
+        let begun = panic::catch_unwind(AssertUnwindSafe(|| row.run.begin(call, fields)));
         begun.unwrap_or_else(|panic| Err(panicked(&*panic)))
     }
 
@@ -134,12 +145,10 @@ impl Runtime {
         Context::new(caller.user.clone(), room, Arc::new(socket), table.text_chars)
     }
 
-    /// Waits for the call. Its own deadline and the end of the shutdown are answered with `timeout`.
-    async fn await_result(
-        &self,
-        deadline: Instant,
-        task: JoinHandle<Option<Result<Reply, Error>>>,
-    ) -> Result<Reply, Error> {
+    /// Waits for a call. Returns its reply, or the error for the client: `timeout` after the call's deadline and at the end
+    /// of the shutdown.
+    pub(super) async fn await_result(&self, call: StartedCall) -> Result<Reply, Error> {
+        let StartedCall { deadline, task } = call;
         let ended = self.overdue.run_until_cancelled(tokio::time::timeout_at(deadline, task)).await;
         match ended {
             Some(Ok(Ok(Some(result)))) => result,

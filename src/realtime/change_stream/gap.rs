@@ -63,7 +63,7 @@ impl ChangeStreamReader {
                 read => read,
             }
         };
-        let missed = persist("read what a room missed", read).await;
+        let missed = persist(&format!("read what room {room} missed"), read).await;
         match missed {
             // The room was deleted. A client that reconnects to it is notified of the deletion.
             Some((snapshot, _)) if snapshot.members.is_empty() => self.hub.close(room, Close::GoingAway),

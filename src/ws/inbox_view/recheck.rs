@@ -1,7 +1,5 @@
 //! Reads for an inbox connection: a room whose membership may have changed, and other reads with retries.
 
-use std::time::Duration;
-
 use bson::Timestamp;
 use handlers::{InboxEvent, RoomId};
 use tokio::time::Instant;
@@ -9,13 +7,11 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::InboxView;
 use crate::protocol::close::Close;
+use crate::realtime::room_reader::RETRY_PAUSE;
 use crate::retry::{self, AttemptError};
 use crate::store::{
     KnownPosition, RoomLookup, RoomSummary, StoreError, UnreadCount, Watermarks, to_room_view,
 };
-
-/// The mean pause before another read, if a read failed or is older than the hub's last received change.
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 impl InboxView {
     /// Re-reads a room, because the user's membership may have changed. Returns the resulting events. Their cursors have
