@@ -1,6 +1,7 @@
-//! Repeats an operation that failed, with a pause between two attempts.
+//! Repeats a failed operation, with a pause between two attempts.
 //!
-//! Pauses are random around their mean. Tasks that failed together therefore do not try again together.
+//! Each pause has a random length around a given mean. Tasks that failed at the same time therefore try again at
+//! different times.
 
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use tokio::time::Instant;
 pub(crate) enum AttemptError<E> {
     /// Another attempt may succeed.
     Retry(E),
-    /// Another attempt would fail, too.
+    /// Another attempt would also fail.
     Final(E),
 }
 
-/// Repeats `attempt` until it succeeds. `on_error` receives the error of each failed attempt.
+/// Repeats `attempt` until it succeeds, and returns its result. `on_error` receives the error of each failed attempt.
 pub(crate) async fn forever<T, E, A>(
     pause: Duration,
     mut attempt: impl FnMut() -> A,
@@ -33,9 +34,10 @@ where
     }
 }
 
-/// Repeats `attempt` until it succeeds, another attempt would fail, or the deadline has passed. Returns the last error.
+/// Repeats `attempt` until it succeeds, and returns its result. Does not cancel a running attempt at the deadline.
 ///
-/// A running attempt is not cancelled at the deadline.
+/// # Errors
+/// The error of the last attempt, if it is [`AttemptError::Final`] or the deadline has passed.
 pub(crate) async fn until<T, E, A>(
     deadline: Instant,
     pause: Duration,
@@ -53,7 +55,10 @@ where
     }
 }
 
-/// Pauses after an attempt that failed with `error`. Returns the error instead if the deadline has passed.
+/// Pauses after an attempt that failed with `error`.
+///
+/// # Errors
+/// Returns `error` without a pause if the deadline has passed.
 pub(crate) async fn pause_before<E>(deadline: Instant, pause: Duration, error: E) -> Result<(), E> {
     if Instant::now() >= deadline {
         return Err(error);
@@ -62,7 +67,7 @@ pub(crate) async fn pause_before<E>(deadline: Instant, pause: Duration, error: E
     Ok(())
 }
 
-/// Returns a random pause with this mean, from half to one and a half of it.
+/// Returns a random duration between 50 % and 150 % of `pause`. The mean is `pause`.
 pub(crate) fn vary(pause: Duration) -> Duration {
     pause.mul_f32(0.5 + fastrand::f32())
 }

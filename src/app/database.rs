@@ -93,3 +93,11 @@ pub(crate) async fn prepare(store: &Store, shutdown: &CancellationToken) -> Resu
 pub(crate) fn stopped_early() -> StartError {
     StartError::new("stopped before the database was available")
 }
+
+/// Returns the error of a server whose heartbeat did not come back through the change stream within [`START_TIMEOUT`].
+pub(crate) fn silent_stream() -> StartError {
+    StartError::new(format!(
+        "the change stream delivers nothing: no heartbeat came back within {START_TIMEOUT:?}; reduce the load of the \
+         database, or set feed.read_from to \"primary\" if it is \"secondary\""
+    ))
+}

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::build::{BuiltServer, ServerPlan, assemble};
-use self::database::{START_TIMEOUT, embed, stopped_early};
+use self::database::{START_TIMEOUT, embed, silent_stream, stopped_early};
 use self::reload::Reloader;
 use self::shutdown::ShutdownSequence;
 use crate::auth::AuthError;
@@ -169,7 +169,7 @@ impl App {
         }
         let round =
             tokio::time::timeout(START_TIMEOUT, reload.heartbeat.wait_for_round_trip(&reload.store)).await;
-        round.map_err(|_| StartError::new("the change stream delivers nothing; see `parlor check`"))??;
+        round.map_err(|_| silent_stream())??;
         let address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(admin) = admin {
             let http = bounded(TcpAcceptor::try_from(admin)?, admin_limiter);

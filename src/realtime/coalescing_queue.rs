@@ -1,7 +1,8 @@
-//! A queue of changes that keeps one entry for each key: of several changes in quick succession only the result counts.
+//! A queue that holds at most one pending change for each key. A later change of the same key merges with the pending
+//! one.
 //!
-//! One task takes entries, oldest first, and works on them. A later change of a taken key waits until that work has
-//! ended, so that changes of one key are never handled out of order.
+//! One task takes changes from the queue, oldest first. After a change was taken, later changes of its key stay in the
+//! queue until the taken change is released. So the changes of one key are handled in their order.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -13,11 +14,11 @@ use tokio::time::Instant;
 
 /// A change that merges with a later change of the same key.
 pub(crate) trait Coalesce: Sized {
-    /// Returns the change that both have in sum; none if the later change undoes this one.
+    /// Merges this change with a later one. Returns `None` if the later change undoes this one.
     fn merge(self, later: Self) -> Option<Self>;
 }
 
-/// The queue. Cheap to clone. Bounded by the number of keys.
+/// The queue. Its clones share the same changes. Its length is at most the number of distinct keys.
 pub(crate) struct CoalescingQueue<K, V>(Arc<SharedQueue<K, V>>);
 
 impl<K, V> Clone for CoalescingQueue<K, V> {
@@ -40,16 +41,18 @@ impl<K, V> Default for CoalescingQueue<K, V> {
 
 struct SharedQueue<K, V> {
     changes: Mutex<QueuedChanges<K, V>>,
-    /// Notified when an entry may be taken.
+    /// Notified when another change can be taken: after a push, or after taken changes were released or put back.
     added: Notify,
 }
 
 struct QueuedChanges<K, V> {
     pending: HashMap<K, PendingChange<V>>,
-    /// The pending keys that may be taken, by the numbers of their first pushes.
+    /// The keys of the pending changes that can be taken now. The number of a change's first push is its place in the
+    /// order.
     order: BTreeMap<u64, K>,
-    /// The keys of taken entries: their pending changes wait.
+    /// The keys whose changes are taken and not released. New changes of these keys stay pending.
     taken: HashSet<K>,
+    /// The number of the last push that created a pending change.
     pushes: u64,
 }
 
@@ -61,23 +64,24 @@ struct PendingChange<V> {
     number: u64,
 }
 
-/// Entries that were taken from the queue. Dropping them ends the work on them, also if the working task panics.
+/// Changes that a task has taken from the queue. A drop releases their keys, also if the task panics.
 pub(crate) struct TakenChanges<K: Clone + Eq + Hash, V: Coalesce> {
     queue: CoalescingQueue<K, V>,
     pub(crate) changes: Vec<TakenChange<K, V>>,
 }
 
-/// A key with its change.
+/// A taken change, with its key.
 pub(crate) struct TakenChange<K, V> {
     pub(crate) key: K,
     pub(crate) change: V,
     /// When the first of the merged changes was pushed.
     pub(crate) since: Instant,
+    /// The number of that push.
     number: u64,
 }
 
 impl<K: Clone + Eq + Hash, V: Coalesce> CoalescingQueue<K, V> {
-    /// Queues a change, merged with the pending change of its key.
+    /// Adds a change to the queue. Merges it with the pending change of its key, if there is one.
     pub(crate) fn push(&self, key: K, change: V) {
         let can_be_taken = self.changes().push(key, change);
         if can_be_taken {
@@ -85,7 +89,7 @@ impl<K: Clone + Eq + Hash, V: Coalesce> CoalescingQueue<K, V> {
         }
     }
 
-    /// Waits for changes, and takes at most `most` of them.
+    /// Waits until a change can be taken. Takes at most `most` changes, oldest first.
     pub(crate) async fn take(&self, most: usize) -> TakenChanges<K, V> {
         loop {
             if let Some(taken) = self.take_now(most) {
@@ -98,7 +102,8 @@ impl<K: Clone + Eq + Hash, V: Coalesce> CoalescingQueue<K, V> {
     fn take_now(&self, most: usize) -> Option<TakenChanges<K, V>> {
         let mut changes = self.changes();
         let taken: Vec<_> = std::iter::from_fn(|| changes.take_oldest()).take(most).collect();
-        // Without changes there is nothing to drop later: a drop would notify the task that waits here, without end.
+        // An empty result is `None`. Dropping empty `TakenChanges` would notify the waiting task, which would find the
+        // queue empty again, in an endless loop.
         (!taken.is_empty()).then(|| TakenChanges { queue: self.clone(), changes: taken })
     }
 
@@ -108,7 +113,7 @@ impl<K: Clone + Eq + Hash, V: Coalesce> CoalescingQueue<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Coalesce> QueuedChanges<K, V> {
-    /// Adds a change. Returns whether the queue has one more entry that can be taken.
+    /// Adds a change. Returns whether the queue has one more change that can be taken.
     fn push(&mut self, key: K, change: V) -> bool {
         match self.pending.entry(key) {
             Entry::Occupied(entry) => {
@@ -139,7 +144,7 @@ impl<K: Clone + Eq + Hash, V: Coalesce> QueuedChanges<K, V> {
         Some(TakenChange { key, change, since, number })
     }
 
-    /// Ends the work on a key.
+    /// Releases a taken key: its pending change, if there is one, can be taken now.
     fn release(&mut self, key: &K) {
         self.taken.remove(key);
         if let Some(pending) = self.pending.get(key) {
@@ -149,8 +154,7 @@ impl<K: Clone + Eq + Hash, V: Coalesce> QueuedChanges<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Coalesce> TakenChanges<K, V> {
-    /// Puts the changes back into the queue, because they could not be handled. A later change of a key is merged with
-    /// its returned change.
+    /// Puts the changes back into the queue after a failure. If a key has a pending change, merges both changes.
     pub(crate) fn put_back(mut self) {
         let mut changes = self.queue.changes();
         for TakenChange { key, change, since, number } in self.changes.drain(..) {

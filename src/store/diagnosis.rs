@@ -1,6 +1,7 @@
 //! Finds out why a database can't be used, for `parlor serve` and `parlor check`: what is wrong, where, and what to do.
 //!
-//! If the driver finds no server it says little more than that. So each server of the URI is then asked directly.
+//! If the driver finds no usable server, its error does not name the cause. Parlor then asks the servers of the URI
+//! directly, without a login.
 
 use std::time::Duration;
 
@@ -14,10 +15,10 @@ use super::error::{UnusableDatabase, hint};
 use super::error_text::{self, NO_LOGIN};
 use super::{Store, StoreError};
 
-/// How long a server may take to answer when it is asked directly.
+/// The time limit for a server's answer to a direct request.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The most servers of a URI that are asked and named.
+/// How many servers of the URI Parlor asks directly, and how many an error names.
 const MAX_SERVERS: usize = 5;
 
 /// `maxWireVersion` of MongoDB 6.0.
@@ -28,12 +29,13 @@ const OLDEST_WIRE_VERSION: i32 = 17;
 pub struct Diagnosis {
     /// What is wrong, where, and what to do, on one line.
     pub text: String,
-    /// Whether waiting does not help: the settings or the database must be changed.
+    /// Whether the error lasts until somebody changes the settings or the database. Otherwise it may pass by itself.
     pub lasting: bool,
 }
 
 impl Store {
-    /// Explains the error of an operation. Asks the servers of the URI if the driver could not reach the database.
+    /// Explains the error of an operation. If the driver could not reach the database, asks the servers of the URI.
+    /// `MAX_SERVERS` limits their number.
     pub async fn diagnose(&self, error: &StoreError) -> Diagnosis {
         match error {
             StoreError::Unreachable(_) => self.ask_servers(error).await,
@@ -41,8 +43,8 @@ impl Store {
                 let source = self.options.credential.as_ref().and_then(|login| login.source.as_deref());
                 let source = source.or(self.options.default_database.as_deref()).unwrap_or("admin");
                 let text = format!(
-                    "{} refused the user or the password of mongodb.uri, which belong to the database `{source}`; check both, \
-                     or add authSource=<database that the user was created in>",
+                    "{} refused the user or the password of mongodb.uri; MongoDB looked for the user in the database `{source}`: \
+                     check the user and the password, or set authSource=<database in which the user was created>",
                     self.addresses()
                 );
                 Diagnosis { text, lasting: true }
@@ -52,7 +54,10 @@ impl Store {
         }
     }
 
-    /// Fails if the database is too old, or is no replica set and no cluster.
+    /// Checks that the database is a replica set or a sharded cluster, and runs MongoDB 6.0 or newer.
+    ///
+    /// # Errors
+    /// The error says what is wrong and what to do.
     pub(crate) async fn check_deployment(&self) -> Result<(), StoreError> {
         let hello = self.hello().await?;
         match self.fault_of(&hello) {
@@ -61,19 +66,22 @@ impl Store {
         }
     }
 
-    /// Fails if no change stream can be opened, for example because the user lacks the right to.
+    /// Opens a change stream and closes it again. Does not wait for an event.
+    ///
+    /// # Errors
+    /// The stream can't be opened, for example because the user lacks the right to read the database.
     pub async fn check_change_stream(&self) -> Result<(), StoreError> {
         let db = self.db.clone();
         self.run_detached(async move { Ok(db.watch().await.map(drop)?) }).await
     }
 
-    /// Returns the database's description of itself.
+    /// Returns the database's answer to the command `hello`. It contains the version and the name of the replica set.
     pub(super) async fn hello(&self) -> Result<Document, StoreError> {
         let admin = self.client.database("admin");
         self.run_detached(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await
     }
 
-    /// Returns why Parlor can't work with a database of this description.
+    /// Returns the reason why Parlor can't use the database, from its answer to `hello`. `None` if Parlor can use it.
     pub(super) fn fault_of(&self, hello: &Document) -> Option<String> {
         if hello.get_i32("maxWireVersion").unwrap_or_default() < OLDEST_WIRE_VERSION {
             return Some(
@@ -83,12 +91,14 @@ impl Store {
         fault_of_set(&self.addresses(), hello)
     }
 
-    /// Returns the addresses of the URI, for a person.
+    /// Returns the addresses of the URI for an error text, at most [`MAX_SERVERS`].
     fn addresses(&self) -> String {
         let named: Vec<_> = self.options.hosts.iter().take(MAX_SERVERS).map(ToString::to_string).collect();
         named.join(", ")
     }
 
+    /// Asks the servers of the URI, at most [`MAX_SERVERS`], and returns the first problem. If no server answers, names
+    /// each of them.
     async fn ask_servers(&self, error: &StoreError) -> Diagnosis {
         let asked = self.options.hosts.iter().take(MAX_SERVERS).map(|address| self.ask(address));
         let answers = join_all(asked).await;
@@ -103,7 +113,7 @@ impl Store {
                 }
             };
             if let Some(text) = fault_of_set(&address.to_string(), hello) {
-                // A set may be initiated while Parlor waits for it.
+                // If the set is not initiated yet, an operator may initiate it while Parlor waits.
                 return Diagnosis { text, lasting: !hello.contains_key("isreplicaset") };
             }
             let Ok(set) = hello.get_str("setName") else { continue };
@@ -134,7 +144,7 @@ impl Store {
         }
     }
 
-    /// Asks one server, without a login and whatever its set is.
+    /// Sends `hello` to one server, and returns its answer. Needs no login, and accepts a server of any replica set.
     async fn ask<'a>(&self, address: &'a ServerAddress) -> (&'a ServerAddress, Result<Document, StoreError>) {
         let options = ClientOptions::builder()
             .hosts(vec![address.clone()])
@@ -151,7 +161,7 @@ impl Store {
     }
 }
 
-/// Returns why a server did not answer.
+/// Returns the reason why a server did not answer.
 fn cause(error: &StoreError) -> String {
     match error {
         StoreError::Unreachable(Some(error)) | StoreError::Unknown(Some(error)) => error_text::cause(error),
@@ -159,7 +169,8 @@ fn cause(error: &StoreError) -> String {
     }
 }
 
-/// Returns why change streams can't work at a server: it is in no replica set.
+/// Returns the problem of a server that is neither in a replica set nor the router of a cluster. Change streams don't
+/// work there.
 fn fault_of_set(address: &str, hello: &Document) -> Option<String> {
     if hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|kind| kind == "isdbgrid") {
         return None;
@@ -174,6 +185,7 @@ fn fault_of_set(address: &str, hello: &Document) -> Option<String> {
     })
 }
 
+/// Returns whether the database refused the user or the password.
 fn is_login_refused(error: &Error) -> bool {
     match &*error.kind {
         ErrorKind::Authentication { .. } => true,

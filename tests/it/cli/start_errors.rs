@@ -131,7 +131,7 @@ async fn refused_login_or_right_is_named_by_serve_and_check() {
     let uri = |login: &str, rest: &str| format!("mongodb://{login}127.0.0.1:{port}/{rest}?replicaSet=rs0");
     let refused = |source: &str| {
         format!(
-            "127.0.0.1:{port} refused the user or the password of mongodb.uri, which belong to the database `{source}`; "
+            "127.0.0.1:{port} refused the user or the password of mongodb.uri; MongoDB looked for the user in the database `{source}`: "
         )
     };
     for (login, path, named) in [
