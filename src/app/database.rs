@@ -72,11 +72,7 @@ pub(crate) async fn embed(config: &mut Config) -> Result<Option<EmbeddedMongod>,
 pub(crate) async fn prepare(store: &Store, shutdown: &CancellationToken) -> Result<(), StartError> {
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
-        let prepared = match store.check_deployment().await {
-            Ok(()) => store.prepare().await,
-            Err(error) => Err(error),
-        };
-        let Err(error) = prepared else { return Ok(()) };
+        let Err(error) = store.prepare().await else { return Ok(()) };
         let diagnosis =
             shutdown.run_until_cancelled(store.diagnose(&error)).await.ok_or_else(stopped_early)?;
         if diagnosis.lasting || Instant::now() > deadline {

@@ -50,9 +50,6 @@ async fn inspect_and_prepare(store: &Store) -> DatabaseFindings {
     let mut advice = Vec::new();
     let checked = async {
         advice = inspect(store).await?;
-        if advice.iter().any(|advice| advice.fatal) {
-            return Ok(());
-        }
         store.prepare().await?;
         store.check_change_stream().await
     };
@@ -60,5 +57,7 @@ async fn inspect_and_prepare(store: &Store) -> DatabaseFindings {
         Ok(()) => None,
         Err(error) => Some(store.diagnose(&error).await.text),
     };
+    // A database that can't be used is among the findings already.
+    let fault = fault.filter(|fault| !advice.iter().any(|advice| advice.finding == *fault));
     DatabaseFindings { advice, fault }
 }

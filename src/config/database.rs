@@ -63,23 +63,23 @@ impl MongodbConfig {
     /// Reads the name of the database, which the path of the URI may give instead of `mongodb.database`.
     fn read_database(values: &mut Values, uri: Option<&Secret>) -> Result<String, ConfigError> {
         let name = values.text("mongodb.database")?;
-        match uri.and_then(|uri| uri::database(uri.expose())) {
-            None => Ok(name),
-            Some(path) if path == name => Ok(name),
-            // It is not shown: it may be part of a password with a slash.
-            Some(path) if check_database(&path).is_err() => {
-                Err(values.fault("mongodb.uri", "its path is not the name of a database"))
-            }
-            Some(path) if values.is_default("mongodb.database") => Ok(path),
-            Some(path) => {
-                let (path, name) = (shown(&path), shown(&name));
-                let fault = format!(
-                    "its path names the database {path}, but mongodb.database is {name}: remove one of them. If users are created \
-                     in {path}, say so by authSource"
-                );
-                Err(values.fault("mongodb.uri", fault))
-            }
+        let path = uri.and_then(|uri| uri::database(uri.expose()));
+        let path = path.filter(|path| values.is_default("mongodb.database") && check_database(path).is_ok());
+        Ok(path.unwrap_or(name))
+    }
+
+    /// Checks that the path of the URI names no other database than `mongodb.database`.
+    fn check_path(&self, path: &str) -> Result<(), String> {
+        if path == self.database {
+            return Ok(());
         }
+        // The path is not shown: it may be part of a password with a slash.
+        check_database(path).map_err(|_| "its path is not the name of a database".to_owned())?;
+        let (path, name) = (shown(path), shown(&self.database));
+        Err(format!(
+            "its path names the database {path}, but mongodb.database is {name}: remove one of them. If users are created in \
+             {path}, say so by authSource"
+        ))
     }
 
     /// Returns a sentence for each option of the URI that has no effect.
@@ -93,7 +93,9 @@ impl MongodbConfig {
             return Err(ConfigError::new("mongodb.uri", "must begin with mongodb:// or mongodb+srv://"));
         }
         if let Some(uri) = &self.uri {
-            uri::check(uri.expose()).map_err(|fault| ConfigError::new("mongodb.uri", fault))?;
+            let fault = |fault| ConfigError::new("mongodb.uri", fault);
+            uri::check(uri.expose()).map_err(fault)?;
+            uri::database(uri.expose()).map_or(Ok(()), |path| self.check_path(&path)).map_err(fault)?;
         }
         check_database(&self.database).map_err(|fault| ConfigError::new("mongodb.database", fault))?;
         if self.data_dir.as_os_str().is_empty() {

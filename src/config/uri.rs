@@ -82,6 +82,11 @@ const WITHOUT_EFFECT: &[(&str, &str)] =
 /// Refuses a URI with an option that contradicts an option that Parlor needs. Fails with the reason and the remedy,
 /// without the option's value.
 pub(super) fn check(uri: &str) -> Result<(), String> {
+    if has_late_at_sign(uri) {
+        return Err("has an @ after its first question mark: write a ? in the user or the password as %3F, and an @ in an \
+                    option as %40"
+            .to_owned());
+    }
     for (name, value) in options(uri) {
         let value = value.to_ascii_lowercase();
         let rule = RULES.iter().find(|rule| name.eq_ignore_ascii_case(rule.option));
@@ -91,6 +96,12 @@ pub(super) fn check(uri: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Returns whether the login of a URI seems to hold a question mark. The driver takes what is before it for addresses, and
+/// shows it in its error.
+fn has_late_at_sign(uri: &str) -> bool {
+    uri.split_once('?').is_some_and(|(before, after)| !before.contains('@') && after.contains('@'))
 }
 
 /// Returns a sentence for each option of a URI that has no effect.
@@ -107,7 +118,7 @@ pub(super) fn database(uri: &str) -> Option<String> {
     let (_, rest) = uri.split_once("://")?;
     let (_, path) = rest.split('?').next()?.split_once('/')?;
     // This is no path, but a password with a slash. The driver refuses it without showing it.
-    if path.contains('@') {
+    if path.contains('@') || has_late_at_sign(uri) {
         return None;
     }
     let name = percent_decode_str(path).decode_utf8_lossy();

@@ -49,7 +49,13 @@ impl Store {
                 );
                 Diagnosis { text, lasting: true }
             }
-            StoreError::Fault(_) => Diagnosis { text: error.to_string(), lasting: true },
+            StoreError::Fault(fault) => {
+                let unusable = fault.downcast_ref::<UnusableDatabase>();
+                Diagnosis {
+                    text: error.to_string(),
+                    lasting: unusable.is_none_or(|unusable| unusable.lasting),
+                }
+            }
             _ => Diagnosis { text: error.to_string(), lasting: false },
         }
     }
@@ -58,10 +64,10 @@ impl Store {
     ///
     /// # Errors
     /// The error says what is wrong and what to do.
-    pub(crate) async fn check_deployment(&self) -> Result<(), StoreError> {
+    pub(super) async fn check_deployment(&self) -> Result<(), StoreError> {
         let hello = self.hello().await?;
         match self.fault_of(&hello) {
-            Some(fault) => Err(UnusableDatabase(fault).into()),
+            Some(fault) => Err(fault.into()),
             None => Ok(()),
         }
     }
@@ -82,11 +88,10 @@ impl Store {
     }
 
     /// Returns the reason why Parlor can't use the database, from its answer to `hello`. `None` if Parlor can use it.
-    pub(super) fn fault_of(&self, hello: &Document) -> Option<String> {
+    pub(super) fn fault_of(&self, hello: &Document) -> Option<UnusableDatabase> {
         if hello.get_i32("maxWireVersion").unwrap_or_default() < OLDEST_WIRE_VERSION {
-            return Some(
-                "MongoDB is older than 6.0, the oldest that Parlor works with: upgrade it".to_owned(),
-            );
+            let text = "MongoDB is older than 6.0, the oldest that Parlor works with: upgrade it".to_owned();
+            return Some(UnusableDatabase { text, lasting: true });
         }
         fault_of_set(&self.addresses(), hello)
     }
@@ -97,33 +102,28 @@ impl Store {
         named.join(", ")
     }
 
-    /// Asks the servers of the URI, at most [`MAX_SERVERS`], and returns the first problem. If no server answers, names
-    /// each of them.
+    /// Asks the servers of the URI, at most [`MAX_SERVERS`]. A member of the wanted replica set says most. Servers
+    /// without a set matter only if no member answers.
     async fn ask_servers(&self, error: &StoreError) -> Diagnosis {
         let asked = self.options.hosts.iter().take(MAX_SERVERS).map(|address| self.ask(address));
-        let answers = join_all(asked).await;
+        let (mut members, mut others, mut silent) = (Vec::new(), Vec::new(), Vec::new());
+        for (address, answer) in join_all(asked).await {
+            match answer {
+                Ok(hello) => match hello.get_str("setName").map(ToOwned::to_owned) {
+                    Ok(set) => members.push((address, set, hello)),
+                    Err(_) => others.push((address, hello)),
+                },
+                Err(error) => silent.push(format!("{address} ({})", cause(&error))),
+            }
+        }
         let wanted = self.options.repl_set_name.as_deref();
-        let mut silent = Vec::new();
-        for (address, answer) in &answers {
-            let hello = match answer {
-                Ok(hello) => hello,
-                Err(error) => {
-                    silent.push(format!("{address} ({})", cause(error)));
-                    continue;
-                }
-            };
-            if let Some(text) = fault_of_set(&address.to_string(), hello) {
-                // If the set is not initiated yet, an operator may initiate it while Parlor waits.
-                return Diagnosis { text, lasting: !hello.contains_key("isreplicaset") };
-            }
-            let Ok(set) = hello.get_str("setName") else { continue };
-            if let Some(wanted) = wanted.filter(|wanted| *wanted != set) {
-                let text = format!(
-                    "the replica set at {address} is called `{set}`, but mongodb.uri asks for `{wanted}`: set replicaSet={set}"
-                );
-                return Diagnosis { text, lasting: true };
-            }
+        if let Some((address, set, hello)) =
+            members.iter().find(|(_, set, _)| wanted.is_none_or(|wanted| wanted == set))
+        {
             let text = match hello.get_str("primary") {
+                Ok(primary) if members.iter().any(|(address, ..)| address.to_string() == primary) => {
+                    error.to_string()
+                }
                 Ok(primary) => format!(
                     "{error}; {address} says that the primary is {primary}: this machine must reach it by that name"
                 ),
@@ -133,7 +133,20 @@ impl Store {
             };
             return Diagnosis { text, lasting: false };
         }
-        if silent.len() < answers.len() || silent.is_empty() {
+        if let Some(((address, set, _), wanted)) = members.first().zip(wanted) {
+            let text = format!(
+                "the replica set at {address} is called `{set}`, but mongodb.uri asks for `{wanted}`: set replicaSet={set}"
+            );
+            // A server that does not answer now may be a member of the wanted set.
+            return Diagnosis { text, lasting: silent.is_empty() };
+        }
+        let faults: Vec<_> =
+            others.iter().filter_map(|(address, hello)| fault_of_set(&address.to_string(), hello)).collect();
+        let lasting = silent.is_empty() && faults.iter().all(|fault| fault.lasting);
+        if let Some(fault) = faults.into_iter().next() {
+            return Diagnosis { text: fault.text, lasting };
+        }
+        if !others.is_empty() || silent.is_empty() {
             return Diagnosis { text: error.to_string(), lasting: false };
         }
         let silent = silent.join(", ");
@@ -171,18 +184,21 @@ fn cause(error: &StoreError) -> String {
 
 /// Returns the problem of a server that is neither in a replica set nor the router of a cluster. Change streams don't
 /// work there.
-fn fault_of_set(address: &str, hello: &Document) -> Option<String> {
+fn fault_of_set(address: &str, hello: &Document) -> Option<UnusableDatabase> {
     if hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|kind| kind == "isdbgrid") {
         return None;
     }
-    Some(if hello.get_bool("isreplicaset").unwrap_or(false) {
+    let is_member_to_be = hello.get_bool("isreplicaset").unwrap_or(false);
+    let text = if is_member_to_be {
         format!("{address} is in no replica set yet: run rs.initiate() there, in mongosh")
     } else {
         format!(
             "{address} is a standalone server: change streams need a replica set; start mongod with --replSet rs0 and run \
              rs.initiate() in mongosh"
         )
-    })
+    };
+    // An operator may initiate the set while Parlor waits.
+    Some(UnusableDatabase { text, lasting: !is_member_to_be })
 }
 
 /// Returns whether the database refused the user or the password.

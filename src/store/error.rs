@@ -51,11 +51,15 @@ impl fmt::Display for StoreError {
 
 /// A database that Parlor can't work with: what is wrong and what to do.
 #[derive(Debug)]
-pub(super) struct UnusableDatabase(pub(super) String);
+pub(super) struct UnusableDatabase {
+    pub(super) text: String,
+    /// Whether the error lasts until somebody changes the settings or the database.
+    pub(super) lasting: bool,
+}
 
 impl fmt::Display for UnusableDatabase {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str(&self.0)
+        to.write_str(&self.text)
     }
 }
 

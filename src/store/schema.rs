@@ -41,8 +41,13 @@ pub(super) const BY_CLIENT: &str = "client_id";
 const EXISTS: i32 = 48;
 
 impl Store {
-    /// Creates missing collections and indexes. Every server runs this at its start. Concurrent runs do no harm.
+    /// Checks that Parlor can use the database, and creates missing collections and indexes. Every server runs this at
+    /// its start. Concurrent runs do no harm.
+    ///
+    /// # Errors
+    /// The database can't be used or reached. [`Store::diagnose`] explains the error.
     pub async fn prepare(&self) -> Result<(), StoreError> {
+        self.check_deployment().await?;
         for collection in COLLECTIONS {
             let db = self.db.clone();
             let made = self.run_detached(async move { Ok(db.create_collection(collection).await?) }).await;
@@ -171,7 +176,7 @@ pub async fn inspect(store: &Store) -> Result<Vec<Advice>, StoreError> {
     let mut say = |fatal, finding: String| advice.push(Advice { fatal, finding });
     let hello = store.hello().await?;
     match (store.fault_of(&hello), hello.get_str("setName")) {
-        (Some(fault), _) => say(true, fault),
+        (Some(fault), _) => say(true, fault.text),
         (None, Ok(set)) => {
             let primary = hello.get_str("primary").unwrap_or("unknown");
             say(false, format!("replica set `{set}`, primary {primary}"));

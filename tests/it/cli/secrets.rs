@@ -39,6 +39,8 @@ async fn a_secret_is_never_printed() {
         format!("mongodb://parlor:{HIDDEN}@127.0.0.1:{away}/?authMechanism=PLAIN&tls=perhaps"),
         format!("mongodb://parlor:{HIDDEN}%zz@127.0.0.1:{away}/"),
         format!("mongodb://parlor:{HIDDEN}/@127.0.0.1:{away}/"),
+        format!("mongodb://parlor:{HIDDEN}?x@127.0.0.1:{away}/chat"),
+        format!("mongodb://parlor:1/{HIDDEN}?x@127.0.0.1:{away}/chat"),
         format!("mongo://parlor:{HIDDEN}@127.0.0.1:{away}/"),
     ];
     let long = format!("{HIDDEN}-{HIDDEN}-{HIDDEN}-{HIDDEN}-{HIDDEN}");

@@ -6,8 +6,17 @@ import { called, clone, dayOf, momentOf, setText, timeOf, toneOf } from "./dom.j
 import { linked } from "./links.js";
 
 const ONE_TURN = 5 * 60e3; // ms between two messages that look like one turn
-const EMOJI_ALONE = /^(?:\p{RGI_Emoji}\s*){1,3}$/v; // shown large
+const EMOJI_ALONE = emojiAlone(); // shown large
 const TICKS = { send: "Sent", delivered: "Delivered", read: "Read" };
+
+// A browser without the flag `v` shows all emoji small. A literal with an unknown flag would keep this file from loading.
+function emojiAlone() {
+  try {
+    return new RegExp("^(?:\\p{RGI_Emoji}\\s*){1,3}$", "v");
+  } catch {
+    return /^$/;
+  }
+}
 
 // {message, element}
 export function make(message, me) {
