@@ -17,6 +17,7 @@ pub(crate) mod error_text;
 pub(crate) mod idempotency;
 pub(crate) mod indexes;
 pub(crate) mod json_size;
+mod lru_map;
 pub(crate) mod messages;
 mod operation;
 pub(crate) mod peers;

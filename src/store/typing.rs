@@ -6,7 +6,6 @@
 //! database, the members' presence is not read. This server does not know which sockets other servers have, so it reads
 //! the presence of the members instead.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use futures_util::TryStreamExt;
 use handlers::{RoomId, UserId};
 
 use super::codec::{self, Undecodable};
+use super::lru_map::LruMap;
 use super::{Store, StoreError};
 use crate::protocol::ephemeral::EphemeralEvent;
 
@@ -27,22 +27,24 @@ pub trait Audience: Send + Sync {
 /// A user's notifications in a room are sent at most once in this time (docs/protocol.md, `typing`).
 const PERIOD: Duration = Duration::from_secs(3);
 
-/// When there are more entries than this, expired ones are removed.
-const REMEMBERED: usize = 1_000;
+/// The maximum of users who type at the same time. Users beyond it may be announced more often than once in [`PERIOD`].
+const REMEMBERED: usize = 10_000;
 
 /// The time of the last notification of each user in each room.
-#[derive(Default)]
-pub(crate) struct Typists(Mutex<HashMap<(RoomId, UserId), Instant>>);
+pub(crate) struct Typists(Mutex<LruMap<(RoomId, UserId), Instant>>);
+
+impl Default for Typists {
+    fn default() -> Self {
+        Self(Mutex::new(LruMap::new(REMEMBERED)))
+    }
+}
 
 impl Typists {
     /// Tells whether a notification of the user in the room is due. If so, the next one is due after [`PERIOD`].
     fn is_news(&self, room: RoomId, user: &UserId) -> bool {
         let mut typists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if typists.len() >= REMEMBERED {
-            typists.retain(|_, told| told.elapsed() < PERIOD);
-        }
         let key = (room, user.clone());
-        if typists.get(&key).is_some_and(|told| told.elapsed() < PERIOD) {
+        if typists.peek(&key).is_some_and(|told| told.elapsed() < PERIOD) {
             return false;
         }
         typists.insert(key, Instant::now());

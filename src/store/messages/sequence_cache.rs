@@ -5,10 +5,11 @@
 //! true number. The cache also has the time of the last message. A new message gets at least this time. So times never
 //! go back within a room, whatever the servers' clocks show.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use handlers::{RoomId, Time};
+
+use crate::store::lru_map::LruMap;
 
 /// The last number and the last time of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,48 +34,49 @@ impl LastMessage {
     }
 }
 
-/// A map by room with a maximum of entries. A full map is cleared, because a missing entry costs only one read.
-pub(crate) struct SequenceCache {
-    known: Mutex<HashMap<RoomId, LastMessage>>,
-    limit: usize,
-}
+/// The last messages of a maximum of rooms. The cache drops the room that it did not need for the longest time. Its next
+/// message costs one read.
+pub(crate) struct SequenceCache(Mutex<LruMap<RoomId, LastMessage>>);
 
 impl SequenceCache {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { known: Mutex::default(), limit }
+        Self(Mutex::new(LruMap::new(limit)))
     }
 
     /// Records that a message with this number and time exists. The number 0 records that the room is empty.
     pub(crate) fn record(&self, room: RoomId, last: LastMessage) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= self.limit && !known.contains_key(&room) {
-            known.clear();
+        let mut known = self.known();
+        if let Some(kept) = known.get_mut(&room) {
+            *kept = kept.max(last);
+        } else {
+            known.insert(room, last);
         }
-        let kept = known.entry(room).or_default();
-        *kept = kept.max(last);
     }
 
     /// Does the same as [`record`](Self::record), but only for a room in the cache. Rooms come into the cache when this
     /// server writes to them or opens them.
     pub(crate) fn record_if_cached(&self, room: RoomId, last: LastMessage) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = known.get_mut(&room) {
+        if let Some(kept) = self.known().get_mut(&room) {
             *kept = kept.max(last);
         }
     }
 
     /// Returns the cached last number and time of a room. None if the room is not in the cache.
     pub(crate) fn last(&self, room: RoomId) -> Option<LastMessage> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&room).copied()
+        self.known().get_mut(&room).copied()
     }
 
     pub(crate) fn clear(&self) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.known().clear();
     }
 
     /// Removes a room from the cache, because its last number is unknown after a failed write.
     pub(crate) fn remove(&self, room: RoomId) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&room);
+        self.known().remove(&room);
+    }
+
+    fn known(&self) -> MutexGuard<'_, LruMap<RoomId, LastMessage>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -96,8 +98,8 @@ mod tests {
         assert_eq!((numbers.last(room(1)), numbers.last(room(2))), (Some(last(7)), None));
         numbers.record(room(2), last(1));
         numbers.record(room(3), last(1));
-        assert_eq!(numbers.known.lock().unwrap().len(), 1, "a full cache is cleared");
-        assert_eq!((numbers.last(room(1)), numbers.last(room(3))), (None, Some(last(1))));
+        assert_eq!(numbers.known().len(), 2);
+        assert_eq!([1, 2, 3].map(|id| numbers.last(room(id))), [None, Some(last(1)), Some(last(1))]);
     }
 
     #[test]

@@ -2,13 +2,16 @@
 //! a list costs one read of the user's memberships, and not one more read for each room.
 //!
 //! The time of a room is read once. Later messages update it through the change stream, which brings every message to
-//! every server. So a message costs no extra write. The cache has a maximum of rooms. It is cleared when it is full,
-//! and when messages may have been missed. While the stream is broken, the order of lists does not change.
+//! every server. So a message costs no extra write. The cache has a maximum of rooms. A full cache drops the room that
+//! was used least recently. It is cleared when messages may have been missed. While the stream is broken, the order of
+//! lists does not change.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use handlers::{RoomId, Time};
+
+use crate::store::lru_map::LruMap;
 
 /// The time of a room that is being read, or that has no messages.
 const NEVER: Time = Time(i64::MIN);
@@ -19,32 +22,41 @@ pub(crate) struct ActivityCache {
     limit: usize,
 }
 
-#[derive(Default)]
 struct CachedActivity {
-    /// The time of each room. The flag is false while the room is being read. A message that arrives meanwhile already
-    /// updates the time.
-    rooms: HashMap<RoomId, (Time, bool)>,
-    /// The number of times that the cache was cleared. If the cache was cleared during a read, the result of the read
-    /// is not cached, because it may lack later messages.
-    begun: u64,
+    rooms: LruMap<RoomId, RoomActivity>,
+    /// The number of calls of [`ActivityCache::look_up`].
+    look_ups: u64,
+}
+
+/// What the cache knows of one room.
+struct RoomActivity {
+    /// The time of the last message. A message that arrives while the room is being read already updates it.
+    last: Time,
+    /// False while the room is being read.
+    is_read: bool,
+    /// The number of the look-up that added the room. The cache follows the room's messages since then. So the result
+    /// of an earlier look-up is not cached: it may lack messages that came between the two.
+    added_by: u64,
 }
 
 /// The cached times of some rooms, and the rooms whose times must be read.
 pub(crate) struct ActivityLookup {
     pub(crate) known: HashMap<RoomId, Time>,
     pub(crate) missing: Vec<RoomId>,
-    begun: u64,
+    /// The number of this look-up.
+    number: u64,
 }
 
 impl ActivityCache {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { known: Mutex::default(), limit }
+        let known = CachedActivity { rooms: LruMap::new(limit), look_ups: 0 };
+        Self { known: Mutex::new(known), limit }
     }
 
     /// Records a message in a room.
     pub(crate) fn record(&self, room: RoomId, at: Time) {
-        if let Some((last, _)) = self.known().rooms.get_mut(&room) {
-            *last = at.max(*last);
+        if let Some(known) = self.known().rooms.get_mut(&room) {
+            known.last = at.max(known.last);
         }
     }
 
@@ -53,19 +65,20 @@ impl ActivityCache {
     pub(crate) fn look_up(&self, rooms: impl Iterator<Item = RoomId>) -> ActivityLookup {
         let mut known = self.known();
         let (mut cached, mut missing) = (HashMap::new(), Vec::new());
+        known.look_ups += 1;
+        let number = known.look_ups;
         for room in rooms {
-            match known.rooms.get(&room) {
-                Some((at, true)) => drop(cached.insert(room, *at)),
+            match known.rooms.get_mut(&room) {
+                Some(activity) if activity.is_read => drop(cached.insert(room, activity.last)),
                 _ => missing.push(room),
             }
         }
-        if known.rooms.len() + missing.len() > self.limit {
-            known.clear();
-        }
         for room in missing.iter().take(self.limit) {
-            known.rooms.entry(*room).or_insert((NEVER, false));
+            if known.rooms.get_mut(room).is_none() {
+                known.rooms.insert(*room, RoomActivity { last: NEVER, is_read: false, added_by: number });
+            }
         }
-        ActivityLookup { known: cached, missing, begun: known.begun }
+        ActivityLookup { known: cached, missing, number }
     }
 
     /// Stores the times that were read for the rooms in `of`. A room that is not in `read` has no messages.
@@ -74,28 +87,22 @@ impl ActivityCache {
         for room in of {
             let at = read.get(room).copied().unwrap_or(NEVER);
             asked.known.insert(*room, at);
-            if known.begun == asked.begun
-                && let Some(entry) = known.rooms.get_mut(room)
+            if let Some(activity) = known.rooms.get_mut(room)
+                && activity.added_by <= asked.number
             {
-                *entry = (at.max(entry.0), true);
+                activity.last = at.max(activity.last);
+                activity.is_read = true;
             }
         }
     }
 
     /// Clears the cache, because messages may have been missed.
     pub(crate) fn clear(&self) {
-        self.known().clear();
+        self.known().rooms.clear();
     }
 
     fn known(&self) -> MutexGuard<'_, CachedActivity> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl CachedActivity {
-    fn clear(&mut self) {
-        self.rooms.clear();
-        self.begun += 1;
     }
 }
 
@@ -136,6 +143,20 @@ mod tests {
             (activity.look_up([room(1)].into_iter()).missing, after.missing),
             (vec![room(1)], vec![room(1)])
         );
+    }
+
+    #[test]
+    fn times_read_before_a_room_was_dropped_are_not_kept() {
+        let activity = ActivityCache::new(1);
+        let mut before = activity.look_up([room(1)].into_iter());
+        // Room 2 takes the only place. The cache does not follow room 1 until the next look-up.
+        activity.look_up([room(2)].into_iter());
+        activity.record(room(1), Time(7));
+        let mut after = activity.look_up([room(1)].into_iter());
+        learn(&activity, &mut before, 5);
+        assert_eq!(activity.look_up([room(1)].into_iter()).missing, [room(1)], "5 is too early");
+        learn(&activity, &mut after, 7);
+        assert_eq!(activity.look_up([room(1)].into_iter()).known[&room(1)], Time(7));
     }
 
     #[test]

@@ -1,42 +1,38 @@
 //! The commit time of the last change in each room. An inbox connection that resumes needs only the rooms that changed
 //! while it was closed, and finds them here without a read.
 //!
-//! The change stream updates the times. The number of rooms has a maximum. If the record is full, or if changes may
-//! have been missed, the record is cleared. Afterwards it contains only later changes.
+//! The change stream updates the times. The number of rooms has a maximum. A full record drops the room whose last
+//! change is the oldest, and then begins after this change. If changes may have been missed, the record is cleared.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bson::Timestamp;
 use handlers::RoomId;
 
-/// The record of recent changes, with its maximum of rooms.
-pub(crate) struct RecentRoomChanges {
-    known: Mutex<RoomChangeTimes>,
-    limit: usize,
-}
+use crate::store::lru_map::LruMap;
 
-#[derive(Default)]
+/// The record of recent changes, with its maximum of rooms.
+pub(crate) struct RecentRoomChanges(Mutex<RoomChangeTimes>);
+
 struct RoomChangeTimes {
     /// All changes after this time are recorded. None before the stream has started.
     from: Option<Timestamp>,
-    rooms: HashMap<RoomId, Timestamp>,
+    /// The change stream calls in the order of the changes, so the least recently used room has the oldest change.
+    rooms: LruMap<RoomId, Timestamp>,
 }
 
 impl RecentRoomChanges {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { known: Mutex::default(), limit }
+        Self(Mutex::new(RoomChangeTimes { from: None, rooms: LruMap::new(limit) }))
     }
 
     /// Records a change in a room.
     pub(crate) fn record_change(&self, room: RoomId, at: Timestamp) {
         let mut known = self.known();
-        if known.rooms.len() >= self.limit && !known.rooms.contains_key(&room) {
-            known.rooms.clear();
-            known.from = Some(at);
+        let from = *known.from.get_or_insert(at);
+        if let Some((_, oldest)) = known.rooms.insert(room, at) {
+            known.from = Some(from.max(oldest));
         }
-        known.from.get_or_insert(at);
-        known.rooms.insert(room, at);
     }
 
     /// Records that the stream has reached this cluster time.
@@ -46,19 +42,21 @@ impl RecentRoomChanges {
 
     /// Clears the record, because changes may have been missed.
     pub(crate) fn clear(&self) {
-        *self.known() = RoomChangeTimes::default();
+        let mut known = self.known();
+        known.from = None;
+        known.rooms.clear();
     }
 
     /// Returns the rooms among `of` that changed after `since`. None if the record begins later than `since`.
     pub(crate) fn changed_after(&self, since: Timestamp, of: &[RoomId]) -> Option<Vec<RoomId>> {
         let known = self.known();
         known.from.filter(|from| *from <= since)?;
-        let is_later = |room: &&RoomId| known.rooms.get(room).is_some_and(|at| *at > since);
+        let is_later = |room: &&RoomId| known.rooms.peek(room).is_some_and(|at| *at > since);
         Some(of.iter().filter(is_later).copied().collect())
     }
 
     fn known(&self) -> MutexGuard<'_, RoomChangeTimes> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -87,9 +85,9 @@ mod tests {
         assert_eq!(changes.changed_after(at(7), &all), Some(vec![room(2)]));
         changes.record_change(room(3), at(11));
         assert_eq!(
-            (changes.changed_after(at(9), &all), changes.changed_after(at(11), &all)),
-            (None, Some(vec![])),
-            "a full record is cleared"
+            [6, 7, 9].map(|time| changes.changed_after(at(time), &all)),
+            [None, Some(vec![room(2), room(3)]), Some(vec![room(3)])],
+            "a full record begins after the change that it dropped"
         );
         changes.clear();
         assert_eq!(changes.changed_after(at(99), &all), None);
