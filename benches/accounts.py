@@ -1,4 +1,5 @@
-"""Creates users whose rooms are expensive to read, for the measurements in this folder, and runs a server for them."""
+"""Creates users whose rooms are expensive to read, and runs a server for them. The measurements in this folder use
+it."""
 import asyncio
 import concurrent.futures
 import contextlib
@@ -13,7 +14,7 @@ import client
 
 HERE = Path(__file__).resolve().parent
 KEY = "bench-key-bench-key-bench-key-bench-key"
-# Ids of the other users in the rooms of the measured users.
+# The ids of the users who fill the rooms of the measured users.
 CROWD = range(10_000, 15_000)
 
 
@@ -50,7 +51,8 @@ def make_groups(port, user, count, members):
 
 
 async def make_tombstones(port, user, count, sockets=4):
-    """Makes a room of a user and a peer. The peer writes `count` messages and is then erased, so that all of them are deleted."""
+    """Makes a room of a user and a peer. The peer writes `count` messages. Then the peer is erased, which deletes these
+    messages."""
     peer = user + 1_000_000
     members = [{"user_id": user}, {"user_id": peer}]
     room = call(port, [("POST", "/rooms", {"kind": "group", "members": members})])[0]["room_id"]
@@ -83,7 +85,7 @@ async def make_tombstones(port, user, count, sockets=4):
 
 @contextlib.asynccontextmanager
 async def serve(port, **settings):
-    """Runs a server with its database (benches/up). Gives the process ids of both by name."""
+    """Runs a server with its database (benches/up). Gives their process ids by name: server and db."""
     with tempfile.TemporaryDirectory() as folder:
         pids = Path(folder) / "pids"
         environment = os.environ | {

@@ -1,4 +1,4 @@
-"""A minimal client for the measurements in this folder: signs tokens, and reads and writes WebSocket frames."""
+"""A minimal client for the measurements in this folder. It signs tokens, and reads and writes WebSocket frames."""
 import asyncio
 import base64
 import hashlib
@@ -22,7 +22,8 @@ def token(user, email=None):
 
 
 def text_frame(text):
-    """Returns a client's frame of fewer than 126 bytes. The masking key is zero, because a load generator needs no masking."""
+    """Returns a client's frame. The text must be shorter than 126 bytes. The masking key is zero: a load generator
+    needs no masking."""
     return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text.encode()
 
 

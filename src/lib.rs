@@ -3,19 +3,19 @@
 //! Two paths explain most of the code.
 //!
 //! **Connect.** [`ws`] reads ids and token from the handshake, and [`auth`] checks the token. Parlor answers the
-//! upgrade immediately; from then on [`ws::serve`] owns the connection. It finds the room in the [`store`], joins the
-//! [`realtime::hub`] *first*, and then reads the history from one snapshot. The history is the first frame. The hub
-//! queues the events that arrive while the history is read. After the history, the connection's session writes those
-//! events, without the ones that the history already contains.
+//! upgrade immediately. From then on [`ws::serve`] owns the connection. It finds the room in the [`store`] and joins
+//! the [`realtime::hub`] (the map from rooms to their sockets on this server) *first*. Then it reads the history from
+//! one snapshot. The history is the first frame. The hub queues the events that arrive while the history is read.
+//! After the history, the socket's task writes the queued events, except those that the history already contains.
 //!
-//! **Message.** A session reads a frame. [`actions`] finds the action, checks its limits, and runs the handler with a
-//! deadline. The handler appends to its room; the store commits the message together with others, on a majority of the
-//! database. The [change stream](realtime::change_stream) brings the message to every server. There the
-//! [room's state](realtime::room_state) turns it into frames, the hub puts them into each
-//! [`outbox`](realtime::outbox), and the sessions write them. After a session has written a message of another user,
-//! the session raises the receipt markers of its own user. The store commits the markers, and the change stream brings
-//! them to every server. There is no other path: a handler never writes to another client's socket. Therefore one
-//! server and twenty servers behave alike.
+//! **Message.** A socket's task reads a frame. [`actions`] finds the action, checks its limits, and runs the handler
+//! with a deadline. The handler appends a message to its room. The store commits the message together with other
+//! messages, on a majority of the database's members. The [change stream](realtime::change_stream) brings the message
+//! to every server. There the [room's state](realtime::room_state) turns it into frames (encoded events). The hub
+//! puts the frames into each [`outbox`](realtime::outbox) (the send queue of one socket), and the sockets' tasks
+//! write them. After a task has written a message of another user, it raises the receipt markers of its own user. The
+//! store commits the markers, and the change stream brings them to every server. There is no other path: a handler
+//! never writes to another client's socket. Therefore one server and twenty servers behave alike.
 //!
 //! An action of the application takes the same path, but its handler is an HTTP request to the application's server
 //! ([`actions::functions`], [`outbound`]). An [ephemeral event](protocol::ephemeral) is not a message. The store writes

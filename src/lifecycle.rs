@@ -1,4 +1,4 @@
-//! Whether this server is shutting down, and the tasks that a shutdown waits for.
+//! Knows whether this server is shutting down, and tracks the tasks that a shutdown waits for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lifecycle {
     draining: Arc<AtomicBool>,
-    /// Sockets, requests, and the work that they leave behind.
+    /// The tasks of sockets and requests, and the tasks that continue after a request has ended.
     tasks: TaskTracker,
 }
 

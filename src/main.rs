@@ -19,11 +19,11 @@ use self::cli::{admin, check, health, room, serve, token};
 
 /// Chat beside your application: rooms and messages over WebSockets, kept in MongoDB.
 ///
-/// Every setting is described in config/default.toml; PARLOR__SECTION__KEY in the environment sets it.
+/// Every setting is described in config/default.toml. The environment variable PARLOR__SECTION__KEY sets it.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
-    /// Configuration file in TOML. It overrides the defaults, and the environment overrides both.
+    /// Configuration file in TOML. Its settings override the defaults. Environment variables override both.
     #[arg(long, global = true, value_name = "FILE", env = "PARLOR_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -56,8 +56,9 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     let ended = runtime.block_on(run(cli));
-    // All work is finished here. The database driver still closes its connections in tasks of its own. Without the runtime
-    // they would panic and print a trace after the error's line. So the runtime is left to end with the process.
+    // All work is finished here, but the database driver still closes its connections in tasks of its own. Without
+    // the runtime these tasks would panic and print a trace after the error's line. So the runtime is not dropped: it
+    // ends with the process.
     std::mem::forget(runtime);
     match ended {
         Ok(code) => code,
@@ -66,12 +67,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Returns whether the reader of stdout has closed it, as `head` does after its lines. That is not a failure.
+/// Returns whether a write failed because the reader of stdout has closed it, as `head` does after its lines. This is
+/// not a failure.
 fn is_unread(error: &(dyn std::error::Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// How long the last line may wait for the reader of stderr.
+/// How long the last line may wait until the reader of stderr takes it.
 const LAST_LINE_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn fail(error: &dyn Display) -> ExitCode {
@@ -101,14 +103,14 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let done: Pin<Box<dyn Future<Output = Result<ExitCode, Failure>>>> =
         match cli.command.unwrap_or(Command::Serve) {
             Command::Serve => return Box::pin(serve::run(load(env.clone())?, file, env)).await,
-            // A file that has become invalid since the start does not make the server unhealthy.
+            // If the configuration file has become invalid since the server's start, the server is still healthy.
             Command::Health => Box::pin(health::run(Config::load_unchecked(file.as_deref(), env)?)),
             Command::Token(args) => return token::run(load(env)?, &args),
             Command::Room(args) => Box::pin(room::run(load(env)?, args)),
             Command::Check => Box::pin(check::run(load(env)?)),
             Command::Admin(command) => Box::pin(admin::run(load(env)?, command)),
         };
-    // Signals without a handler do not end the first process of a container.
+    // Without these handlers, the kernel would not end the first process of a container by SIGTERM or SIGINT.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let ended_by =
         |signal: SignalKind| Ok(ExitCode::from(128_u8.saturating_add(signal.as_raw_value().try_into()?)));

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Why an attempt failed.
+/// The error of a failed attempt.
 #[derive(Debug)]
 pub(crate) enum AttemptError<E> {
-    /// Another attempt may succeed.
+    /// The caller may try again: another attempt may succeed.
     Retry(E),
-    /// Another attempt would also fail.
+    /// The caller must not try again: another attempt would also fail.
     Final(E),
 }
 
@@ -34,7 +34,8 @@ where
     }
 }
 
-/// Repeats `attempt` until it succeeds, and returns its result. Does not cancel a running attempt at the deadline.
+/// Repeats `attempt` until it succeeds, and returns its result. An attempt that is running at the deadline is not
+/// cancelled.
 ///
 /// # Errors
 /// The error of the last attempt, if it is [`AttemptError::Final`] or the deadline has passed.
@@ -55,7 +56,7 @@ where
     }
 }
 
-/// Pauses after an attempt that failed with `error`.
+/// Pauses after an attempt that failed with `error`. Call this before the next attempt.
 ///
 /// # Errors
 /// Returns `error` without a pause if the deadline has passed.

@@ -1,6 +1,7 @@
-//! Runs the tasks that a server needs to work. If one of them panics, the server would look alive without doing its
-//! work: it would refuse each message as if the queue were full, or never become ready again. So the server shuts down
-//! as on SIGTERM, with an error that names the task, and its service manager restarts it.
+//! Runs the tasks without which a server can't work. After a panic in one of them, the server would still run but not
+//! do its work. For example, it would refuse each message as if the queue were full, or it would never become ready
+//! again. Therefore the server shuts down after such a panic, as on SIGTERM, with an error that names the task. The
+//! service manager (for example systemd) then restarts the server.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -9,7 +10,7 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Runs the tasks.
+/// Runs the required tasks, and keeps the name of a task that panicked.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     stop: CancellationToken,
@@ -33,9 +34,10 @@ impl Supervisor {
         tokio::spawn(self.clone().run_guarded(name, async { task.await.unwrap_or_default() }));
     }
 
-    /// Runs a future that ends by itself, in the caller's task.
+    /// Runs a future in the caller's task, and records a panic under `name`. `stop` does not end the future.
     pub(crate) async fn run_guarded(self, name: &'static str, task: impl Future<Output = ()>) {
-        // Nobody sees what the task may have left half done: the server shuts down.
+        // `AssertUnwindSafe` is correct here: a panic may leave shared state half changed, but the server then shuts
+        // down.
         if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
             tracing::error!(
                 task = name,
@@ -55,7 +57,7 @@ impl Supervisor {
     }
 }
 
-/// Returns the text that a panic carries.
+/// Returns the message of a panic.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
@@ -74,7 +76,7 @@ mod tests {
         assert!(supervisor.wait_for_panic().now_or_never().is_none());
         supervisor.spawn("panics", async { panic!("a test's own") });
         assert_eq!(supervisor.wait_for_panic().await, "panics");
-        // A later call gets the name, too.
+        // A later call returns the name, too.
         assert_eq!(supervisor.wait_for_panic().await, "panics");
     }
 

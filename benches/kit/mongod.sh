@@ -5,9 +5,9 @@
 #   mongod.sh start --port P --dir D     run in the foreground until SIGTERM; prints
 #                   [--pidfile F]        "mongod ready ..." once it is a writable primary
 #
-# Every measured server gets the same WiredTiger cache of 1 GB
-# (MONGOD_CACHE_GB changes it). The download goes to .cache/ beside this script, or
-# to $BENCH_CACHE when that is set (for a read-only checkout).
+# Every mongod gets a WiredTiger cache of 1 GB; the variable MONGOD_CACHE_GB sets another
+# size. The download goes to .cache/ beside this script, or to $BENCH_CACHE if this variable
+# is set (for a read-only checkout).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${BENCH_CACHE:-$here/.cache}
@@ -72,7 +72,7 @@ start() {
         die "mongod did not become a writable primary"
     fi
     echo "mongod ready mongodb://127.0.0.1:$port/?replicaSet=rs0 pid=$pid"
-    # wait returns early when a trap ran; keep waiting until the process has ended
+    # `wait` returns early if a trap ran. Repeat it until the process has ended.
     local rc=0
     while kill -0 "$pid" 2>/dev/null; do rc=0; wait "$pid" || rc=$?; done
     trap - EXIT

@@ -1,58 +1,63 @@
-//! What the runtime knows about an action: its name, its declaration, its code and its schema.
+//! The description of an action for the runtime: its name, its declaration, its code and its schema.
+//!
+//! An action is a request of a client on a socket, such as `send`. The runtime is the main crate: it reads a client's
+//! frame, finds the action in [`ACTIONS`](crate::ACTIONS) and calls it.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
 use crate::{Code, Context, Error, EventType, Fields, Pending};
 
-/// One row of the table of actions: everything that the runtime knows about an action.
+/// A row of the table [`ACTIONS`](crate::ACTIONS): everything that the runtime knows about one action.
 pub struct Action {
-    /// The value of `action` in a frame.
+    /// The value that the field `action` has in a client's frame.
     pub name: &'static str,
-    /// What the action declares beside its code.
+    /// The declaration: the action's Level, bounds, events and errors.
     pub spec: ActionSpec,
-    /// Decodes the request immediately, and returns the call, which the runtime then polls.
+    /// Decodes the request from the frame's fields before it returns. The returned future executes the call when the
+    /// runtime polls it.
     ///
     /// # Errors
-    /// `invalid_request`, with the name of the wrong field.
+    /// `invalid_request`, with the name of the field that can't be decoded.
     pub run: fn(Context, &Fields<'_>) -> Result<Pending<'static, Reply>, Error>,
-    /// Describes the frame and its answer.
+    /// Returns the JSON Schemas of the frame and of its answer. The generated contract `config/asyncapi.json` contains
+    /// them.
     pub schema: fn(&mut SchemaGenerator) -> CallSchema,
 }
 
-/// What an action declares beside its code. An action names only the fields that differ from
+/// The declaration of an action: its Level, bounds, events and errors. An action sets only the fields that differ from
 /// [`DEFAULT`](Self::DEFAULT).
 #[derive(Clone, Copy, Debug)]
 pub struct ActionSpec {
-    /// The lowest Level of the protocol that has the action. Each higher Level has it, too.
+    /// The lowest Level whose sockets may call the action. Sockets of each higher Level may call it, too.
     pub level: Level,
-    /// The bounds of its calls.
+    /// The bounds of the action's calls.
     pub limits: Limits,
     /// The events that a call may cause. All sockets of the room receive them.
     pub emits: &'static [EventType],
-    /// The errors that are the action's own. Any action can also fail with an error of the runtime: `bad_json`,
+    /// The errors that the action itself returns. Every action can also fail with an error of the runtime: `bad_json`,
     /// `unknown_action`, `invalid_request`, `rejected`, `rate_limited`, `timeout`, `unavailable`, `internal`.
     pub fails: &'static [Code],
 }
 
 impl ActionSpec {
-    /// Level 2, the default limits, no events, no errors of its own. Level 1 is for clients that were written before
-    /// the protocol had Levels, so a new action begins at Level 2.
+    /// An action of Level 2 with the default limits, without events and without errors of its own. Level 1 is for
+    /// clients that were written before the protocol had Levels. Therefore a new action has Level 2 by default.
     pub const DEFAULT: Self =
         Self { level: Level::Resumable, limits: Limits::DEFAULT, emits: &[], fails: &[] };
 }
 
-/// The schemas of a frame and of its answer, for the contract.
+/// The JSON Schemas of a frame and of its answer, for the generated contract `config/asyncapi.json`.
 #[derive(Debug)]
 pub struct CallSchema {
-    /// The fields of the frame, without `action`.
+    /// The schema of the frame's fields, without `action`.
     pub request: Schema,
-    /// The frame that answers the call on its own socket; none if an event is the answer.
+    /// The schema of the frame that only the caller's socket receives as the answer. None if the answer is an event.
     pub answer: Option<Schema>,
 }
 
 impl CallSchema {
-    /// Derives both schemas from the types of a handler.
+    /// Derives the schemas from the parameter and the success type of a handler. The handler is not called.
     pub(crate) fn of<Request, Call, A>(
         _handle: fn(Context, Request) -> Call,
         generator: &mut SchemaGenerator,
@@ -67,13 +72,13 @@ impl CallSchema {
 }
 
 impl Action {
-    /// Returns the action with this name.
+    /// Returns the action with this name. None if no built-in action has the name.
     pub fn named(name: &str) -> Option<&'static Self> {
         crate::ACTIONS.iter().find(|action| action.name == name)
     }
 }
 
-/// The Levels of the protocol. Each Level adds to the ones below it.
+/// The Levels of the protocol: the three modes of a socket. Each Level has everything that the lower Levels have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Level 1, basic: a socket of one room, without resuming.
@@ -84,26 +89,29 @@ pub enum Level {
     Inbox = 3,
 }
 
-/// The bounds of an action's calls. The configuration may replace all of them except `message` (`[actions.<name>]`).
-/// If a bound is none, the one for all actions applies (`[limits]`).
+/// The bounds of an action's calls. The configuration section `[actions.<name>]` may replace all bounds except
+/// `message`. If a bound is none, the bound for all actions applies (section `[limits]`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Whether a call counts as one of the messages that a user may send in a minute.
+    /// Whether a call counts as a message, towards the messages that a user may send in a minute
+    /// (`limits.messages_per_minute`).
     pub message: bool,
-    /// The calls that a user may make in a minute, on all of their sockets on one server together.
+    /// The maximum number of calls of a user in a minute, on all of the user's sockets on one server together.
     pub per_minute: Option<u32>,
-    /// The calls that one socket may make without a pause. The socket regains one in each `per_minute`th of a minute.
+    /// The maximum number of calls that a socket may make without a pause. After the burst, the socket may make one
+    /// more call each 60 / `per_minute` seconds. If `per_minute` is none, `limits.frames_per_minute` takes its place.
     pub burst: Option<u32>,
     /// The largest frame, in bytes.
     pub max_bytes: Option<usize>,
     /// The longest time that a call may run, in milliseconds.
     pub timeout_ms: Option<u32>,
-    /// The calls that may run concurrently on one server.
+    /// The maximum number of calls that run concurrently on one server.
     pub max_in_flight: usize,
 }
 
 impl Limits {
-    /// The bounds for all actions, and more concurrent calls than the database can work on.
+    /// No bounds of the action's own, except for `max_in_flight`. Its value is larger than the number of calls that the
+    /// database can execute concurrently.
     pub const DEFAULT: Self = Self {
         message: false,
         per_minute: None,
@@ -114,28 +122,29 @@ impl Limits {
     };
 }
 
-/// The answer to a call that succeeded.
+/// The answer to an action's call that succeeded.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// No frame. The event that the change causes is the answer, for this socket as for all others.
+    /// No frame of its own. The action's change causes an event. All sockets of the room receive this event, and for
+    /// the caller's socket it is the answer.
     ByEvent,
-    /// This frame, for the caller's own socket only.
+    /// The JSON text of a frame that only the caller's socket receives.
     Frame(String),
 }
 
-/// The success type of a handler: [`ByEvent`], or any type that serializes to a frame.
+/// The success type of an action's handler: [`ByEvent`], or any type that serializes to a frame.
 pub trait IntoReply {
     /// Converts the answer to a [`Reply`].
     ///
     /// # Errors
-    /// `internal`: the answer can't be written as JSON.
+    /// `internal`, if the answer can't be serialized to JSON.
     fn reply(self) -> Result<Reply, Error>;
 
-    /// Describes the answer's frame; none if there is no frame.
+    /// Returns the JSON Schema of the answer's frame. None if the answer has no frame.
     fn schema(generator: &mut SchemaGenerator) -> Option<Schema>;
 }
 
-/// The success type of a handler whose event is the answer.
+/// The success type of a handler whose answer is the event that its change causes ([`Reply::ByEvent`]).
 #[derive(Clone, Copy, Debug)]
 pub struct ByEvent;
 

@@ -1,4 +1,5 @@
-//! What a handler receives beside its request: the caller, and the two ports.
+//! The parameters of a handler beside its request: the caller, and two traits, [`Room`] and [`Connection`]. The
+//! server implements these traits (the "ports"), so this crate needs neither a database nor a socket.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,10 +11,10 @@ use crate::{
     ClientId, Draft, Error, HistoryMessage, Message, MessageId, RoomPage, RoomsFrom, Text, Time, UserId,
 };
 
-/// A boxed future, so that a port can be a trait object.
+/// A boxed future. With it, the methods of [`Room`] and [`Connection`] work on trait objects.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
-/// One call: its caller, room and socket.
+/// The context of one call: its caller, its room and its socket.
 #[derive(Clone)]
 pub struct Context {
     caller: UserId,
@@ -23,8 +24,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// Binds a call. `room` is none if the frame names no room and its socket is in many. `text_chars` is the longest
-    /// text that a message may have, in code points.
+    /// Makes the context of a call. `room` is none if an inbox connection (one socket for all rooms of a user) sent a
+    /// frame without `room_id`. `text_chars` is the longest text that a message may have, in code points.
     pub fn new(
         caller: UserId,
         room: Option<Arc<dyn Room>>,
@@ -39,7 +40,7 @@ impl Context {
         &self.caller
     }
 
-    /// Returns the room that the frame means.
+    /// Returns the room of the call: the one that the frame names, or the only room of the socket.
     ///
     /// # Errors
     /// `invalid_request`: the frame came over an inbox connection and names no room.
@@ -47,12 +48,13 @@ impl Context {
         self.room.as_deref().ok_or_else(|| Error::invalid("room_id: is needed"))
     }
 
-    /// Returns the socket that the frame came over.
+    /// Returns the socket on which the frame arrived.
     pub fn connection(&self) -> &dyn Connection {
         &*self.connection
     }
 
-    /// Makes a text from a draft. `field` is the draft's name in the frame. There is no other way to a [`Text`].
+    /// Checks a draft against the configured limit, and makes a [`Text`] from it. `field` is the draft's name in the
+    /// frame, for the error. Handlers use this function, because only the context knows the limit.
     ///
     /// # Errors
     /// `invalid_request`: the draft is longer than the configured limit.
@@ -61,18 +63,19 @@ impl Context {
     }
 }
 
-/// The port to the store, for one caller in one room. A write returns after a majority of the database has it, except
-/// [`read`](Self::read) and [`typing`](Self::typing). The change reaches the sockets over the change stream.
+/// Access to the database for one caller in one room. A write returns after a majority of the database's members has
+/// stored it. [`read`](Self::read) and [`typing`](Self::typing) return earlier. The servers learn of each change from
+/// MongoDB's change stream, and then send it to the sockets.
 ///
 /// # Errors
 /// Each function can fail with one of these errors:
 ///
 /// - `unavailable`: the database can't be reached, and nothing was written;
-/// - `timeout`: the outcome of a write was still unknown at the call's deadline;
-/// - `internal`: the server has an error.
+/// - `timeout`: at the call's deadline it is still unknown whether the write succeeded;
+/// - `internal`: any other error. The log has its cause.
 pub trait Room: Send + Sync {
     /// Adds a message by the caller. If the caller used the same `client_id` before, adds nothing and returns the
-    /// message that had it first.
+    /// first message with this `client_id`.
     fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, AppendOutcome>;
 
     /// Returns the author of a message. Fails with `not_found` if there is no such message, or it is deleted.
@@ -90,27 +93,30 @@ pub trait Room: Send + Sync {
     /// Returns up to `limit` messages that are not deleted, in their current state.
     fn history(&self, from: HistoryCursor, limit: usize) -> Pending<'_, History>;
 
-    /// Records that the caller has read all messages up to this one, or up to the room's last one if that is lower.
-    /// The record is written soon after the call, and a shutdown waits for it.
+    /// Records that the caller has read all messages up to `id`. If `id` is higher than the room's last message,
+    /// records up to that message. The record is written soon after this function returns, and a shutdown waits for
+    /// it.
     fn read(&self, id: MessageId) -> Pending<'_, ()>;
 
-    /// Notifies the room's other users that the caller is typing. Nothing is stored. Does nothing if the last
-    /// notification was a moment ago, or if no other user has a socket in the room.
+    /// Notifies the room's other users that the caller is typing. Nothing is stored. Does nothing if the caller's
+    /// last notification in this room was less than 3 s ago. Also does nothing if no other user has a socket in the
+    /// room.
     fn typing(&self) -> Pending<'_, ()>;
 }
 
-/// The port to the caller's own socket.
+/// Access to the socket on which the frame arrived.
 pub trait Connection: Send + Sync {
-    /// Replaces the socket's token, and returns the expiry of the new one.
+    /// Replaces the socket's token, and returns the time at which the new token expires.
     ///
     /// # Errors
-    /// The socket's old token stays in force:
+    /// On an error the socket keeps its old token:
     ///
-    /// - `invalid_token`: the new token fails a check, or is another user's;
-    /// - `unavailable`: the token's key can't be fetched now.
+    /// - `invalid_token`: the new token fails a check, or belongs to another user;
+    /// - `unavailable`: the key that verifies the token can't be fetched now.
     fn renew<'a>(&'a self, token: &'a str) -> Pending<'a, Time>;
 
-    /// Marks the room as open on this socket. From now on each message that is written to the socket counts as read.
+    /// Marks the room as open on this socket. From now on, each message that is written to the socket counts as read
+    /// by the caller.
     ///
     /// # Errors
     /// `invalid_request`: the frame came over an inbox connection and names no room.
@@ -119,13 +125,13 @@ pub trait Connection: Send + Sync {
     /// Marks the room as closed on this socket.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// The same as for [`open`](Self::open).
     fn close(&self) -> Result<(), Error>;
 
-    /// Reads a page of the caller's rooms, the latest activity first.
+    /// Reads a page of the caller's rooms. The room with the latest activity is first.
     ///
     /// # Errors
-    /// `invalid_request` if `from` is neither a page's `next` nor a time.
+    /// `invalid_request`: `from` is neither the `next` of a page nor a time.
     fn rooms(&self, from: RoomsFrom) -> Pending<'_, RoomPage>;
 }
 
@@ -134,29 +140,29 @@ pub trait Connection: Send + Sync {
 pub enum AppendOutcome {
     /// The message was added, with this number.
     New(MessageId),
-    /// The `client_id` belongs to this message, in its current state. Nothing was added.
+    /// The caller used the `client_id` before, for this message. It is in its current state. Nothing was added.
     Before(Message),
-    /// The `client_id` belonged to this message, which is deleted. Nothing was added.
+    /// The caller used the `client_id` before, for the message with this number. It is deleted. Nothing was added.
     Deleted(MessageId),
 }
 
 /// The start and the direction of a page of a room's history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HistoryCursor {
-    /// The page begins with the newest message, newest first.
+    /// The page begins with the newest message and goes back in time.
     Newest,
-    /// The page begins before this message, newest first.
+    /// The page begins with the message before this one and goes back in time.
     Before(MessageId),
-    /// The page begins after the message with this number, oldest first; 0 is the beginning.
+    /// The page begins after the message with this number and goes forward in time. With 0 it begins with message 1.
     After(i64),
 }
 
 /// A page of a room's history.
 #[derive(Debug)]
 pub struct History {
-    /// The messages, in the order that the cursor gives.
+    /// The messages, in the order of the [`HistoryCursor`].
     pub messages: Vec<HistoryMessage<'static>>,
-    /// Whether there are more messages in that direction.
+    /// Whether the room has more messages in the same direction.
     pub has_more: bool,
 }
 
@@ -166,6 +172,6 @@ pub struct History {
 pub enum Role {
     /// Reads and writes. Both members of a direct room have this role.
     Member,
-    /// In a group: may also delete the messages of others.
+    /// In a group: reads and writes, and may also delete the messages of others.
     Admin,
 }

@@ -1,4 +1,5 @@
-//! Generates the `AsyncAPI` 3 contract from the types, limits, events and errors of this crate.
+//! Generates the contract of the chat socket from the types, limits, events and errors of this crate. The contract is
+//! an `AsyncAPI` 3 document.
 
 mod channel;
 mod examples;
@@ -12,7 +13,7 @@ use crate::{
     Action, CallSchema, Code, ErrorFrame, Event, HistoryMessage, InboxEvent, Level, Ready, Resumed, UserId,
 };
 
-/// The errors that any action can fail with. The other errors are declared by the actions.
+/// The errors that any action can fail with. Each action declares its further errors in its `SPEC`.
 const ANY_ACTION: &[Code] = &[
     Code::BadJson,
     Code::UnknownAction,
@@ -24,7 +25,8 @@ const ANY_ACTION: &[Code] = &[
     Code::Internal,
 ];
 
-/// Returns the whole contract of the chat socket. `closes` holds each close code, and the condition for it.
+/// Returns the whole contract of the chat socket. `closes` holds each close code, and the condition under which the
+/// server uses it.
 pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
     let (mut takes, mut gives) = (generator(false), generator(true));
     let mut messages = Map::new();
@@ -44,7 +46,7 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
     messages.insert("ready".to_owned(), first);
     for event in one_of(of::<Event>(&mut gives)) {
         let Some(kind) = kind_of(&event) else { continue };
-        // The action has the same name, so the event needs another one.
+        // The action `typing` has the same name, so the event needs another name.
         let is_typing = kind == "typing";
         let name = if is_typing { "typing_event".to_owned() } else { kind.clone() };
         said.push(name.clone());
@@ -110,7 +112,8 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
     })
 }
 
-/// Returns a generator of inlined schemas: of written values, or of values to read.
+/// Returns a generator of inlined schemas. They describe the frames that the server writes if `written`, otherwise
+/// the frames that it parses.
 fn generator(written: bool) -> SchemaGenerator {
     let settings = SchemaSettings::draft07().with(|settings| {
         settings.inline_subschemas = true;
@@ -133,7 +136,8 @@ fn one_of(schema: Value) -> Vec<Value> {
     }
 }
 
-/// Returns the only alternative of a schema that has one alternative; else the schema itself.
+/// Returns the only alternative of a schema that has exactly one `oneOf` alternative. Returns any other schema
+/// unchanged.
 fn only_one(schema: Value) -> Value {
     match one_of(schema.clone()).as_slice() {
         [one] => one.clone(),
@@ -165,7 +169,7 @@ fn with_ref(schema: Value) -> Value {
     with_field(schema, "ref", &is)
 }
 
-/// Adds to an event the fields that only some sockets receive.
+/// Adds the fields that an event has only on some sockets: `room_id`, `cursor` and `ref`.
 fn with_extras(event: Value, name: &str) -> Value {
     if name == "typing" {
         return with_room(event);

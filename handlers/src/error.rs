@@ -7,7 +7,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// The stable code of an error: clients branch on it.
+/// The stable code of an error. Clients decide by this code what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
@@ -17,26 +17,26 @@ pub enum Code {
     UnknownAction,
     /// A field is missing, of the wrong type, or out of range.
     InvalidRequest,
-    /// There is no such message in this room, deleted ones included, or the caller is not in the room.
+    /// The message does not exist in this room or is deleted, or the caller is not in the room.
     NotFound,
-    /// The message is another user's.
+    /// The message belongs to another user.
     NotAuthor,
-    /// The new token fails a check, or is another user's.
+    /// The new token fails a check, or belongs to another user.
     InvalidToken,
-    /// The application refused the message. `message` is its reason.
+    /// The application refused the message. `message` says why.
     Rejected,
-    /// Too much in too short a time.
+    /// The user exceeded a rate, or too many calls of this action are running on the server.
     RateLimited,
-    /// The action did not end in time. It may still be done, and its event then follows.
+    /// The action did not end in time. It may still succeed. Then its event follows.
     Timeout,
     /// The database, or the server of a function or hook, can't be reached. Nothing was written.
     Unavailable,
-    /// An error of the server. `message` has an id that is in the server's log.
+    /// The server has an error. `message` contains an id by which the operator finds the cause in the log.
     Internal,
 }
 
 impl Code {
-    /// Returns the code as it is on the wire, in logs and in metrics.
+    /// Returns the code as it stands in frames, logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::BadJson => "bad_json",
@@ -54,7 +54,7 @@ impl Code {
     }
 }
 
-/// A code, the message for the client, and the cause, which only the log shows.
+/// An error of an action: a code, the message for the client, and the cause, which only the log shows.
 #[derive(Debug)]
 pub struct Error {
     code: Code,
@@ -78,22 +78,23 @@ impl Error {
         Self { cause: Some(cause.into()), ..Self::new(code, message) }
     }
 
-    /// Makes a `rate_limited` error, with the milliseconds after which the same frame would succeed.
+    /// Makes a `rate_limited` error. The client should wait `retry_after_ms` milliseconds before it sends the frame
+    /// again.
     pub fn rate_limited(message: &'static str, retry_after_ms: u64) -> Self {
         Self { retry_after_ms: Some(retry_after_ms), ..Self::new(Code::RateLimited, message) }
     }
 
-    /// Makes an `internal` error. The client receives only an id, which leads to the cause in the log.
+    /// Makes an `internal` error. The client receives only an id. The log shows the cause beside this id.
     pub fn internal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::caused(Code::Internal, "internal error", cause)
     }
 
-    /// Makes a `not_found` error for a message.
+    /// Makes a `not_found` error for a message that does not exist or is deleted.
     pub fn not_found() -> Self {
         Self::new(Code::NotFound, "no such message in this room")
     }
 
-    /// Makes a `not_author` error. `message` says what only the author may do.
+    /// Makes a `not_author` error. `message` names the operation that only the author may do.
     pub fn not_author(message: &'static str) -> Self {
         Self::new(Code::NotAuthor, message)
     }
@@ -113,7 +114,8 @@ impl Error {
         &self.message
     }
 
-    /// Returns the milliseconds after which the frame would succeed; only for `rate_limited`.
+    /// Returns the milliseconds that the client should wait before it sends the frame again. Only `rate_limited` has
+    /// them.
     pub fn retry_after_ms(&self) -> Option<u64> {
         self.retry_after_ms
     }

@@ -5,35 +5,35 @@ use serde::Serialize;
 
 use crate::{Code, Fields, HistoryMessage, Message, MessageId, UserId};
 
-/// What happened in a room, as all of its sockets are told.
+/// An event of a room. Every socket of the room receives it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event<'a> {
-    /// A message was written: a majority of the database has it.
+    /// A message was written: a majority of the database's members has stored it.
     ChatMessage {
-        /// With status `send`.
+        /// The message, with status `send`.
         message: &'a Message,
     },
     /// The message was written to a socket of each other member.
     MarkMessageAsDelivered {
-        /// With status `delivered`.
+        /// The message, with status `delivered`.
         message: &'a Message,
     },
     /// Each other member has read the message.
     MarkMessageAsRead {
-        /// With status `read`.
+        /// The message, with status `read`.
         message: &'a Message,
     },
     /// The text of a message changed.
     MessageEdited {
-        /// The message.
+        /// The number of the message.
         message_id: MessageId,
         /// The new text.
         text: &'a str,
     },
     /// A message was deleted.
     MessageDeleted {
-        /// The message.
+        /// The number of the message.
         message_id: MessageId,
     },
     /// Another user is typing. Basic connections (Level 1) don't receive it.
@@ -41,11 +41,11 @@ pub enum Event<'a> {
         /// The user who is typing.
         sender_id: &'a UserId,
     },
-    /// An event of a function of the application. It is not stored.
+    /// An event that a function of the application has sent. It is not stored.
     Custom {
-        /// The function's action.
+        /// The name of the function's action.
         name: &'a str,
-        /// All that it says; never [`RESERVED`](Self::RESERVED).
+        /// The fields that the function has sent. None of them has a name in [`RESERVED`](Self::RESERVED).
         #[serde(flatten)]
         fields: &'a Fields<'a>,
     },
@@ -56,7 +56,7 @@ impl Event<'_> {
     pub const RESERVED: &'static [&'static str] = &["type", "name", "ref", "cursor", "room_id"];
 }
 
-/// The name of an event. An action declares with it the events that a call may cause.
+/// The names of a room's events, except `custom`. An action declares which of these events a call may cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventType {
     /// `chat_message`
@@ -87,44 +87,44 @@ impl EventType {
     }
 }
 
-/// The answer to a frame that can't be done, on its own socket alone.
+/// The answer to a frame that failed. Only the socket that sent the frame receives it.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename = "error")]
 pub struct ErrorFrame<'a> {
-    /// The stable code: branch on it.
+    /// The stable code. Decide by it what to do.
     pub code: Code,
     /// An explanation for people.
     pub message: &'a str,
-    /// The frame's `action`, cut to 64 characters. Absent if the frame had none.
+    /// The `action` of the failed frame, cut to 64 characters. Absent if the frame had no `action`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'a str>,
-    /// With `rate_limited`: the time to wait before sending again, in milliseconds.
+    /// Only with `rate_limited`: how long to wait before sending the frame again, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 
-/// The first frame of a resumable connection (Level 2): all changes since the cursor, or the room's last messages if the
-/// cursor can't be resumed.
+/// The first frame of a resumable connection (Level 2). It has all changes since the client's cursor. If the server
+/// can't resume from the cursor, the frame has the room's last messages.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename = "resumed")]
 pub struct Resumed<'a> {
     /// Whether the frame has all changes since the cursor.
     pub resumed: bool,
-    /// New messages as they are now, oldest first. If not resumed: the room's last messages.
+    /// New messages in their current state, oldest first. If not resumed: the room's last messages.
     pub messages: Vec<HistoryMessage<'a>>,
-    /// Older messages whose text has changed, as they are now.
+    /// Messages from before the cursor whose text has changed since, in their current state.
     pub edited: Vec<HistoryMessage<'a>>,
-    /// Older messages that were deleted.
+    /// Messages from before the cursor that were deleted since.
     pub deleted: Vec<MessageId>,
-    /// The markers of every member. Each message's status follows from them.
+    /// The receipt markers of every member. The status of each message follows from them.
     pub marks: Vec<Mark>,
-    /// Whether there are more messages: after these if resumed, otherwise before them.
+    /// Whether the room has more messages. If resumed, they come after `messages`; otherwise before `messages`.
     pub has_more: bool,
     /// The cursor after this frame.
     pub cursor: String,
 }
 
-/// A member's markers: everything up to these numbers is delivered and read.
+/// The receipt markers of one member: the messages up to these numbers are delivered and read.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Mark {
     /// The member.

@@ -1,4 +1,5 @@
-//! Splits a frame into its fields. The frame must be a JSON object. The values are decoded later.
+//! Splits a frame into its fields. The frame must be a JSON object. The values stay JSON text until an action decodes
+//! them.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -12,16 +13,17 @@ use serde_json::value::RawValue;
 
 use crate::{ClientId, Error};
 
-/// The deepest nesting that a frame may have.
+/// The deepest nesting of objects and arrays that a frame may have.
 const MAX_DEPTH: usize = 128;
 
 /// The longest `ref`, in characters (docs/protocol.md, Actions).
 const REF_CHARS: usize = 64;
 
-/// The longest error about a value, in characters. The parser's error repeats the value, which can be long.
+/// The longest error text about a wrong value, in characters. Serde's error repeats the value, which can be long.
 const FAULT_CHARS: usize = 200;
 
-/// The fields of a frame in their order, including repeated ones. The values serialize exactly as they came.
+/// The fields of a frame in their order. A repeated field stands here as often as in the frame. The values serialize
+/// exactly as they arrived.
 #[derive(Clone, Debug)]
 pub struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
@@ -50,7 +52,7 @@ impl<'a> Fields<'a> {
             }
         }
 
-        /// The name of a field. It borrows from the frame unless it contains escapes.
+        /// The name of a field. It borrows from the frame unless the name contains escapes.
         #[derive(Deserialize)]
         struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -63,10 +65,11 @@ impl<'a> Fields<'a> {
         Ok(Self(fields))
     }
 
-    /// Returns the frame's `ref`: the text by which the client recognizes the answer (docs/protocol.md, Actions).
+    /// Returns the frame's `ref`: a text that the client chooses, and by which it recognizes the answer
+    /// (docs/protocol.md, Actions).
     ///
     /// # Errors
-    /// `invalid_request`: `ref` is not a string of up to 64 characters without U+0000, or is given twice.
+    /// `invalid_request`: `ref` is not a string, is longer than 64 characters, contains U+0000, or is given twice.
     pub fn reference(&self) -> Result<Option<String>, Error> {
         let Some(json) = self.get("ref") else { return Ok(None) };
         self.once("ref")?;
@@ -78,8 +81,8 @@ impl<'a> Fields<'a> {
         text.filter(good).map(Some).ok_or_else(fault)
     }
 
-    /// Removes `ref` and `client_id` if their values are not valid. A client of Level 1 doesn't know these fields, and
-    /// may use the names for its own purposes. The server ignores fields that it doesn't know.
+    /// Removes `ref` and `client_id` if their values are not valid. A client of Level 1 (a basic connection) doesn't
+    /// know these fields, and may use the names for its own purposes. The server ignores fields that it doesn't know.
     #[must_use]
     pub fn of_level_1(mut self) -> Self {
         let client_id =
@@ -94,17 +97,19 @@ impl<'a> Fields<'a> {
         self
     }
 
-    /// Returns the JSON of a field, if the frame has the field. If it is repeated, returns the first one.
+    /// Returns the JSON of a field, or none if the frame doesn't have it. If the field is repeated, returns the first
+    /// value.
     pub fn get(&self, name: &str) -> Option<&'a str> {
         self.0.iter().find(|(field, _)| field == name).map(|(_, value)| value.get())
     }
 
-    /// Returns the text of a field, if the field is a string. If it is repeated, returns the first one.
+    /// Returns the text of a field, or none if its value is not a string. If the field is repeated, uses the first
+    /// value.
     pub fn first_text(&self, name: &str) -> Option<String> {
         serde_json::from_str(self.get(name)?).ok()
     }
 
-    /// Returns the names of all fields, in order.
+    /// Returns the names of all fields in their order. A repeated name is returned each time.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_ref())
     }
@@ -123,9 +128,9 @@ impl<'a> Fields<'a> {
     /// Decodes the fields into the request type `T`. Ignores fields that `T` doesn't have.
     ///
     /// # Errors
-    /// `invalid_request`, with the name of the wrong field.
+    /// `invalid_request`: a value has the wrong type or is out of range. The message names its field.
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        // Serde's error describes the wrong value but not its field. The wrong field is the last one that serde took.
+        // Serde's error describes the wrong value but not its field. The wrong field is the last one that serde read.
         let current = Cell::new(None);
         let fields = self.0.iter().map(|(name, value)| {
             current.set(Some(name.as_ref()));
@@ -135,7 +140,8 @@ impl<'a> Fields<'a> {
         let request = T::deserialize(map).map_err(|error| (current.get(), error));
         request.map_err(|(field, error)| {
             let fault = error.to_string();
-            // Serde's position counts from the start of the field's value, so the position doesn't help the client.
+            // Serde adds a position (" at line 1 column 2"). It counts from the start of the field's value, so it
+            // doesn't help the client.
             let fault = fault.split(" at line ").next().unwrap_or_default();
             let fault: String = fault.chars().take(FAULT_CHARS).collect();
             match field {
@@ -154,7 +160,7 @@ impl Serialize for Fields<'_> {
     }
 }
 
-/// Returns false for two errors: nesting deeper than [`MAX_DEPTH`], and an escape that is half of a surrogate pair.
+/// Returns false if the frame is nested deeper than [`MAX_DEPTH`], or contains half of a surrogate pair as an escape.
 /// `serde_json` doesn't find these errors in a [`RawValue`], because it doesn't decode the value.
 fn well_formed(frame: &[u8]) -> bool {
     let (mut depth, mut in_string, mut at) = (0_usize, false, 0);
@@ -179,8 +185,8 @@ fn well_formed(frame: &[u8]) -> bool {
     true
 }
 
-/// Returns the end of an escape. `at` is the position after the backslash. None: the escape is half of a surrogate
-/// pair.
+/// Returns the position after an escape. `at` is the position after the backslash. Returns none if the escape is half
+/// of a surrogate pair.
 fn escape(frame: &[u8], at: usize) -> Option<usize> {
     if frame.get(at) != Some(&b'u') {
         return Some(at + 1);

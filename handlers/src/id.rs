@@ -1,4 +1,4 @@
-//! Ids. They are checked once, when they are parsed.
+//! The ids of rooms, messages and users. An id is checked once, when it is parsed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// The greatest integer that JavaScript represents exactly with all integers below it: 2^53 - 1
+/// The greatest integer up to which JavaScript represents every integer exactly: 2^53 - 1
 /// (`Number.MAX_SAFE_INTEGER`).
 pub const MAX_ID: i64 = (1 << 53) - 1;
 
@@ -50,7 +50,7 @@ macro_rules! integer_id {
 }
 
 integer_id! {
-    /// A message's number within its room: 1, 2, 3, ...
+    /// The number of a message in its room: 1, 2, 3, ...
     MessageId
 }
 
@@ -72,7 +72,7 @@ impl fmt::Display for RoomId {
     }
 }
 
-/// Accepts a number, or a string of digits, which the delete button of the sample page sends.
+/// Accepts a number or a string of digits. The delete button of the sample page sends the id as a string.
 impl<'de> Deserialize<'de> for MessageId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct MessageIdVisitor;
@@ -102,12 +102,12 @@ impl<'de> Deserialize<'de> for MessageId {
 
 /// The id of a user, from the application's tokens.
 ///
-/// Digits without a leading zero, up to [`MAX_ID`], are an integer. Any other text of 1 to [`UserId::MAX_BYTES`] bytes
-/// without control characters is a string. So `7` and `"7"` are one user, and `"007"` is another one. Integers sort
-/// before strings, so a pair of users has the same order everywhere.
+/// Digits without a leading zero, up to [`MAX_ID`], are an integer. Any other text of 1 to [`UserId::MAX_BYTES`]
+/// bytes without control characters is a string. So `7` and `"7"` are the same user, and `"007"` is a different user.
+/// Integers sort before strings, so that the two users of a pair have the same order on every server.
 ///
-/// An id with a `.` or `..` between slashes is refused: HTTP clients and proxies resolve such a path segment, also a
-/// percent-encoded one, and the request would reach another resource.
+/// An id with a part `.` or `..` between slashes is refused. HTTP clients and proxies resolve such a part of a path,
+/// even if it is percent-encoded. Then the request would reach a different resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(untagged)]
 pub enum UserId {
@@ -123,11 +123,11 @@ fn as_str<S: Serializer>(name: &Arc<str>, serializer: S) -> Result<S::Ok, S::Err
 }
 
 impl UserId {
-    /// The longest id that is not an integer, in bytes of UTF-8.
+    /// The longest id that is a string, in bytes of UTF-8.
     pub const MAX_BYTES: usize = 128;
 
-    /// Reads an id that the database holds. It may be one that [`from_str`](Self::from_str) refuses today: a room
-    /// with such a member must stay readable, and the user erasable.
+    /// Reads an id that is stored in the database. It also accepts an id with a `.` or `..` part, which
+    /// [`from_str`](Self::from_str) refuses. A room with such a member must stay readable, and such a user erasable.
     pub fn from_stored(id: &str) -> Result<Self, OutOfRange> {
         let digits = id.bytes().all(|byte| byte.is_ascii_digit()) && (id == "0" || !id.starts_with('0'));
         if digits
@@ -147,7 +147,7 @@ impl FromStr for UserId {
     type Err = OutOfRange;
 
     fn from_str(id: &str) -> Result<Self, OutOfRange> {
-        // A backslash is a slash to every browser.
+        // Browsers treat a backslash in a URL as a slash.
         if id.split(['/', '\\']).any(|segment| matches!(segment, "." | "..")) {
             return Err(OutOfRange);
         }
@@ -164,8 +164,8 @@ impl fmt::Display for UserId {
     }
 }
 
-/// Accepts an integer or a string, by the rule above. An integer outside 0 to [`MAX_ID`] becomes the string of its
-/// digits, as in a URL. All other values are refused.
+/// Accepts an integer or a string, by the rule of [`UserId`]. An integer outside 0 to [`MAX_ID`] becomes the string
+/// of its digits, as in a URL. All other values are refused.
 impl<'de> Deserialize<'de> for UserId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct UserIdVisitor;

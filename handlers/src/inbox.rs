@@ -1,59 +1,59 @@
-//! What a user's own socket is told of rooms (docs/protocol.md, Inbox).
+//! The frames of an inbox connection, which is one socket for all rooms of a user (docs/protocol.md, Inbox).
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{HistoryMessage, MessageId, Role, RoomId, Time, UserId};
 
-/// The first frame: the caller's rooms.
+/// The first frame of an inbox connection: the caller's rooms.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename = "ready")]
 pub struct Ready {
-    /// The caller.
+    /// The user id of the caller.
     pub user_id: UserId,
-    /// Whether `rooms` has all changes since the cursor. Otherwise it is the first page.
+    /// Whether `rooms` has all changes since the cursor. If false, `rooms` is the first page of the caller's rooms.
     pub resumed: bool,
-    /// The rooms, the one with the latest activity first: all that changed, or the first page.
+    /// If resumed: all rooms that changed. Otherwise: the first page. The room with the latest activity is first.
     pub rooms: Vec<ReadyRoom>,
     /// Whether there are more rooms. The action `rooms` reads them.
     pub has_more: bool,
-    /// If there are more rooms: the `next` of the action `rooms`.
+    /// If there are more rooms: the value to send as `next` with the action `rooms`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub next: Option<String>,
-    /// If resumed: all rooms of the caller. The client drops every other room.
+    /// If resumed: the ids of all rooms of the caller. The client removes every room that is not in this list.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<RoomId>")]
     pub room_ids: Option<Vec<RoomId>>,
-    /// The users who are online: of the members of these rooms, or, if resumed, of all of the caller's rooms.
+    /// The users who are online, among the members of `rooms` or, if resumed, of all rooms of the caller.
     pub online: Vec<UserId>,
     /// The cursor after this frame.
     pub cursor: String,
 }
 
-/// A room as it is now and, if resumed, its changes since the cursor.
+/// A room in its current state. If resumed, the entry also has the room's changes since the cursor.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ReadyRoom {
-    /// As it is now.
+    /// The current state of the room.
     #[serde(flatten)]
     pub room: RoomView,
-    /// The caller joined the room after the cursor: load it with `history`.
+    /// True if the caller joined the room after the cursor. The client then loads the messages with `history`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool")]
     pub added: Option<bool>,
-    /// New messages as they are now, oldest first, at most 1,000.
+    /// The messages after the cursor in their current state, the oldest first, at most 1,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<HistoryMessage<'static>>")]
     pub messages: Option<Vec<HistoryMessage<'static>>>,
-    /// Older messages whose text has changed, as they are now.
+    /// Messages from before the cursor whose text has changed since, in their current state.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<HistoryMessage<'static>>")]
     pub edited: Option<Vec<HistoryMessage<'static>>>,
-    /// Older messages that were deleted.
+    /// Messages from before the cursor that were deleted since.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<MessageId>")]
     pub deleted: Option<Vec<MessageId>>,
-    /// Whether there are more new messages after these. The action `history` reads them.
+    /// Whether there are more new messages after `messages`. The action `history` reads them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool")]
     pub has_more: Option<bool>,
@@ -62,33 +62,33 @@ pub struct ReadyRoom {
 /// A room as one of its members sees it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RoomView {
-    /// Its id.
+    /// The room's id.
     pub room_id: RoomId,
-    /// Whether it is a direct room or a group.
+    /// Whether the room is a direct room or a group.
     pub kind: RoomKind,
-    /// Its name, if it has one.
+    /// The room's name, if it has one.
     pub name: Option<String>,
-    /// The time of the last message, deleted or not, or of the caller's joining if that is later.
+    /// The time of the last message, even if it is deleted. If the caller joined later, the time of joining.
     pub last_activity: Time,
     /// All members, the caller included.
     pub members: Vec<MemberView>,
     /// The last message that is not deleted.
     pub last_message: Option<HistoryMessage<'static>>,
-    /// The number of others' messages after the caller's read marker, without deleted ones.
+    /// The number of messages of other users after the caller's read marker. Deleted messages don't count.
     pub unread: i64,
-    /// The caller's own delivered marker.
+    /// The caller's own delivered marker: the messages up to this number are delivered.
     pub delivered: i64,
-    /// The caller's own read marker.
+    /// The caller's own read marker: the messages up to this number are read.
     pub read: i64,
 }
 
-/// What a room is for.
+/// The kind of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RoomKind {
-    /// The only room of its kind for two users.
+    /// A room of exactly two users. Each pair of users has at most one direct room.
     Direct,
-    /// A room whose members may change.
+    /// A room of 1 to 1,000 members. The backend adds and removes members.
     Group,
 }
 
@@ -97,60 +97,60 @@ pub enum RoomKind {
 pub struct MemberView {
     /// The member's id.
     pub user_id: UserId,
-    /// Shown as `sender_email`.
+    /// The member's e-mail address. Messages of this member show it as `sender_email`.
     pub email: Option<String>,
     /// The member's role.
     pub role: Role,
-    /// Everything up to this number was written to one of the member's sockets.
+    /// All messages up to this number were written to one of the member's sockets.
     pub delivered: i64,
-    /// Everything up to this number was read by the member.
+    /// The member has read all messages up to this number.
     pub read: i64,
-    /// Whether the member has a socket on any server. Ignore it in the caller's own entry.
+    /// Whether the member has a socket on any server. It may be wrong in the caller's own entry: ignore it there.
     pub online: bool,
 }
 
-/// What happened to the caller's rooms, beside what happened in them.
+/// An event about the caller's list of rooms, or about a user's presence. Events inside a room are of type `Event`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum InboxEvent {
     /// The caller joined a room.
     RoomAdded {
-        /// The room as in `ready`.
+        /// The room, in the form of a room in `ready`.
         room: Box<RoomView>,
     },
     /// The name or the members of a room changed.
     RoomChanged {
-        /// The room as it is now.
+        /// The changed parts of the room in their current state.
         room: RoomChange,
     },
     /// The caller left the room, or the room was deleted.
     RoomRemoved {},
-    /// The caller's read marker, or a delete, changed the unread count.
+    /// The unread count changed because the caller's read marker rose or a message was deleted.
     Unread {
-        /// The number of others' messages after the caller's read marker.
+        /// The number of messages of other users after the caller's read marker.
         unread: i64,
-        /// The caller's read marker.
+        /// The caller's read marker: the messages up to this number are read.
         read: i64,
     },
     /// A user who shares a room came online or went offline.
     Presence {
-        /// The user.
+        /// The user whose presence changed.
         user_id: UserId,
         /// Whether the user has a socket on any server.
         online: bool,
-        /// If offline: when the last socket was closed.
+        /// If offline: the time at which the user's last socket was closed.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schemars(with = "Time")]
         last_seen: Option<Time>,
     },
 }
 
-/// What can change of a room beside its messages.
+/// The parts of a room that the backend can change.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RoomChange {
-    /// Whether it is a direct room or a group.
+    /// Whether the room is a direct room or a group.
     pub kind: RoomKind,
-    /// Its name, if it has one.
+    /// The room's name, if it has one.
     pub name: Option<String>,
     /// All members, the caller included.
     pub members: Vec<MemberView>,
@@ -159,24 +159,24 @@ pub struct RoomChange {
 /// A page of the caller's rooms.
 #[derive(Debug)]
 pub struct RoomPage {
-    /// The latest first.
+    /// The rooms. The room with the latest activity is first.
     pub rooms: Vec<RoomView>,
-    /// Where the next page begins, if there are more rooms.
+    /// The value that the client sends as `next` to read the next page. None if there are no more rooms.
     pub next: Option<String>,
 }
 
-/// Where a page of the caller's rooms begins.
+/// The start of a page of the caller's rooms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoomsFrom {
-    /// At the room with the latest activity.
+    /// The page starts with the room with the latest activity.
     Latest,
-    /// Where the page before ended, as that page said.
+    /// The page starts after the last page. The value is the `next` of that page.
     Next(String),
-    /// After the room with this last activity, and this id if the caller names one.
+    /// The page starts after the room with this last activity. The id is optional.
     Before {
-        /// As the room showed it.
+        /// The `last_activity` of the room, as the client received it.
         at: String,
-        /// Rooms of the same millisecond are in the order of their ids, the highest first.
+        /// The room's id. Rooms with the same `last_activity` are sorted by id, the highest first.
         room: Option<RoomId>,
     },
 }

@@ -1,4 +1,4 @@
-//! A message and its parts.
+//! The types of a message: its text, its ids, its status and its times.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Error, MessageId, UserId};
 
-/// A text from a client: not only white space, without U+0000. Its length is not checked yet.
+/// A text from a client. It contains more than white space and no U+0000. Its length is not checked yet.
 #[derive(Debug)]
 pub struct Draft(String);
 
 impl Draft {
-    /// Checks that the text has at most `limit` code points. `field` is its name in the frame, for the error.
+    /// Checks that the text has at most `limit` code points. `field` is the draft's name in the frame, for the error.
     ///
     /// # Errors
-    /// `invalid_request`: the text is longer.
+    /// `invalid_request`: the text has more than `limit` code points.
     pub fn within(self, limit: usize, field: &str) -> Result<Text, Error> {
-        // A text never has fewer bytes than code points, so only a text with more bytes must be counted.
+        // A text has at least as many bytes as code points. So a text of up to `limit` bytes needs no count.
         if self.0.len() > limit && self.0.chars().count() > limit {
             return Err(Error::invalid(format!("{field}: longer than {limit} characters")));
         }
@@ -57,8 +57,8 @@ impl<'de> Deserialize<'de> for Draft {
     }
 }
 
-/// The text of a message: 1 code point up to the configured limit, not only white space, without U+0000. It is stored
-/// exactly as it came.
+/// The text of a message: from 1 code point up to the configured limit. It contains more than white space and no
+/// U+0000. It is stored exactly as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(String);
 
@@ -69,8 +69,8 @@ impl Text {
     }
 }
 
-/// The client's own id of a message, before the message has a number: 1 to 64 characters. A sender uses a new one for
-/// each message.
+/// The id that a client gives to a message before the server has numbered it: 1 to 64 characters. A sender uses a new
+/// id for each message, and repeats the id when it sends the same message again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientId(String);
 
@@ -97,7 +97,7 @@ impl<'de> Deserialize<'de> for ClientId {
     }
 }
 
-/// The status of a message: the lowest one over all members but its author. It never goes back.
+/// The status of a message: the lowest status over all members except the author. It never goes back to a lower one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -109,7 +109,7 @@ pub enum Status {
     Read,
 }
 
-/// A time in milliseconds since 1970 UTC. On the wire it is RFC 3339 with milliseconds and `Z`.
+/// A time in milliseconds since 1970 UTC. On the wire it is an RFC 3339 text with milliseconds and `Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub i64);
 
@@ -139,44 +139,44 @@ impl Serialize for Time {
     }
 }
 
-/// A message as events carry it.
+/// A message in the form that events use.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Message {
-    /// Its text, exactly as it was sent.
+    /// The text, exactly as it was sent.
     pub text: String,
-    /// Its number in the room.
+    /// The number of the message in its room.
     pub message_id: MessageId,
-    /// Its author.
+    /// The author's id.
     pub sender_id: UserId,
-    /// Its status.
+    /// The status at the time of this frame.
     pub status: Status,
-    /// The time of sending, by the server's clock.
+    /// The time at which the server stored the message, by the server's clock.
     pub created_at: Time,
-    /// The time of the last change of its text.
+    /// The time of the last change of the text.
     pub updated_at: Time,
 }
 
-/// A message as the history's array has it.
+/// A message in the form that the history uses.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct HistoryMessage<'a> {
-    /// Its number in the room.
+    /// The number of the message in its room.
     pub message_id: MessageId,
-    /// Its text, exactly as it was sent.
+    /// The text, exactly as it was sent.
     pub text: Cow<'a, str>,
-    /// Its author.
+    /// The author's id.
     pub sender_id: UserId,
-    /// The author's address, if the room has one.
+    /// The author's e-mail address, if the room stores one for the author.
     pub sender_email: Option<Cow<'a, str>>,
-    /// Its status.
+    /// The status at the time of this frame.
     pub status: Status,
-    /// The time of sending, by the server's clock.
+    /// The time at which the server stored the message, by the server's clock.
     pub created_at: Time,
-    /// The time of the last change of its text.
+    /// The time of the last change of the text.
     pub updated_at: Time,
 }
 
 impl HistoryMessage<'_> {
-    /// Copies the borrowed texts.
+    /// Copies the borrowed texts, so that the message can outlive the value from which it borrows.
     pub fn into_owned(self) -> HistoryMessage<'static> {
         HistoryMessage {
             text: self.text.into_owned().into(),

@@ -1,4 +1,4 @@
-//! The schemas of the types that parse themselves.
+//! The JSON schemas of the types that have hand-written parsers. For the other types, `schemars` derives the schema.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::{ClientId, Draft, Fields, MAX_ID, MessageId, RoomId, Time, UserId};
 
-/// Implements `JsonSchema` for each type. The schema is inlined at each use.
+/// Implements `JsonSchema` for each type. The schema is repeated at each use instead of referenced.
 macro_rules! schemas {
     ($($type:ty, |$generator:ident| $schema:expr;)+) => {$(
         impl JsonSchema for $type {

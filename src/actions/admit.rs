@@ -1,4 +1,4 @@
-//! Finds the action that a frame names, and charges its sender for the call.
+//! Admits a frame: finds the action that the frame names, and checks and charges the sender's rate limits.
 
 use handlers::{Code, Error, Fields};
 
@@ -9,7 +9,7 @@ use crate::limits::rate::{RateExceeded, whole_ms};
 use crate::telemetry::metrics::Metrics;
 
 impl ActionTable {
-    /// Charges one frame to the user.
+    /// Counts one frame towards the user's frame rate.
     pub(super) fn spend_frame(&self, caller: &SocketSession, metrics: &Metrics) -> Result<(), Error> {
         caller.slot.spend_frame(&self.rates).map_err(|wait| {
             metrics.bound_hit("frames_per_minute");
@@ -17,8 +17,9 @@ impl ActionTable {
         })
     }
 
-    /// Parses the frame, finds its action and charges for it. Fills `envelope` from the frame. Returns the action with the
-    /// fields that the action decodes.
+    /// Parses the frame, finds its action and charges the sender for it. Writes the `action`, the `ref` and the room
+    /// into `envelope`. If the frame is refused, `envelope` has the parts that were read before. Returns the action
+    /// and the frame's fields, which the action decodes later.
     pub(crate) fn admit<'f>(
         &self,
         frame: &'f str,
@@ -53,7 +54,8 @@ impl ActionTable {
         Ok((row, fields))
     }
 
-    /// Checks the action's own limits and charges for them.
+    /// Checks the size limit and the rates of one action, and charges the user for the call. `at` is the action's
+    /// index in the table.
     fn spend_call(
         &self,
         bytes: usize,

@@ -1,4 +1,4 @@
-//! The port of a handler to its caller's socket.
+//! Implements [`Connection`]: the functions with which an action's handler uses its caller's socket.
 
 use std::sync::Arc;
 
@@ -10,18 +10,18 @@ use crate::limits::rate::{Rates, whole_ms};
 use crate::store::{InboxQuery, RoomListPosition, RoomPageQuery, Store, StoreError, to_room_view};
 use crate::telemetry::metrics::Metrics;
 
-/// The rooms in a page, and in a first frame (docs/protocol.md, `rooms`).
+/// The most rooms in a page, and in the first frame of an inbox connection (docs/protocol.md, `rooms`).
 pub(crate) const ROOMS: usize = 50;
 
-/// The port to a socket for one call.
+/// The caller's socket, as the handler of one call uses it.
 pub(crate) struct BoundSocket {
     pub(crate) caller: Arc<SocketSession>,
-    /// The room of the call, if it names one.
+    /// The room of the call; none if an inbox connection sent a frame without `room_id`.
     pub(crate) room: Option<RoomId>,
     pub(crate) verifier: Verifier,
     pub(crate) store: Arc<Store>,
     pub(crate) rates: Arc<Rates>,
-    /// `limits.page_bytes`
+    /// `limits.page_bytes`: the most bytes of a page of rooms.
     pub(crate) page_bytes: usize,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -102,11 +102,12 @@ impl Connection for BoundSocket {
     }
 }
 
-/// Returns the room after which a page begins. `last` is the end of the page that the socket had before.
+/// Returns the room after which a page begins. `last` is the end of the page that the socket received before.
 ///
-/// A time alone doesn't say which of the rooms of its millisecond are known. If the page before ended in that
-/// millisecond, the next page goes on from there. Otherwise all rooms of the millisecond come again. So a client that
-/// pages by time alone misses no room and comes to an end.
+/// Several rooms can have the same last activity, to the millisecond. A client that names only a time doesn't say
+/// which of these rooms it has. If the last page ended in that millisecond, the next page continues after the last
+/// page. Otherwise the page contains all rooms of that millisecond again. So a client that pages only by time misses
+/// no room, and it reaches the last page.
 pub(crate) fn page_after(
     from: RoomsFrom,
     last: Option<RoomListPosition>,

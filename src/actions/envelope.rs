@@ -1,4 +1,5 @@
-//! The envelope of a frame: the fields that name its action, room and reference, and that its answer repeats.
+//! The envelope of a frame: its action, its room and its `ref` (a text by which the client recognizes the answer).
+//! The answer repeats them.
 
 use bson::oid::ObjectId;
 use handlers::{Code, Error, ErrorFrame, RoomId};
@@ -7,34 +8,36 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use crate::protocol::fields::{append_fields, quoted};
 use crate::protocol::json::json;
 
-/// An answer to one frame, for its own socket alone.
+/// An answer to one frame. Only the socket that sent the frame receives it.
 #[derive(Debug)]
 pub(crate) struct FrameAnswer {
     /// The error code; none if the action succeeded.
     pub(crate) refused: Option<Code>,
-    /// Whether this answers a built-in action whose write has an unknown outcome: the write may have succeeded.
+    /// Whether a built-in action failed without knowing the outcome of its write. The write may have succeeded.
     pub(crate) is_outcome_unknown: bool,
     pub(crate) json: Utf8Bytes,
 }
 
-/// How much of a frame's `action` an error repeats, in characters.
+/// The most characters of a frame's `action` that an error frame repeats.
 pub(crate) const ACTION_SHOWN: usize = 64;
 
-/// The envelope of a frame. `admit` fills it as far as the frame is valid, so that a refusal can repeat its fields.
+/// The envelope of a frame. [`admit`](super::registry::ActionTable::admit) fills it step by step, so that the answer
+/// to a refused frame can repeat the parts that were valid.
 #[derive(Default)]
 pub(crate) struct Envelope {
-    /// The action, if named.
+    /// The value of `action`, if the frame has one.
     pub(crate) action: Option<String>,
-    /// The `ref` that the sender gave it.
+    /// The value of `ref`, if the frame has one.
     pub(crate) reference: Option<String>,
-    /// The room of the action: the one that the frame names, or the only room of its socket.
+    /// The room of the action: the room that the frame names, or the only room of the socket.
     pub(crate) room: Option<RoomId>,
-    /// The room that the frame names.
+    /// The room that the frame names. None on a socket of one room.
     pub(crate) named_room: Option<RoomId>,
 }
 
 impl Envelope {
-    /// Returns the answer with the frame's `ref`, and with its room on an inbox connection.
+    /// Adds the frame's `ref` to an answer, and on an inbox connection (one socket for all rooms of a user) the
+    /// room's id.
     pub(crate) fn answer(&self, json: impl Into<Utf8Bytes>) -> Utf8Bytes {
         let json = json.into();
         let room = self.named_room.map(|room| room.to_string());
@@ -47,7 +50,8 @@ impl Envelope {
         }
     }
 
-    /// Returns the error frame for a failed frame. Logs the details that the client does not receive.
+    /// Returns the error frame for a failed frame. For `internal`, `timeout` and `unavailable`, logs the cause, and
+    /// adds to the message the request id by which the operator finds the cause.
     pub(crate) fn refuse(&self, error: &Error, request: ObjectId) -> FrameAnswer {
         let action = self.action.as_deref();
         let code = error.code();

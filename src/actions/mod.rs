@@ -1,4 +1,4 @@
-//! Runs one frame of a client: envelope, limits, handler, answer.
+//! Runs the frames of clients: reads the envelope, checks the limits, runs the handler, and returns the answer.
 
 pub(crate) mod admit;
 pub(crate) mod bound_socket;

@@ -1,4 +1,4 @@
-//! The actions and their limits, built again for each configuration.
+//! The table of all actions and their limits. Each reload of the configuration builds a new table.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +19,12 @@ pub(crate) struct ActionTable {
     pub(crate) page_bytes: usize,
 }
 
-/// An action with its limits and the permits of its calls. Calls of one action never use the permits of another one.
+/// An action, its limits and its permits. Each call holds one permit, and each action has permits of its own.
 pub(crate) struct RegisteredAction {
     pub(crate) name: Arc<str>,
     pub(crate) run: ActionKind,
     pub(crate) limits: Limits,
-    /// Whether the action may cause an event that carries its frame's `ref`.
+    /// Whether the action may cause an event that carries the `ref` of the action's frame.
     pub(crate) echoes_ref: bool,
     pub(crate) in_flight: Arc<Semaphore>,
 }
@@ -33,17 +33,18 @@ pub(crate) struct RegisteredAction {
 const CARRY_REF: [EventType; 3] =
     [EventType::ChatMessage, EventType::MessageEdited, EventType::MessageDeleted];
 
-/// The implementation of an action.
+/// How an action runs.
 pub(crate) enum ActionKind {
-    /// A built-in action.
+    /// A built-in action of this server.
     Own(&'static Action),
-    /// A function of the application.
+    /// A function: an HTTP server of the application.
     Function(Arc<FunctionAction>),
 }
 
 impl ActionTable {
-    /// Builds the table. Counts of the table `before` continue, unless their bound has changed. Calls that are running
-    /// then hold no permit of the new bound.
+    /// Builds the table. If an action's `max_in_flight` has not changed, its running calls keep their permits from
+    /// the table `before`. Otherwise the action gets new permits, and its running calls hold none of them. The rates
+    /// that users have spent are kept if no rate has changed.
     pub(crate) fn new(
         actions: &'static [Action],
         functions: Vec<Arc<FunctionAction>>,
@@ -85,7 +86,8 @@ impl ActionTable {
 }
 
 impl ActionKind {
-    /// Decodes the fields of a built-in action, and returns the call to run.
+    /// Decodes the fields of a built-in action, and returns the call to run. A function receives the whole frame
+    /// instead.
     pub(crate) fn begin(&self, call: Call, fields: &Fields<'_>) -> Result<Pending<'static, Reply>, Error> {
         match self {
             Self::Own(action) => (action.run)(call.context, fields),

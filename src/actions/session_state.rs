@@ -1,4 +1,4 @@
-//! The session state of a socket, as its actions see and change it.
+//! The state of one open socket that actions read and change: its user, its rooms, its token and its open requests.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,34 +17,35 @@ use crate::realtime::joined_rooms::JoinedRooms;
 use crate::store::RoomListPosition;
 use crate::telemetry::metrics::Metrics;
 
-/// The most frames with a `ref` whose events are still to come. Beyond that, the event of the oldest one carries none.
+/// The most requests of one socket whose `ref` is stored for their event. Beyond that, the oldest `ref` is dropped,
+/// and its event carries none.
 const REFS: usize = 1_000;
 
-/// The session of one socket.
+/// The state of one open socket.
 pub(crate) struct SocketSession {
     pub(crate) user: UserId,
     pub(crate) email: Option<String>,
     pub(crate) scope: SessionScope,
     pub(crate) slot: UserSlot,
-    /// The options that its client asked for beyond Level 1.
+    /// The options that the client asked for beyond Level 1 (a basic connection).
     options: SessionOptions,
-    /// When the token expires, leeway included, in milliseconds since 1970.
+    /// The time at which the token expires, leeway included, in milliseconds since 1970.
     expires_at: AtomicU64,
-    /// Whether the token's key is still in force.
+    /// Whether the key that signed the token is still in use.
     key: CurrentKey,
-    /// The `ref`s of requests whose events are still to come.
+    /// The `ref`s of requests whose event has not been sent yet, by request id.
     refs: Mutex<VecDeque<(ObjectId, String)>>,
-    /// The last room of the last page of rooms that this socket received.
+    /// The last room of the page of rooms that this socket received last.
     page_end: Mutex<Option<Box<RoomListPosition>>>,
-    /// The close code of its socket, if a call has found a reason to close it.
+    /// The close code, if a call has found a reason to close the socket.
     ended: OnceLock<Box<Close>>,
 }
 
-/// The scope of a socket.
+/// The rooms of a socket.
 pub(crate) enum SessionScope {
-    /// One room.
+    /// One room (Level 1 and Level 2).
     Room(RoomId),
-    /// All rooms of its user: inbox mode.
+    /// All rooms of the user: an inbox connection (Level 3).
     Inbox(Arc<JoinedRooms>),
 }
 
@@ -77,35 +78,37 @@ impl SocketSession {
         Self { key: CurrentKey::new(key), ..self }
     }
 
-    /// Takes over the expiry and the key of a new token.
+    /// Replaces the expiry and the key by those of a new token.
     pub(super) fn replace_token(&self, expires_at: SystemTime, key: KeyState) {
         self.expires_at.store(millis(expires_at), Ordering::Relaxed);
         self.key.replace(key);
     }
 
-    /// Whether the key that signed its token was removed.
+    /// Returns whether the key that signed the token was removed.
     pub(crate) fn has_lost_key(&self) -> bool {
         self.key.is_removed()
     }
 
-    /// Whether the client sends read receipts itself: messages that are written to the socket are then only delivered.
+    /// Returns whether the client itself sends read receipts. Then a message that is written to the socket counts
+    /// only as delivered, not as read.
     pub(crate) fn has_manual_receipts(&self) -> bool {
         self.options.manual_receipts
     }
 
-    /// Whether its client resumes an earlier session.
+    /// Returns whether the client resumes an earlier connection.
     pub(crate) fn resumes(&self) -> bool {
         self.options.resumes()
     }
 
-    /// Removes the fields that a Level 1 client can't mean.
+    /// On a Level 1 socket, removes `ref` and `client_id` if their values are invalid
+    /// ([`of_level_1`](Fields::of_level_1)). Such a client may use these names for its own purposes.
     pub(crate) fn strip_unknown_fields<'a>(&self, fields: Fields<'a>) -> Fields<'a> {
         let level_1 =
             self.options == SessionOptions::default() && matches!(self.scope, SessionScope::Room(_));
         if level_1 { fields.of_level_1() } else { fields }
     }
 
-    /// Returns the room of a frame; none if the frame has to name one and does not.
+    /// Returns the room of a frame. Returns none if an inbox connection sent a frame without `room_id`.
     pub(crate) fn room(&self, fields: &Fields<'_>) -> Result<Option<RoomId>, Error> {
         let inbox = match &self.scope {
             SessionScope::Room(room) => return Ok(Some(*room)),
@@ -117,33 +120,34 @@ impl SocketSession {
         if inbox.has(room) { Ok(Some(room)) } else { Err(Error::new(Code::NotFound, "no such room")) }
     }
 
-    /// Whether the membership has to be read from the database: a change of it is queued but not processed yet.
+    /// Returns whether the membership must be read from the database, because a change of it is queued and not
+    /// processed yet.
     pub(crate) fn is_stale(&self, room: RoomId) -> bool {
         matches!(&self.scope, SessionScope::Inbox(inbox) if inbox.is_stale(room))
     }
 
-    /// Requests that its socket closes.
+    /// Asks for the socket to be closed with this close code. Only the first request counts.
     pub(crate) fn end(&self, close: Close) {
         self.ended.get_or_init(|| Box::new(close));
     }
 
-    /// Returns the close code, if its socket has to close.
+    /// Returns the close code if a call has asked for the socket to be closed.
     pub(crate) fn ended(&self) -> Option<Close> {
         self.ended.get().map(|close| **close)
     }
 
-    /// Whether its socket is an inbox connection.
+    /// Returns whether the socket is an inbox connection.
     pub(crate) fn is_in_many(&self) -> bool {
         matches!(self.scope, SessionScope::Inbox(_))
     }
 
-    /// Returns the time until the token expires.
+    /// Returns the time until the token expires, or zero if it has expired.
     pub(crate) fn until_expiry(&self) -> Duration {
         let expires_at = Duration::from_millis(self.expires_at.load(Ordering::Relaxed));
         expires_at.saturating_sub(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
     }
 
-    /// Stores the `ref` for the event of a request.
+    /// Stores the `ref` of a request, so that the event of the request can carry it.
     pub(crate) fn remember_ref(&self, request: ObjectId, reference: String, metrics: &Metrics) {
         let mut refs = self.refs();
         if refs.len() >= REFS {
@@ -153,29 +157,29 @@ impl SocketSession {
         refs.push_back((request, reference));
     }
 
-    /// Forgets the `ref` of a request: no event will carry it.
+    /// Drops the stored `ref` of a request, because no event will carry it.
     pub(crate) fn forget(&self, request: ObjectId) {
         self.refs().retain(|(expected, _)| *expected != request);
     }
 
-    /// Takes the `ref` for the event of a request. Only the first event gets it.
+    /// Returns and drops the stored `ref` of a request. So only the first event of the request carries it.
     pub(crate) fn take_ref(&self, request: ObjectId) -> Option<String> {
         let mut refs = self.refs();
         let at = refs.iter().position(|(expected, _)| *expected == request)?;
         refs.remove(at).map(|(_, reference)| reference)
     }
 
-    /// Stores the end of the page of rooms that this socket has now.
+    /// Stores the end of the page of rooms that this socket receives now.
     pub(crate) fn set_page_end(&self, at: Option<RoomListPosition>) {
         *self.page_end.lock().unwrap_or_else(PoisonError::into_inner) = at.map(Box::new);
     }
 
-    /// Returns the end of the page of rooms that this socket has.
+    /// Returns the end of the page of rooms that this socket received last.
     pub(super) fn page_end(&self) -> Option<RoomListPosition> {
         self.page_end.lock().unwrap_or_else(PoisonError::into_inner).as_deref().copied()
     }
 
-    /// Charges one message to the user.
+    /// Counts one message towards the user's message rate.
     pub(crate) fn spend_message(&self, rates: &Arc<Rates>, metrics: &Metrics) -> Result<(), Error> {
         self.slot.spend_message(rates).map_err(|wait| {
             metrics.bound_hit("messages_per_minute");
@@ -188,7 +192,7 @@ impl SocketSession {
     }
 }
 
-/// Returns milliseconds since 1970.
+/// Returns a time as milliseconds since 1970.
 pub(super) fn millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

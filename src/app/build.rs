@@ -1,4 +1,4 @@
-//! The composition of a server: constructs every part and passes it the parts that it uses.
+//! Builds a server: constructs every part, and passes to each part the parts that it uses.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::webhooks::{BeforeSend, Webhooks};
 use crate::ws;
 
-/// The values from which a server is built.
+/// The inputs from which a server is built.
 pub(crate) struct ServerPlan {
     pub(crate) config: Config,
     pub(crate) actions: &'static [Action],
@@ -53,7 +53,7 @@ pub(crate) struct ServerPlan {
     pub(crate) log_dropped: DroppedLines,
 }
 
-/// A server whose parts run. It does not listen yet.
+/// A built server. Its background tasks run, but it does not listen yet.
 pub(crate) struct BuiltServer {
     pub(crate) routes: Routes,
     pub(crate) clients: ConnectionLimiter,
@@ -62,7 +62,8 @@ pub(crate) struct BuiltServer {
     pub(crate) shutdown: ShutdownSequence,
 }
 
-/// Connects to the database, starts the background tasks under `supervisor`, and gives each part what it needs.
+/// Connects to the database, starts the background tasks under `supervisor`, and gives each part the parts that it
+/// uses.
 #[allow(clippy::too_many_lines, reason = "the whole composition stands on one page")]
 pub(crate) async fn assemble(
     plan: ServerPlan,
@@ -248,7 +249,8 @@ pub(crate) async fn assemble(
     })
 }
 
-/// Waits for removed keys. Then makes every connection check whether the key of its token is still valid.
+/// Waits for removed keys. After each removal, wakes every socket to check whether the key of its token is still in
+/// use.
 async fn wake_at_removed_keys(verifier: Verifier, outboxes: Sessions) {
     loop {
         verifier.keys_removed().await;

@@ -1,4 +1,5 @@
-//! Finds the database of a configuration, the configured one or an embedded `mongod`, and waits until it is available.
+//! Opens the database of a configuration, and waits until it is available. The database is the configured one, or an
+//! embedded `mongod` that Parlor starts itself.
 
 use std::time::Duration;
 
@@ -11,14 +12,14 @@ use crate::error::StartError;
 use crate::mongod::{self, EmbeddedMongod, MongodError, MongodOptions};
 use crate::store::Store;
 
-/// How long a starting server waits for its database.
+/// How long a starting server waits for its database, and then for its change stream.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The pause between two attempts.
+/// The pause between two attempts to reach the database.
 const START_PAUSE: Duration = Duration::from_millis(500);
 
-/// Opens the database of a configuration, for a command that is soon done. This is the configured one, or else the
-/// embedded `mongod` of the data directory: that of a running server, or one that is started here.
+/// Opens the database of a configuration, for a command that ends soon. If no URI is configured, opens the embedded
+/// `mongod` of the data directory. If a server already runs that `mongod`, uses it, and otherwise starts it.
 ///
 /// # Errors
 /// The configuration can't be used, or the embedded `mongod` can't be started.
@@ -68,7 +69,8 @@ pub(crate) async fn embed(config: &mut Config) -> Result<Option<EmbeddedMongod>,
     Ok(Some(embedded))
 }
 
-/// Creates collections and indexes, as soon as the database is available.
+/// Creates the collections and indexes. Repeats the attempt until the database is available, for [`START_TIMEOUT`] at
+/// most.
 pub(crate) async fn prepare(store: &Store, shutdown: &CancellationToken) -> Result<(), StartError> {
     let deadline = Instant::now() + START_TIMEOUT;
     loop {

@@ -1,4 +1,4 @@
-//! One server, from its configuration to its last closed socket.
+//! Runs one server: starts it, serves clients until the shutdown, and closes all sockets.
 
 pub(crate) mod build;
 pub(crate) mod database;
@@ -40,10 +40,10 @@ use crate::store::StoreError;
 use crate::supervisor::Supervisor;
 use crate::telemetry::logging::DroppedLines;
 
-/// Serves until `shutdown`, then drains. Uses Parlor's own actions. See [`App`].
+/// Runs a server with the built-in actions until `shutdown`. See [`App::serve`].
 ///
 /// # Errors
-/// As [`App::serve`].
+/// The same as for [`App::serve`].
 pub async fn serve(
     config: Config,
     listener: TcpListener,
@@ -61,59 +61,59 @@ pub struct App {
     ready: Box<dyn FnOnce(ServerReady) + Send>,
 }
 
-/// Describes a server that accepts connections.
+/// Describes a server that now accepts connections.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerReady {
-    /// Whether the demo page is served.
+    /// Whether the server serves the demo page (the messenger).
     pub page: bool,
-    /// Whether TLS is used.
+    /// Whether clients connect over TLS.
     pub tls: bool,
-    /// The address of metrics, if they are served.
+    /// The address of the admin listener, which serves the metrics. None if `admin.listen` is not set.
     pub admin: Option<SocketAddr>,
 }
 
 impl App {
-    /// Creates a server with Parlor's own actions.
+    /// Creates a server with the built-in actions.
     pub fn new(config: Config) -> Self {
-        // The sender is dropped, so no reload ever comes.
+        // The sender is dropped, so this receiver never receives a configuration.
         let reloads = mpsc::channel(1).1;
         let log_dropped = DroppedLines::default();
         Self { config, actions: handlers::ACTIONS, reloads, log_dropped, ready: Box::new(|_| ()) }
     }
 
-    /// Replaces the actions.
+    /// Replaces the built-in actions by these actions.
     #[must_use]
     pub fn actions(self, actions: &'static [Action]) -> Self {
         Self { actions, ..self }
     }
 
-    /// Applies each configuration that is received here while the server runs. If one could not be read, the error is
-    /// logged and counted.
+    /// While the server runs, applies each configuration that the channel delivers. An error in the channel means
+    /// that a configuration could not be read. The error is logged and counted.
     #[must_use]
     pub fn reloads(self, reloads: mpsc::Receiver<Result<Config, ConfigError>>) -> Self {
         Self { reloads, ..self }
     }
 
-    /// Counts the dropped log lines in the server's metrics.
+    /// Adds the number of dropped log lines to the server's metrics.
     #[must_use]
     pub fn log_dropped(self, log_dropped: DroppedLines) -> Self {
         Self { log_dropped, ..self }
     }
 
-    /// Calls `ready` once connections are accepted.
+    /// Calls `ready` when the server accepts connections.
     #[must_use]
     pub fn on_ready(self, ready: impl FnOnce(ServerReady) + Send + 'static) -> Self {
         Self { ready: Box::new(ready), ..self }
     }
 
-    /// Serves on `listener` until `shutdown`. Connects wait in its backlog until the database is available. After
-    /// `shutdown` no new socket and no new frame is accepted, started actions are finished and answered, sockets are
-    /// closed with 1012, and receipts are written, all within `shutdown.drain_seconds` and a second. Then the embedded
-    /// `mongod` ends.
+    /// Serves on `listener` until `shutdown`. Connects wait in the listener's backlog until the database is
+    /// available. After `shutdown` the server accepts no new socket and no new frame. It finishes and answers the
+    /// started actions, closes the sockets with 1012, and writes the receipts. All this takes at most
+    /// `shutdown.drain_seconds` and one second. Then the embedded `mongod` ends.
     ///
     /// # Errors
-    /// The configuration can't be used, the database isn't available within 30 s, or a task panicked that the server
-    /// needs. In the last case the server has drained, as at `shutdown`.
+    /// The configuration can't be used, the database isn't available within 30 s, or a task that the server needs
+    /// panicked. After such a panic the server drains as after `shutdown`, and then returns the error.
     pub async fn serve(
         mut self,
         listener: TcpListener,
@@ -155,7 +155,7 @@ impl App {
             tokens: demo::may_make_tokens(&config, embedded && loopback),
         };
         let plan = ServerPlan { config, actions, page, log_dropped };
-        // Boxed, because it is large and ends before the long wait begins.
+        // Boxed, because this future is large. It ends before the server waits for the shutdown.
         let BuiltServer {
             routes,
             clients: clients_limiter,
@@ -178,7 +178,7 @@ impl App {
         ready(ServerReady { page: page.on, tls: certificate.is_some(), admin: address });
         let metrics = reload.metrics.clone();
         let reload = Reloader { certificate: certificate.clone(), ..reload };
-        // A panic there comes from a file that is not in use yet: the server goes on unchanged.
+        // A panic in this task comes from a file that is not in use yet. The server continues unchanged.
         tokio::spawn(stop.clone().run_until_cancelled_owned(reload.run(reloads)));
         if let Some(certificate) = &certificate {
             supervisor.spawn("certificate", certificate.clone().watch(server_config.clone(), metrics));
@@ -188,13 +188,13 @@ impl App {
     }
 }
 
-/// The listeners of a server.
+/// The open listeners of a server.
 struct ServerListeners {
     clients: TcpListener,
     admin: Option<TcpListener>,
 }
 
-/// The listener for clients, and its certificate if it speaks TLS.
+/// The listener for clients. It has a certificate if the server uses TLS.
 struct ClientListener {
     clients: TcpListener,
     certificate: Option<Arc<Certificate>>,
@@ -203,13 +203,13 @@ struct ClientListener {
 /// Listens on a configured address.
 ///
 /// # Errors
-/// The address can't be used. The error names `variable`, which sets it.
+/// The address can't be used. The error names the environment variable `variable`, which sets the address.
 pub async fn listen_on(address: SocketAddr, variable: &str) -> Result<TcpListener, StartError> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|error| StartError::new(format!("can't listen on {address}: {error}; set {variable}")))
 }
 
-/// A server that listens.
+/// A server that is ready to accept connections.
 struct RunningServer {
     routes: Routes,
     limiter: ConnectionLimiter,
@@ -218,7 +218,7 @@ struct RunningServer {
 }
 
 impl RunningServer {
-    /// Accepts connections until `shutdown`, or until a task panics that the server needs. Then drains.
+    /// Accepts connections until `shutdown`, or until a task that the server needs panics. Then drains.
     async fn listen(
         self,
         entrance: ClientListener,
@@ -226,14 +226,14 @@ impl RunningServer {
         supervisor: &Supervisor,
     ) -> Result<(), StartError> {
         let ClientListener { clients: listener, certificate } = entrance;
-        // Accepted connections inherit both options. Without the first, a small frame waits up to 41 ms for the
-        // acknowledgement of the one before it. Without the second, a slow reader holds megabytes in the kernel.
+        // Accepted connections inherit both options. Without TCP_NODELAY, a small frame waits up to 41 ms for the
+        // previous frame's acknowledgement. With a default buffer, a slow reader holds megabytes in the kernel.
         let socket = socket2::SockRef::from(&listener);
         socket.set_tcp_nodelay(true)?;
         socket.set_send_buffer_size(self.config.load().sockets.send_buffer_bytes as usize)?;
         let acceptor = TcpAcceptor::try_from(listener)?;
         let (handle, accepting) = match certificate {
-            // The certificate has its own watcher; salvo's stop signal has no effect here.
+            // The certificate's own watcher replaces it. The stop token that salvo requires is never used.
             Some(certificate) => {
                 let stop = CancellationToken::new();
                 self.accept(RustlsAcceptor::new(acceptor, certificate.current(), stop))
@@ -255,7 +255,7 @@ impl RunningServer {
         }
     }
 
-    /// Serves a listener in a task.
+    /// Serves the HTTP requests of a listener in a separate task.
     fn accept<A>(&self, acceptor: A) -> (ServerHandle, JoinHandle<std::io::Result<()>>)
     where
         A: Acceptor + Send + 'static,
@@ -267,7 +267,7 @@ impl RunningServer {
     }
 }
 
-/// Returns a listener whose connections pass the limiter and have the same limits of time and size.
+/// Returns an HTTP server that admits connections through the limiter, and limits the time and size of every request.
 fn bounded<A>(acceptor: A, limiter: ConnectionLimiter) -> HttpServer<A>
 where
     A: Acceptor + Send,
@@ -284,7 +284,8 @@ where
     http
 }
 
-// `StartError` lies below the modules whose errors it takes, so the conversions stand here.
+// A lower module must not import a higher one. `StartError` is lower than the modules of these errors, so the
+// conversions stand here.
 macro_rules! from_error {
     ($($error:ty),+) => {$(
         impl From<$error> for StartError {

@@ -5,10 +5,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// The number of other open files, such as the connections of the database driver.
+/// The number of open files that are neither clients' sockets nor HTTP connections, such as the connections of the
+/// database driver.
 const OTHERS: usize = 256;
 
-/// Raises the soft limit to the hard limit. Warns if that is less than the configuration's limits may need.
+/// Raises the soft limit to the hard limit. Logs a line if the hard limit is lower than the configuration may need.
 pub fn raise(config: &Config) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let allowed = match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
@@ -20,13 +21,14 @@ pub fn raise(config: &Config) {
     };
     let connections = config.http.connections.saturating_add(config.admin.connections);
     let needed = config.limits.sockets.saturating_add(connections).saturating_add(OTHERS);
-    // `None` means unlimited.
+    // In `getrlimit`, `None` means unlimited.
     let Some(allowed) = allowed.filter(|allowed| usize::try_from(*allowed).is_ok_and(|most| most < needed))
     else {
         return;
     };
     let warning = "the limit of open files is lower than limits.sockets and http.connections may need: raise `ulimit -Hn`, or lower these keys";
-    // A server with an embedded `mongod` is for a trial and has no thousands of sockets, so this is no warning.
+    // An embedded `mongod` is for trying Parlor. Such a server has few sockets, so this is logged as information
+    // only.
     if config.mongodb.uri.is_some() {
         tracing::warn!(allowed, needed, "{warning}");
     } else {

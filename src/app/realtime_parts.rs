@@ -1,4 +1,5 @@
-//! Starts the tasks that bring the database's changes to the sockets, and the task that writes which users are connected.
+//! Starts the tasks that send the database's changes to the sockets, and the task that stores which users are
+//! connected.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
-/// The parts that the change stream and presence use.
+/// The parts that these tasks share.
 pub(super) struct RealtimeParts {
     pub(super) store: Store,
     pub(super) stream_store: Store,
@@ -25,8 +26,8 @@ pub(super) struct RealtimeParts {
 }
 
 impl RealtimeParts {
-    /// Starts the parts that bring the database's changes to the hub: the change stream, the heartbeat and the
-    /// notifiers.
+    /// Starts the tasks that pass the database's changes to the hub, which knows the open rooms and their sockets.
+    /// These tasks are the reader of the change stream, the heartbeat and the notifiers.
     pub(super) async fn start_realtime(
         &self,
         config: &Config,
@@ -80,7 +81,7 @@ impl RealtimeParts {
         Ok((hub, outboxes))
     }
 
-    /// Starts the task that writes to the database which users are connected to this server.
+    /// Starts the task that stores in the database which users are connected to this server.
     pub(super) fn start_presence(
         &self,
         config: &Config,

@@ -1,12 +1,13 @@
 //! Applies a new configuration while the server runs.
 //!
-//! A reload applies all changes or none: every step that can fail comes first. Limits apply from the next frame on,
-//! also to connected clients. Frame size and send queue apply only to sockets that open later. If a limit is lowered
-//! below the present number, open sockets stay, but no further ones are accepted. If a key is removed, sockets whose
-//! tokens it signed close with 4001. Streams and exports of a removed service key end.
+//! A reload applies all changes or none: every step that can fail comes first. Changed limits apply from the next
+//! frame on, also to connected clients. A new frame size or send queue applies only to sockets that open later. If a
+//! limit is lowered below the present number of sockets, these stay open, but no further sockets are accepted. If a
+//! key is removed, the sockets whose tokens it signed close with 4001. If a service key is removed, its streams and
+//! exports end.
 //!
-//! To add a part to a reload, put its steps that can fail into [`Reloader::prepare`], and the others into
-//! [`Reloader::apply`]. Its keys must be listed in `config::reload`.
+//! To make another part of the server reloadable, put its steps that can fail into [`Reloader::prepare`], and its
+//! other steps into [`Reloader::apply`]. Add the part's keys to `config::reload`.
 
 use std::sync::Arc;
 
@@ -26,30 +27,30 @@ use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 use crate::webhooks::{BeforeSend, RunningWebhooks, Webhooks};
 
-/// The parts that a reload changes.
+/// The parts of the server that a reload changes.
 pub(crate) struct Reloader {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Store,
-    /// A store with connections of its own, for change streams.
+    /// A store with separate database connections, for change streams.
     pub(crate) stream_store: Store,
     pub(crate) verifier: Verifier,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) hooks: Arc<ArcSwap<RunningWebhooks>>,
-    /// Notified after each reload.
+    /// Notifies its receivers after each reload.
     pub(crate) reloads: watch::Sender<()>,
     pub(crate) certificate: Option<Arc<Certificate>>,
     pub(crate) supervisor: Supervisor,
 }
 
-/// A prepared reload. Applying it can't fail.
+/// A prepared reload. To apply it can't fail.
 struct PreparedReload {
     reload: ConfigReload,
     keys: RenewedRules,
     functions: Vec<Arc<FunctionAction>>,
     before_send: Option<Arc<BeforeSend>>,
-    /// The new webhooks for events. None: they have not changed.
+    /// The new webhooks for events. None if they have not changed.
     hooks: Option<Webhooks>,
 }
 
@@ -71,7 +72,7 @@ impl Reloader {
         }
     }
 
-    /// Executes all steps that can fail.
+    /// Executes all steps of a reload that can fail.
     async fn prepare(&self, next: &Config) -> Result<PreparedReload, StartError> {
         let mut reload = self.config.load().prepare_reload(next)?;
         keep_own_secret(&mut reload.config)?;
@@ -87,8 +88,8 @@ impl Reloader {
         Ok(PreparedReload { reload, keys, functions, before_send, hooks })
     }
 
-    /// Prepares the webhooks for events. An existing webhook continues at its position. A new one starts with the next
-    /// event.
+    /// Prepares the webhooks for events. An existing webhook continues at the position that it has reached. A new
+    /// webhook starts with the next event.
     async fn hooks(&self, reload: &ConfigReload) -> Result<Option<Webhooks>, StartError> {
         let asked = |key: &String| key.starts_with("hooks.before_send.");
         if !reload.changed.iter().any(|key| key.starts_with("hooks.") && !asked(key)) {

@@ -1,4 +1,4 @@
-//! Shutdown of a server: finishes and answers the started actions, then closes each socket with a reason.
+//! The shutdown of a server: finishes and answers the started actions, then closes each socket with a close code.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use crate::realtime::sessions::Sessions;
 use crate::store::{Receipts, Store, StoreError};
 use crate::webhooks::RunningWebhooks;
 
-/// The time that is reserved for closing sockets, because waiting for the database may use up all other time. It is at
-/// most a quarter of the whole. It is also the time limit for closing one socket.
+/// The part of `shutdown.drain_seconds` that is reserved for closing sockets: this time, but at most a quarter of the
+/// whole. Without it, a slow database could use up all the time. Closing one socket may also take this long at most.
 const CLOSE_GRACE: Duration = Duration::from_secs(4);
 
-/// The parts that a shutdown waits for or closes.
+/// The parts of the server that a shutdown waits for or closes.
 pub(crate) struct ShutdownSequence {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) lifecycle: Lifecycle,
@@ -34,7 +34,8 @@ pub(crate) struct ShutdownSequence {
 }
 
 impl ShutdownSequence {
-    /// Stops accepting sockets and frames. Returns when all sockets are closed, within `shutdown.drain_seconds`.
+    /// Stops accepting sockets and frames, and finishes the started actions. Returns when all sockets are closed, or
+    /// after `shutdown.drain_seconds`.
     pub(crate) async fn drain(self, handle: ServerHandle, accepting: JoinHandle<std::io::Result<()>>) {
         let time = self.config.load().shutdown.drain;
         let deadline = Instant::now() + time;
@@ -70,7 +71,8 @@ impl ShutdownSequence {
         }
     }
 
-    /// Waits until this server has received its last receipts over the change stream, then folds them.
+    /// Waits until this server has received its last receipts from the change stream. Then folds them: adds them to
+    /// the members' documents.
     async fn fold_receipts(&self) -> Result<(), StoreError> {
         self.heartbeat.wait_for_round_trip(&self.store).await?;
         self.store.fold().await

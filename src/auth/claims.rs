@@ -11,11 +11,11 @@ use super::refused::TokenError;
 use super::{Caller, KeyState, LEEWAY, MAX_EMAIL_BYTES, MAX_EXP};
 use crate::config::AuthConfig;
 
-/// An `exp` of at least this value is refused, because it is given in milliseconds. As milliseconds, 10^12 is in the
-/// year 2001. As seconds, it is in the year 33658, so the token would never expire.
+/// An `exp` of at least this value is refused, because it must be a time in milliseconds. Read as milliseconds, 10^12
+/// is in the year 2001. Read as seconds, it is in the year 33658, and the token would never expire.
 const IN_MILLISECONDS: i64 = 1_000_000_000_000;
 
-/// The rules for claims from the configuration's section `[auth]`.
+/// The rules for claims, from the section `[auth]` of the configuration.
 pub(super) struct ClaimRules {
     user_claim: String,
     email_claim: String,
@@ -39,11 +39,11 @@ impl ClaimRules {
         }
     }
 
-    /// Checks all claims and the header's `typ`, and returns the caller.
+    /// Checks all claims and the header's `typ`, and returns the user that the token names.
     ///
     /// # Errors
     /// Returns the reason of the first check that fails. The times are checked before the values of other claims. So
-    /// an expired token is reported as expired, even if its other claims have wrong values.
+    /// an expired token is reported as expired, even if other claims have wrong values.
     pub(super) fn caller(
         &self,
         typ: Option<&str>,
@@ -77,7 +77,7 @@ impl ClaimRules {
     }
 
     /// Checks `exp` and `nbf`, and also `iat` if a maximum lifetime is configured. Returns the time when the token
-    /// expires.
+    /// expires, with the leeway added.
     fn times(&self, exp: i64, claims: &Map<String, Value>) -> Result<SystemTime, TokenError> {
         let now = SystemTime::now();
         let seconds_now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -108,7 +108,7 @@ impl ClaimRules {
         Ok(expires_at)
     }
 
-    /// Checks the token's purpose, and the claims that `auth.require` demands.
+    /// Checks that the token is for access, and has the claims that `auth.require` demands.
     fn kind(&self, typ: Option<&str>, claims: &Map<String, Value>) -> Result<(), TokenError> {
         let accepted = if self.types.is_empty() {
             typ.is_none_or(|typ| !kind::is_another_type(typ))
@@ -124,7 +124,8 @@ impl ClaimRules {
                 return Err(TokenError::new("the token lacks a claim that is required"));
             }
         }
-        // The operator who requires a claim has chosen its value. So the general rules for purposes don't apply to it.
+        // The operator has chosen the value of a required claim. So the general rules for a token's purpose ignore
+        // this claim.
         let required = |claim: &str| self.require.iter().any(|(name, _)| name == claim);
         match kind::of(claims, self.audience.is_some(), required) {
             TokenPurpose::Access => Ok(()),
@@ -139,8 +140,8 @@ impl ClaimRules {
         UserId::deserialize(given(claims, &self.user_claim).or_else(|| given(claims, "sub"))?).ok()
     }
 
-    /// Returns the e-mail address to show, and the address that the issuer reports as unverified. At most one of them
-    /// is given.
+    /// Returns two addresses, of which at most one is given. The first is the e-mail address to show. The second is
+    /// an address that the issuer reports as unverified.
     fn email(&self, claims: &Map<String, Value>) -> (Option<String>, Option<String>) {
         let email = claims.get(&self.email_claim).and_then(Value::as_str);
         let fits =
@@ -156,15 +157,15 @@ fn given<'a>(claims: &'a Map<String, Value>, claim: &str) -> Option<&'a Value> {
     claims.get(claim).filter(|value| !value.is_null())
 }
 
-/// Reads a `NumericDate` (RFC 7519, 2) in whole seconds, rounded down. A value beyond the range of `i64` becomes the
-/// nearest `i64`.
+/// Reads a `NumericDate` (RFC 7519, 2): seconds since 1970, rounded down to whole seconds. A value beyond the range
+/// of `i64` becomes the nearest `i64`.
 fn seconds(value: &Value) -> Option<i64> {
     let whole = value.as_i64().or_else(|| value.as_u64().map(|_| i64::MAX));
     #[expect(clippy::cast_possible_truncation, reason = "a cast from f64 saturates")]
     whole.or_else(|| value.as_f64().map(|fraction| fraction.floor() as i64))
 }
 
-/// Reads a string, or a list of strings. None if the value is anything else.
+/// Reads a string, or a list of strings. Returns none for any other value.
 fn texts(value: Option<&Value>) -> Option<Vec<&str>> {
     match value? {
         Value::String(text) => Some(vec![text]),

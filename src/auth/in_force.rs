@@ -1,4 +1,4 @@
-//! Tracks which keys are in use. When a key is removed, the sockets whose tokens it signed are closed.
+//! Records which keys are in use. When a key is removed, the server closes the sockets whose tokens this key signed.
 //!
 //! A key from the configuration, or from a configured file, counts as removed when a reload no longer finds it. A key
 //! of an issuer counts as removed when two fetches in a row no longer find it. An issuer may have several servers
@@ -17,8 +17,8 @@ use super::{TokenRules, VerificationKeys};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyState(Arc<AtomicBool>);
 
-/// The state of the key that signed a socket's current token. The socket checks it often, and each check only reads one
-/// flag.
+/// The state of the key that signed a socket's current token. The socket checks the state often, and each check only
+/// reads one flag.
 #[derive(Default)]
 pub(crate) struct CurrentKey(ArcSwap<AtomicBool>);
 
@@ -48,7 +48,7 @@ impl PartialEq for KeyState {
 
 impl Eq for KeyState {}
 
-/// All keys that are in use, and the issuer's keys that one fetch did not find.
+/// All keys that are in use. An issuer's key stays in use after one fetch that did not find it.
 #[derive(Default)]
 pub(super) struct KeysInForce(Vec<KnownKey>);
 
@@ -59,7 +59,7 @@ struct KnownKey {
     missed: bool,
 }
 
-/// The reason why the keys are replaced.
+/// Who replaces the keys: the operator or the issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyRemover {
     /// A reload of the configuration. A key that is not found is removed immediately.
@@ -69,8 +69,9 @@ pub(super) enum KeyRemover {
 }
 
 impl KeysInForce {
-    /// Gives the keys of new rules the states that they had before. Removes the keys that the rules no longer have.
-    /// Returns whether a key was removed.
+    /// Gives each key of the new rules the state that the key had before. Removes the keys that the new rules no
+    /// longer have. If the issuer replaces the keys, removes a missing key only at the second time. Returns whether a
+    /// key was removed.
     pub(super) fn replace(&mut self, rules: &mut TokenRules, by: KeyRemover) -> bool {
         self.0.iter_mut().for_each(|known| known.missed = by == KeyRemover::Operator || known.missed);
         let before = std::mem::take(&mut self.0);

@@ -1,20 +1,21 @@
-//! Fetches public keys from an issuer. The keys are a JSON key set, which is found by its URL or by the issuer's OpenID
-//! Connect discovery document.
+//! Fetches public keys from an issuer, which is the service that signs the users' tokens. The keys are a JSON key
+//! set. The configuration has the set's URL, or the issuer's URL. From the issuer's URL, the OpenID Connect discovery
+//! document leads to the set.
 //!
 //! The module guarantees three things:
 //!
 //! - The cached keys stay in use while the issuer can't be reached.
 //! - A token with a new, unknown key causes a fetch, so the first token of a new key is accepted.
-//! - Clients can't cause more than one fetch per `auth.refetch_ms`, whatever tokens they send.
+//! - Clients can't cause more than one fetch in `auth.refetch_ms`, even with many unknown keys.
 //!
-//! No library is used for this, for these reasons:
+//! No library is used for these fetches, for these reasons:
 //!
-//! - `jwks_client_rs` uses the same jsonwebtoken. But it fetches for each unknown key without a limit, reads answers of
-//!   any length, and follows redirects to any address. One key of an unknown kind makes it refuse the whole set. It has
-//!   no discovery.
+//! - `jwks_client_rs` uses the same version of jsonwebtoken. But it fetches for each unknown key without a limit,
+//!   reads answers of any length, and follows redirects to any address. One key of an unknown kind makes it refuse
+//!   the whole set. It can't use a discovery document.
 //! - `jwt-authorizer`, `oidc-jwt-validator` and `jwks` use older versions of jsonwebtoken, each with a second crypto
 //!   library.
-//! - `openidconnect` is made for signing in, and caches no keys.
+//! - `openidconnect` is made for signing in, and does not cache keys.
 //!
 //! So jsonwebtoken decodes the keys, reqwest does the HTTP requests, and this module decides when to fetch.
 
@@ -37,7 +38,7 @@ use crate::telemetry::metrics::Metrics;
 /// The path of an issuer's discovery document (OpenID Connect Discovery 1.0, 4).
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
-/// An issuer of keys, and the key set that was fetched last.
+/// An issuer, and the key set that was fetched last.
 pub(crate) struct Issuer {
     location: KeySetLocation,
     auth: AuthConfig,
@@ -83,17 +84,17 @@ impl Issuer {
         }
     }
 
-    /// Returns whether the keys are fetched from this location.
+    /// Returns whether this issuer's keys are fetched from `location`.
     pub(super) fn is_of(&self, location: &KeySetLocation) -> bool {
         self.location == *location
     }
 
-    /// Returns the key set of the last successful fetch. None before the first one.
+    /// Returns the key set of the last successful fetch. Returns none before the first successful fetch.
     pub(super) fn cached_keys(&self) -> Option<Bytes> {
         self.cached.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns whether the last fetch failed, or none has ended yet.
+    /// Returns whether the last fetch failed, or no fetch has ended yet.
     pub(super) fn is_unreachable(&self) -> bool {
         !self.last.borrow().succeeded
     }
@@ -103,8 +104,8 @@ impl Issuer {
         self.stop.cancel();
     }
 
-    /// Requests a fetch, and waits for its end for `auth.fetch_ms` at most. Returns immediately if the last fetch ended
-    /// less than `auth.refetch_ms` ago.
+    /// Requests a fetch, and waits until it has ended, for `auth.fetch_ms` at most. Returns immediately if the last
+    /// fetch ended less than `auth.refetch_ms` ago.
     pub(super) async fn refetch(&self) {
         let mut last = self.last.subscribe();
         last.mark_unchanged();
@@ -121,9 +122,9 @@ impl Issuer {
         self.last.borrow().at.is_some_and(|at| at.elapsed() < self.auth.refetch)
     }
 
-    /// Fetches the key set and gives its keys to the verifier, until the issuer is stopped. The next fetch follows
-    /// after `auth.refresh_seconds`, or after `auth.refetch_ms` if this one failed. A token with an unknown key causes
-    /// an earlier fetch.
+    /// Fetches the key set and passes its keys to the verifier, again and again until the issuer is stopped. The next
+    /// fetch follows after `auth.refresh_seconds`, or after `auth.refetch_ms` if the last fetch failed. A token with
+    /// an unknown key causes an earlier fetch.
     pub(super) async fn run(self: Arc<Self>, verifier: Verifier) {
         let refresh = async {
             loop {
@@ -153,14 +154,14 @@ impl Issuer {
                 }
             }
         };
-        // The timeout is the end of the pause, and no error.
+        // A timeout here is no error: it is the end of the pause.
         let _ = timeout(pause, refetch_requested).await;
     }
 
-    /// Fetches the key set, and stores it for [`Self::cached_keys`].
+    /// Fetches the key set, and caches it for [`Self::cached_keys`].
     ///
     /// # Errors
-    /// Returns a text about the problem with the connection or with the set.
+    /// The connection failed, or the key set can't be used. The text says what is wrong.
     pub(super) async fn fetch(&self) -> Result<Vec<NamedKey>, String> {
         let limit = self.auth.fetch;
         let set = timeout(limit, self.get_set()).await.map_err(|_| {
@@ -173,7 +174,7 @@ impl Issuer {
         Ok(keys)
     }
 
-    /// Decodes the keys of a set. Logs the skipped keys if the set `is_new`: different from the cached one.
+    /// Decodes the keys of a set. If `is_new`, the set differs from the cached one, and the skipped keys are logged.
     ///
     /// # Errors
     /// The set contains no key that can verify a token.
@@ -207,15 +208,15 @@ impl Issuer {
         self.get(set).await
     }
 
-    /// Fetches one document. Only status 200 is accepted. Redirects are not followed, because their target is not the
-    /// configured server.
+    /// Fetches one document. Accepts only status 200. Does not follow redirects, because they lead to other servers
+    /// than the configured one.
     async fn get(&self, from: Url) -> Result<Bytes, String> {
         let fault = |error| format!("{from}: {}", causes(&error));
-        // The client is built for each request. Minutes pass between two requests, so a kept connection would be of no
-        // use.
+        // A new client is built for each request. Minutes pass between two requests, so a kept connection would be
+        // useless.
         let client = Client::builder().redirect(Policy::none()).no_proxy();
-        // The system's certificates are loaded only for https. A container image may have none; then loading would
-        // fail.
+        // The system's certificates are loaded only for https. A container image may have no certificates, and then
+        // loading fails.
         let client = if from.scheme() == "https" { client } else { client.tls_certs_only([]) };
         let client = client.build().map_err(|error| fault(error.without_url()))?;
         let mut answer = client.get(from.clone()).send().await.map_err(|error| fault(error.without_url()))?;

@@ -5,13 +5,14 @@
 
 use serde_json::{Map, Value};
 
-/// Claims that can only mean the purpose. The lists after it are their values in access tokens and in ID tokens.
+/// Claims whose only meaning is the token's purpose. `ACCESS` has their values in access tokens, and `ID` those in ID
+/// tokens.
 const KIND_CLAIMS: &[&str] = &["token_type", "token_use", "tokenType", "tokenUse"];
 const ACCESS: &[&str] = &["access", "access_token", "bearer"];
 const ID: &[&str] = &["id", "id_token"];
 
-/// Claims that mean the purpose in some products (Keycloak, Flask-JWT-Extended), and other things in other products. A
-/// token is refused only if such a claim contains one of [`OTHER_WORDS`].
+/// Claims that state the purpose in some products (Keycloak, Flask-JWT-Extended), and mean other things in other
+/// products. A token is refused only if such a claim contains one of [`OTHER_WORDS`].
 const MAYBE_KIND_CLAIMS: &[&str] = &["typ", "type", "purpose"];
 const OTHER_WORDS: &[&str] = &[
     "refresh",
@@ -32,8 +33,8 @@ const OTHER_WORDS: &[&str] = &[
 /// Claims that only ID tokens have (OpenID Connect Core 1.0, 2 and 3.3.2.11).
 const ID_CLAIMS: &[&str] = &["at_hash", "c_hash", "s_hash"];
 
-/// The registered media types of JWTs for other purposes, in lower case and without `application/`. A type with one of
-/// [`OTHER_WORDS`], such as `refresh+jwt`, is refused as well.
+/// The registered media types of JWTs for other purposes, in lower case and without `application/`. A media type that
+/// contains one of [`OTHER_WORDS`], such as `refresh+jwt`, is refused as well.
 const OTHER_TYPES: &[&str] = &[
     "authorization-grant+jwt",
     "client-authentication+jwt",
@@ -64,17 +65,17 @@ const OTHER_TYPES: &[&str] = &[
     "vp+jwt",
 ];
 
-/// The purpose of a token, by its claims.
+/// The purpose of a token, according to its claims.
 pub(super) enum TokenPurpose {
-    /// Access. Also a token that states no purpose, and an ID token whose audience is checked.
+    /// The token is for access, states no purpose, or is an ID token whose audience is checked.
     Access,
-    /// Any other purpose.
+    /// The token is for any other purpose.
     Other,
-    /// An ID token whose audience can't be checked, because no audience is configured.
+    /// The token is an ID token, but no audience is configured. So its audience can't be checked.
     IdOfUnknownAudience,
 }
 
-/// Reads the purpose from the claims. Claims for which `required` returns true are ignored.
+/// Reads the purpose from the claims. Ignores each claim for which `required` returns true.
 pub(super) fn of(
     claims: &Map<String, Value>,
     audience_is_checked: bool,
@@ -94,7 +95,7 @@ pub(super) fn of(
         return TokenPurpose::Other;
     }
     is_id |= texts.iter().any(|text| text.eq_ignore_ascii_case("id"));
-    // The claim of a security event (RFC 8417, 2.2), for example of a logout token.
+    // `events` is the claim of a security event (RFC 8417, 2.2). For example, a logout token has it.
     if get(&"events").is_some_and(Value::is_object) {
         return TokenPurpose::Other;
     }
@@ -103,7 +104,7 @@ pub(super) fn of(
         Some(aud) if audiences(aud).any(|aud| aud.rsplit(':').next().is_some_and(is_other_word)) => {
             TokenPurpose::Other
         }
-        // An ID token is for one client. Without a configured audience, nobody can tell whether Parlor is that client.
+        // An ID token is for one client. Without a configured audience, Parlor can't know whether it is this client.
         Some(aud) if is_id && audiences(aud).next().is_some() => TokenPurpose::IdOfUnknownAudience,
         _ => TokenPurpose::Access,
     }
@@ -114,14 +115,14 @@ fn audiences(aud: &Value) -> impl Iterator<Item = &str> {
     one.chain(aud.as_array().into_iter().flatten().filter_map(Value::as_str))
 }
 
-/// Returns a `typ` in a form that can be compared: in lower case and without `application/`. Media types are
+/// Returns a `typ` in the form in which it is compared: in lower case and without `application/`. Media types are
 /// case-insensitive, and the prefix may be missing (RFC 7515, 4.1.9).
 pub(super) fn media_type(typ: &str) -> String {
     let typ = typ.trim().to_ascii_lowercase();
     typ.strip_prefix("application/").map_or_else(|| typ.clone(), str::to_owned)
 }
 
-/// Returns whether a header's `typ` means a purpose other than access.
+/// Returns whether the `typ` of a token's header states a purpose other than access.
 pub(super) fn is_another_type(typ: &str) -> bool {
     OTHER_TYPES.contains(&&*media_type(typ)) || has_other_word(typ)
 }

@@ -1,11 +1,12 @@
 //! Verifies tokens, and returns the user that a token belongs to.
 //!
 //! [`Verifier`] returns a [`Caller`] only for a valid token. A valid token is signed by a configured key with a
-//! configured algorithm. It has not expired, is meant for signing in, and names a user. This module does not decide
-//! what a caller may do, and it does not close the sockets of expired tokens.
+//! configured algorithm, has not expired, is an access token, and names a user. Other modules decide what a user may
+//! do, and close the sockets of expired tokens.
 //!
-//! `signed` splits a token and checks its signature. `claims` and `kind` check its content. `issuer` fetches keys, and
-//! `in_force` finds the sockets whose keys were removed.
+//! `signed` splits a token and checks its signature. `claims` and `kind` check its content. `issuer` fetches keys.
+//! `renewal` replaces keys, and `in_force` records which keys were removed. `refused_clients` blocks clients that are
+//! refused too often.
 
 pub(crate) mod claims;
 pub(crate) mod in_force;
@@ -40,15 +41,15 @@ pub use self::secret::{keep_own_secret, use_stored_secret};
 use self::signed::SignedToken;
 use crate::config::{AuthConfig, ConfigError, KeySource, NamedKey, TokenKey};
 
-/// The maximum difference between the clocks of an issuer and of this server. The protocol's documentation promises
-/// this value.
+/// The maximum accepted difference between the clocks of an issuer and of this server. The protocol's documentation
+/// promises this value.
 pub const LEEWAY: Duration = Duration::from_secs(5);
 
 /// The maximum length of an e-mail address in bytes: 64 before the @, and 255 after it (RFC 5321, 4.5.3.1).
 pub const MAX_EMAIL_BYTES: usize = 320;
 
 /// The greatest `exp` that is used, in seconds since 1970. A greater `exp` is replaced by this value. Together with
-/// [`LEEWAY`] this is the end of the year 9999. RFC 3339 can't express a later time.
+/// [`LEEWAY`], it is the end of the year 9999, because RFC 3339 can't express a later time.
 const MAX_EXP: u64 = 253_402_300_799 - LEEWAY.as_secs();
 
 /// The user that a token belongs to, and the claims that Parlor uses.
@@ -74,12 +75,12 @@ pub struct Verifier(Arc<VerifierState>);
 struct VerifierState {
     /// The current rules. A reload and a fetch of the issuer's keys replace them.
     rules: ArcSwap<TokenRules>,
-    /// The issuer that the keys are fetched from. None if the keys are configured.
+    /// The issuer whose keys are fetched. None if the keys are configured.
     issuer: ArcSwapOption<Issuer>,
-    /// Locked while the rules or the issuer are replaced. Under the lock, an issuer that a reload has stopped does not
-    /// store its keys.
+    /// Locked while the rules or the issuer are replaced. An issuer checks under this lock whether a reload has
+    /// stopped it. If so, it does not store its keys.
     changing: Mutex<KeysInForce>,
-    /// Notified when a key was removed.
+    /// Notified when a key was removed from use.
     removed: Notify,
 }
 
@@ -92,7 +93,7 @@ struct TokenRules {
 enum VerificationKeys {
     /// One key that verifies every token.
     One(Box<VerificationKey>),
-    /// A set of keys with their names. A token may name its key. A key may have no name.
+    /// Several keys, each with its name if it has one. A token may name its key.
     Several(Vec<(Option<String>, VerificationKey)>),
 }
 
@@ -103,11 +104,11 @@ struct VerificationKey {
 }
 
 impl Verifier {
-    /// Creates a verifier with the configured keys. Key files are read only here. The keys of an issuer are fetched
-    /// later by [`Self::watch`].
+    /// Creates a verifier with the configured keys. Reads the key files. [`Self::watch`] starts to fetch the keys of
+    /// an issuer later.
     ///
     /// # Errors
-    /// No key is configured, or `Config::check` would refuse the key.
+    /// No key is configured, or [`Config::check`](crate::config::Config::check) would refuse the key.
     pub fn new(auth: &AuthConfig) -> Result<Self, ConfigError> {
         let mut rules = match auth.keys()? {
             KeySource::None => {
@@ -127,7 +128,7 @@ impl Verifier {
         })))
     }
 
-    /// Verifies a token, and returns the caller that it names.
+    /// Verifies a token, and returns the user that it names.
     ///
     /// # Errors
     /// Returns the reason of the first check that fails.
@@ -146,10 +147,10 @@ impl Verifier {
         Ok(Caller { key: check.state.clone(), ..caller })
     }
 
-    /// Verifies a token as [`verify`](Self::verify) does. If the token fails but a new key of the issuer may fit, the
-    /// issuer's keys are fetched and the token is verified again. The fetch takes `auth.fetch_ms` at most. It is
-    /// skipped if the previous fetch ended less than `auth.refetch_ms` ago. With `checks`, each verification waits for
-    /// a permit.
+    /// Verifies a token as [`verify`](Self::verify) does. If the token fails but may be signed by a new key of the
+    /// issuer, fetches the issuer's keys and verifies again. The fetch takes `auth.fetch_ms` at most. It is skipped
+    /// if the previous fetch ended less than `auth.refetch_ms` ago. With `checks`, each verification waits for a
+    /// permit.
     pub(crate) async fn verify_or_refetch(
         &self,
         token: &str,
@@ -171,7 +172,7 @@ impl Verifier {
         verify().await
     }
 
-    /// Returns a text for the operator if no key is available yet. None if tokens can be verified.
+    /// Returns the reason for the operator if no key is available yet. Returns none if tokens can be verified.
     pub(crate) fn missing_keys(&self) -> Option<&'static str> {
         match &self.0.rules.load().keys {
             VerificationKeys::Several(keys) if keys.is_empty() => {
@@ -198,9 +199,9 @@ impl TokenRules {
         Self::new(auth, VerificationKeys::Several(keys.into_iter().map(named).collect()))
     }
 
-    /// Returns the key that a token names. None if no key has that name. A token without a key name gets the only key
-    /// with its algorithm. If several keys have the algorithm, the token is refused: trying all keys would let any
-    /// client cause much work.
+    /// Returns the key that a token names. Returns none if no key has that name. A token without a key name gets the
+    /// only key with its algorithm. If several keys have that algorithm, the token is refused. To try all keys would
+    /// let any client cause much work.
     fn check(&self, header: &signed::Header) -> Result<Option<&VerificationKey>, TokenError> {
         let fits = |check: &VerificationKey| check.key.algorithms.contains(&header.algorithm);
         let keys = match &self.keys {
@@ -222,19 +223,19 @@ impl TokenRules {
     }
 }
 
-/// The issuer can't be reached. The token may be valid.
+/// The error while the issuer can't be reached: the token may be valid.
 const NO_KEYS: TokenError = TokenError::no_keys("the issuer's keys are unavailable");
 
 const UNKNOWN_KEY: TokenError = TokenError::about_key("the token's key is not known");
 
 const WRONG_ALGORITHM: TokenError = TokenError::about_key("the token's algorithm is not accepted");
 
-/// Signs a token for `user` that is valid from now on for `ttl`. A [`Verifier`] with the same `auth` accepts it. Only
-/// tokens with a shared secret can be signed here. With a public key, the holder of the private key signs them.
+/// Signs a token for `user` that is valid from now on for `ttl`. A [`Verifier`] with the same `auth` accepts it.
+/// Works only with a shared secret. With a public key, only the holder of the private key can sign tokens.
 ///
 /// # Errors
-/// There is no shared secret, or `Config::check` would refuse `auth`. Or `ttl` is less than a second, or ends after the
-/// year 9999.
+/// There is no shared secret, or `Config::check` would refuse `auth`. Or `ttl` is shorter than one second, is longer
+/// than `auth.max_lifetime_seconds`, or ends after the year 9999.
 pub fn sign(
     auth: &AuthConfig,
     user: &UserId,

@@ -4,20 +4,20 @@ use std::fmt;
 
 use handlers::UserId;
 
-/// The reason why a token is refused: a fixed text that contains nothing of the token. The text is short enough for the
-/// reason of a WebSocket close.
+/// The reason why a token is refused. The text is fixed, so it contains nothing of the token. It is short enough to
+/// be the reason of a WebSocket close (123 bytes).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenError {
     reason: &'static str,
     class: TokenErrorKind,
 }
 
-/// The class of a refusal, which decides how the server reacts.
+/// The kind of a refusal. It decides how the server reacts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum TokenErrorKind {
-    /// The token is invalid, and anyone may have made it.
+    /// The token is invalid. Anyone may have made it.
     Bad,
-    /// The token may be valid with a key that is not known yet.
+    /// The token may be valid, but no known key verifies it. The issuer may have a new key.
     AboutKey,
     /// The issuer of the keys can't be reached. The same token may be accepted later.
     NoKeys,
@@ -48,7 +48,8 @@ impl TokenError {
         Self { reason, class: TokenErrorKind::OutsideItsTime(None) }
     }
 
-    /// Adds the token's user if the token is refused only because of its time. Other refusals stay unchanged.
+    /// Adds the user if the token is refused because it has expired or is not valid yet. Leaves other refusals
+    /// unchanged.
     pub(super) fn of_user(self, user: Option<&UserId>) -> Self {
         match self.class {
             TokenErrorKind::OutsideItsTime(_) => {
@@ -58,7 +59,7 @@ impl TokenError {
         }
     }
 
-    /// Returns the text, which has 1 to 123 bytes.
+    /// Returns the reason as a text of 1 to 123 bytes.
     pub const fn as_str(&self) -> &'static str {
         self.reason
     }
@@ -73,7 +74,7 @@ impl TokenError {
         self.class == TokenErrorKind::TooLong
     }
 
-    /// Returns the user of a token that has expired or is not valid yet. None for any other refusal.
+    /// Returns the user of a token that has expired or is not valid yet. Returns none for any other refusal.
     pub(crate) fn user_of_old_token(&self) -> Option<&UserId> {
         match &self.class {
             TokenErrorKind::OutsideItsTime(user) => user.as_ref(),

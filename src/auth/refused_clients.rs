@@ -1,15 +1,15 @@
 //! Blocks clients whose connects are refused too often. Each refused connect counts against one source: an address, a
-//! user, or the old tokens of a user. After `limits.refusals_per_minute` refusals the source is answered with status
-//! 429 for a minute.
+//! user, or the old tokens of a user. After `limits.refusals_per_minute` refusals, the connects of this source get
+//! status 429 for a minute.
 //!
-//! - A connect without a valid token may be an attempt to guess one. It counts against the client's address.
-//! - Many users can share an address. So a user with a valid token is not blocked by the refusals of the address. A
-//!   refused connect with a valid token counts against the user, for example if the user is not a member of the room.
-//! - An expired token that a known key has signed is not a guess. It counts against the old tokens of its user. Anyone
-//!   may have found an old token, so it must not block the user's new token.
+//! - A connect without a valid token may be an attempt to guess a token. It counts against the client's address.
+//! - Many users can share an address. So the refusals of an address never block a user with a valid token. A refused
+//!   connect with a valid token counts against the user, for example if the user is not a member of the room.
+//! - An expired token that a known key has signed is not a guess. It counts against the old tokens of its user.
+//!   Anyone may have found an old token, so it must not block the user's new token.
 //!
-//! Memory is bounded: if there are too many sources, the least used ones are forgotten. Each server counts for itself.
-//! All clients behind a proxy that is not listed in `http.proxies` count as one address.
+//! Memory is bounded: if there are too many sources, the least used sources are forgotten. Each server counts for
+//! itself. If a proxy is not listed in `http.proxies`, all clients behind it count as one address.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,19 +27,19 @@ use crate::protocol::client_ip;
 use crate::protocol::close::Close;
 use crate::telemetry::metrics::Metrics;
 
-/// The time over which refused connects are counted, and the time for which a source is blocked.
+/// The period in which refused connects are counted, and the time for which a source is blocked.
 const BLOCK_TIME: Duration = Duration::from_mins(1);
 
-/// The source that a refused connect counts against.
+/// The source against which a refused connect counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ClientSource {
-    /// No source: this machine, or a proxy with many clients. It is never blocked.
+    /// No source: the connect comes from this machine, or from a proxy in `http.proxies`. It is never blocked.
     Exempt,
-    /// All clients of one address that have no valid token.
+    /// All clients of one address (for IPv6, of one /64) that have no valid token.
     Address(IpAddr),
     /// A user with a valid token.
     User(UserId),
-    /// Clients with an expired token of this user.
+    /// The clients that connect with an expired token of this user.
     OldToken(UserId),
 }
 
@@ -53,7 +53,7 @@ impl ClientSource {
         }
     }
 
-    /// Returns the source of a client whose token was checked. `None` means that there is no token.
+    /// Returns the source of a client whose token was checked. `verified` is none if the client sent no token.
     pub(crate) fn with_token(self, verified: Option<&Result<Caller, TokenError>>) -> Self {
         match (self, verified) {
             (Self::Exempt, _) => Self::Exempt,
@@ -100,7 +100,7 @@ impl RefusedClients {
         Self { counts, checks: Semaphore::new(config.limits.blocked_checks), metrics }
     }
 
-    /// Counts a refused connect. The refusal that reaches the limit starts the minute of the block.
+    /// Counts a refused connect. The block of one minute starts when the count reaches the limit.
     pub(crate) fn count(&self, source: &ClientSource, config: &Config) {
         if *source == ClientSource::Exempt {
             return;
@@ -112,7 +112,7 @@ impl RefusedClients {
         }
     }
 
-    /// Records a refused connect in the metrics. If the client caused the refusal, it also counts against the source.
+    /// Records a refused connect in the metrics. If the client caused the refusal, also counts it against the source.
     pub(crate) fn record(&self, source: &ClientSource, config: &Config, close: Close) {
         self.metrics.connect(close.label());
         if close.is_client_error() {
@@ -120,15 +120,15 @@ impl RefusedClients {
         }
     }
 
-    /// Returns the remaining time of the source's block. None if the source is not blocked.
+    /// Returns the remaining time of the source's block. Returns none if the source is not blocked.
     pub(crate) fn blocked_for(&self, source: &ClientSource, config: &Config) -> Option<Duration> {
         let count = self.counts.get(source)?;
         let over = count.refused.load(Ordering::Relaxed) >= config.limits.refusals_per_minute;
         over.then(|| BLOCK_TIME.saturating_sub(count.since.elapsed()))
     }
 
-    /// Waits for a permit to check a token from a blocked address. The permits bound the processor time that a flood of
-    /// connects from blocked addresses takes.
+    /// Waits for a permit to check a token from a blocked address. Many connects from blocked addresses may arrive at
+    /// the same time, and the permits limit the processor time that they take.
     pub(crate) async fn acquire_check(&self) -> Option<SemaphorePermit<'_>> {
         if let Ok(permit) = self.checks.try_acquire() {
             return Some(permit);

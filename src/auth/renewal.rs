@@ -1,7 +1,8 @@
-//! Replaces the keys while the server runs: by the keys of a new configuration, or by new keys of the issuer.
+//! Replaces the keys that verify tokens while the server runs. New keys come from a new configuration or from the
+//! issuer.
 //!
 //! When a key is removed, the sockets whose tokens it signed are closed. All other sockets stay open.
-//! [`in_force`](super::in_force) defines when a key counts as removed.
+//! [`in_force`](super::in_force) says when a key counts as removed.
 
 use std::sync::{Arc, PoisonError};
 
@@ -13,8 +14,8 @@ use super::{TokenRules, VerificationKeys, Verifier};
 use crate::config::{AuthConfig, ConfigError, KeySetLocation, KeySource, NamedKey};
 use crate::telemetry::metrics::Metrics;
 
-/// The rules of a new configuration. The reload applies them only after all other parts of the configuration are found
-/// valid.
+/// The rules of a new configuration, before they are applied. The reload applies them only if all other parts of the
+/// configuration are valid.
 pub(crate) struct RenewedRules {
     rules: TokenRules,
     issuer: Option<Arc<Issuer>>,
@@ -22,7 +23,7 @@ pub(crate) struct RenewedRules {
 
 impl Verifier {
     /// Starts to fetch the issuer's keys regularly, until `stop`. The start of the server doesn't wait for the first
-    /// fetch. Until the first fetch has succeeded, the server is not ready, and connecting clients are told to try
+    /// fetch. Until the first fetch has succeeded, the server is not ready, and connecting clients are asked to try
     /// again.
     pub(crate) fn watch(&self, auth: &AuthConfig, metrics: &Arc<Metrics>, stop: &CancellationToken) {
         if let Ok(KeySource::Remote(location)) = auth.keys() {
@@ -31,10 +32,10 @@ impl Verifier {
     }
 
     /// Builds the rules of a new configuration. If the keys have a new location, they are fetched now. If this fetch
-    /// fails, the reload fails and the old rules stay.
+    /// fails, the reload fails and the old rules stay in use.
     ///
     /// # Errors
-    /// No key is configured, the key set can't be fetched, or it contains no valid key.
+    /// No key is configured, the key set can't be fetched, or the key set contains no valid key.
     pub(crate) async fn prepare_rules(
         &self,
         auth: &AuthConfig,
@@ -67,7 +68,7 @@ impl Verifier {
         Ok(RenewedRules { rules, issuer })
     }
 
-    /// Applies the rules, and stops the previous issuer.
+    /// Applies the rules, and stops the fetches from the previous issuer.
     pub(crate) fn apply_rules(&self, RenewedRules { mut rules, issuer }: RenewedRules) {
         let mut in_force = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = self.0.issuer.swap(None) {
@@ -80,7 +81,7 @@ impl Verifier {
         }
     }
 
-    /// Applies the keys that the issuer has published now. Does nothing if the issuer was stopped.
+    /// Applies the keys of the issuer's newest key set. Does nothing if a reload has stopped this issuer.
     pub(super) fn apply_issuer_keys(
         &self,
         auth: &AuthConfig,

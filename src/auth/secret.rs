@@ -1,4 +1,4 @@
-//! Creates and stores the secret of a server that has no key in its configuration.
+//! Creates and stores the secret that signs tokens, for a server without a key in its configuration.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -12,11 +12,11 @@ use super::AuthError;
 use crate::config::file::{FileKind, TrustedFile};
 use crate::config::{Config, MIN_SECRET_BYTES, Secret};
 
-/// The name of the file in the data directory.
+/// The name of the secret's file in `mongodb.data_dir`.
 const FILE: &str = "secret";
 
-/// Returns the secret that is stored in `data_dir`. If there is none, creates one and stores it: 32 random bytes in
-/// hexadecimal, in a file that only its owner can read. Processes that start at the same time get the same secret.
+/// Returns the secret that is stored in `data_dir`. If there is none, creates 32 random bytes in hexadecimal, and
+/// stores them in a file that only its owner can read. Processes that start at the same time get the same secret.
 /// White space at the end of the file is ignored.
 ///
 /// # Errors
@@ -32,7 +32,7 @@ fn keep_secret(data_dir: &Path) -> Result<Secret, AuthError> {
     read_secret(&path)
 }
 
-/// Reads a stored secret.
+/// Reads the stored secret, and checks the file's owner and mode.
 fn read_secret(path: &Path) -> Result<Secret, AuthError> {
     let text = TrustedFile::read(path, FileKind::Secret).and_then(TrustedFile::into_text);
     let text = text.map_err(|fault| unusable(path, &fault))?;
@@ -48,8 +48,8 @@ fn unusable(path: &Path, fault: &str) -> AuthError {
     AuthError(format!("{}: {fault}, or set auth.secret", path.display()))
 }
 
-/// Writes the secret to a temporary file, and links the complete file to its name. A link never replaces an existing
-/// file, unlike a rename. So the secret of a faster process stays.
+/// Writes the secret to a temporary file, and then links this file to its final name. Unlike a rename, a link never
+/// replaces an existing file. So if another process was faster, its secret stays.
 fn make(data_dir: &Path, path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
     let new = data_dir.join(format!("{FILE}.{}", random::<8>()?));
@@ -68,7 +68,7 @@ fn write(path: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Returns this many random bytes, as hexadecimal digits.
+/// Returns `BYTES` random bytes as hexadecimal digits.
 fn random<const BYTES: usize>() -> io::Result<String> {
     let mut bytes = [0; BYTES];
     rand::fill(&mut bytes).map_err(io::Error::other)?;
@@ -79,11 +79,11 @@ fn random<const BYTES: usize>() -> io::Result<String> {
     Ok(digits)
 }
 
-/// Uses the secret in `mongodb.data_dir` if no key is configured. Creates the secret if there is none. Returns whether
-/// no key was configured.
+/// If no key is configured, uses the secret in `mongodb.data_dir`, and creates it if it does not exist. Returns
+/// whether no key was configured.
 ///
 /// # Errors
-/// The secret can't be read, and can't be created.
+/// The secret can't be read or can't be created.
 pub fn keep_own_secret(config: &mut Config) -> Result<bool, AuthError> {
     if config.auth.has_key() {
         return Ok(false);
@@ -93,11 +93,11 @@ pub fn keep_own_secret(config: &mut Config) -> Result<bool, AuthError> {
     Ok(true)
 }
 
-/// If no key is configured, takes the secret that a server has stored in `mongodb.data_dir`. Returns its file then. Never
-/// makes a secret: no server would know it.
+/// If no key is configured, uses the secret that a server has stored in `mongodb.data_dir`, and returns the path of
+/// its file. Never creates a secret, because no server would accept its tokens.
 ///
 /// # Errors
-/// There is no stored secret, or it can't be read. The message says where it was looked for, and what to do.
+/// There is no stored secret, or it can't be read. The message names the path, and says what to do.
 pub fn use_stored_secret(config: &mut Config) -> Result<Option<PathBuf>, AuthError> {
     if config.auth.has_key() {
         return Ok(None);

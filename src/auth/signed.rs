@@ -22,7 +22,7 @@ pub(super) struct SignedToken<'a> {
     signature: &'a str,
 }
 
-/// The header's fields that Parlor uses.
+/// The fields of the token's header that Parlor uses.
 pub(super) struct Header {
     pub(super) algorithm: Algorithm,
     pub(super) key: Option<String>,
@@ -50,9 +50,10 @@ impl<'a> SignedToken<'a> {
         }
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| MALFORMED)?;
         let RawHeader { alg, kid, typ, crit } = serde_json::from_slice(&header).map_err(|_| MALFORMED)?;
-        // A token with an unknown algorithm is refused as malformed, so that it can't cause a fetch of new keys.
+        // A malformed token causes no fetch of new keys. So a token with an unknown algorithm is refused as
+        // malformed.
         let algorithm = algorithm(&alg).ok_or(MALFORMED)?;
-        // RFC 7515, 4.1.11: a token with an unknown critical extension must be refused. Parlor knows no extension.
+        // RFC 7515, 4.1.11: a token with an unknown critical extension must be refused. Parlor knows no extensions.
         if crit.is_some() {
             return Err(TokenError::new("the token has a critical extension"));
         }
@@ -60,12 +61,12 @@ impl<'a> SignedToken<'a> {
     }
 
     /// Verifies the signature and returns the claims. The caller must have checked that the key may be used with the
-    /// algorithm.
+    /// token's algorithm.
     ///
     /// # Errors
     /// The key did not sign the token, or the claims are not a JSON object.
     pub(super) fn claims(&self, key: &DecodingKey) -> Result<Map<String, Value>, TokenError> {
-        // The library checks again that key and algorithm belong together.
+        // The library checks again that the key and the algorithm belong together.
         match crypto::verify(self.signature, self.message.as_bytes(), key, self.header.algorithm) {
             Ok(true) => {}
             Ok(false) => return Err(TokenError::about_key("the token's signature is wrong")),
@@ -76,8 +77,8 @@ impl<'a> SignedToken<'a> {
     }
 }
 
-/// The claims of a token. A claim that occurs twice is refused, because two readers could use different values (RFC
-/// 7519, 4).
+/// The claims of a token. A token with a repeated claim is refused, because two programs could read different values
+/// (RFC 7519, 4).
 struct Claims(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Claims {

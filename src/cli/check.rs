@@ -8,7 +8,8 @@ use parlor::store::{Advice, Store, inspect};
 
 use crate::Failure;
 
-/// Checks configuration, database and replica set, creates missing collections and indexes, and prints the findings.
+/// Checks the configuration, the database and its replica set. Creates missing collections and indexes. Prints all
+/// findings.
 pub(crate) async fn run(config: Config) -> Result<ExitCode, Failure> {
     let mut out = io::stdout();
     writeln!(out, "ok     configuration")?;
@@ -39,13 +40,13 @@ pub(crate) async fn run(config: Config) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The findings about a database, and the error that ended the checks.
+/// The findings about a database, and the error at which the checks stopped.
 struct DatabaseFindings {
     advice: Vec<Advice>,
     fault: Option<String>,
 }
 
-/// Does what a starting server does, as far as the database allows.
+/// Performs the steps of a starting server, until the database refuses a step.
 async fn inspect_and_prepare(store: &Store) -> DatabaseFindings {
     let mut advice = Vec::new();
     let checked = async {
@@ -57,7 +58,7 @@ async fn inspect_and_prepare(store: &Store) -> DatabaseFindings {
         Ok(()) => None,
         Err(error) => Some(store.diagnose(&error).await.text),
     };
-    // A database that can't be used is among the findings already.
+    // An error that is already among the findings is not reported again.
     let fault = fault.filter(|fault| !advice.iter().any(|advice| advice.finding == *fault));
     DatabaseFindings { advice, fault }
 }

@@ -11,10 +11,10 @@ use tokio::net::TcpStream;
 use super::admin::reachable;
 use crate::Failure;
 
-/// How long the server may take to answer.
+/// The longest time for the server's answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks `/healthz`. If the server uses TLS, asks its admin listener, which doesn't use TLS.
+/// Sends a request to `/healthz`. If the server uses TLS, sends it to the admin listener, which doesn't use TLS.
 pub(crate) async fn run(config: Config) -> Result<ExitCode, Failure> {
     let address = match (&config.tls.files, config.admin.listen) {
         (None, _) => config.listen,

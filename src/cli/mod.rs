@@ -1,4 +1,4 @@
-//! The command line: one module per subcommand, and [`admin`] for requests to a running server.
+//! The command line. Each subcommand has a module. [`admin`] has the commands that send requests to a running server.
 
 pub(crate) mod admin;
 pub(crate) mod check;
@@ -9,7 +9,7 @@ pub(crate) mod token;
 
 use handlers::UserId;
 
-/// Parses a user's id. The error says what an id is.
+/// Parses a user's id. The error describes a valid id.
 pub(crate) fn user_id(text: &str) -> Result<UserId, String> {
     text.parse().map_err(|_| {
         let most = UserId::MAX_BYTES;

@@ -1,4 +1,4 @@
-//! `parlor room`: creates or finds a room.
+//! `parlor room`: creates a room, or finds the direct room of two users.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -13,12 +13,13 @@ use crate::cli::user_id;
 
 #[derive(Args)]
 pub(crate) struct RoomArgs {
-    /// The users' ids, comma separated: two for their direct room, more for a new group.
+    /// The users' ids, separated by commas. Two ids: their direct room. More ids: a new group.
     #[arg(long, required = true, value_delimiter = ',', value_parser = user_id, value_name = "USER,USER,...")]
     members: Vec<UserId>,
 }
 
-/// Creates the room of these users, or finds the direct room of two, and prints its id.
+/// Creates the room of these users and prints its id. If there are two users and they have a direct room, prints its
+/// id.
 pub(crate) async fn run(config: Config, room: RoomArgs) -> Result<ExitCode, Failure> {
     let members: Vec<_> =
         room.members.into_iter().map(|user_id| NewMember { user_id, email: None }).collect();

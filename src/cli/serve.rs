@@ -1,4 +1,4 @@
-//! `parlor serve`: runs the server until a signal ends it, and reloads the configuration on SIGHUP.
+//! `parlor serve`: runs the server until a signal ends it. On SIGHUP, reloads the configuration.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
 
-/// Serves until SIGTERM or SIGINT. A second signal ends the process without draining.
+/// Runs the server until SIGTERM or SIGINT, then drains it. A second signal ends the process immediately.
 pub(crate) async fn run(
     config: Config,
     file: Option<PathBuf>,
     env: Vec<(String, String)>,
 ) -> Result<ExitCode, Failure> {
     let log = parlor::telemetry::logging::init(&config)?;
-    // The default panic hook writes to stderr directly, and would block if no program reads stderr.
+    // The default panic hook writes directly to stderr. It would block if no program reads stderr.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let text = panic.payload_as_str().map_or("without a text", parlor::telemetry::logging::discreet);
@@ -52,8 +52,8 @@ pub(crate) async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns a channel. After each SIGHUP, it receives the configuration that was read again. A signal during a reload
-/// takes effect after this reload. If SIGHUP came because the terminal was closed, the server shuts down.
+/// Returns a channel. On each SIGHUP, reads the configuration and sends it to the channel. A SIGHUP during a reload
+/// takes effect after this reload. A closed terminal also causes a SIGHUP; then the server shuts down.
 fn reloads(
     mut hangup: Signal,
     file: Option<PathBuf>,

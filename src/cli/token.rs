@@ -19,19 +19,19 @@ pub(crate) struct TokenArgs {
     /// The user's e-mail address.
     #[arg(long)]
     email: Option<String>,
-    /// How long the token is valid: 90s, 15m, 12h, 1d.
+    /// The time for which the token is valid, such as 90s, 15m, 12h or 1d.
     #[arg(long, default_value = "1d", value_parser = duration)]
     ttl: Duration,
 }
 
-/// Prints a token, signed with the configured secret or with the one that a server has stored. Names the file of the latter
-/// on stderr, because another folder has another secret.
+/// Prints a token. The configured secret signs it, or else the secret that a server has stored. In the second case,
+/// prints the path of the secret's file on stderr, because each data directory has its own secret.
 pub(crate) fn run(mut config: Config, token: &TokenArgs) -> Result<ExitCode, Failure> {
     let stored = parlor::auth::use_stored_secret(&mut config)?;
     let token = parlor::auth::sign(&config.auth, &token.user, token.email.as_deref(), token.ttl)?;
     writeln!(io::stdout(), "{token}")?;
     if let Some(file) = stored {
-        // The token is good without this line.
+        // The token on stdout is complete without this line. So a failed write is ignored.
         let _ = writeln!(io::stderr(), "parlor: signed with the secret in {}", file.display());
     }
     Ok(ExitCode::SUCCESS)

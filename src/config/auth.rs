@@ -1,4 +1,4 @@
-//! `[auth]`: tokens and their keys.
+//! `[auth]`: how tokens are verified, and with which keys.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,57 +9,58 @@ use super::layers::Values;
 use super::ranges::NumberRange;
 use super::{ConfigError, Secret};
 
-/// An issuer is asked neither every second nor only once a week.
+/// A shorter interval would overload the issuer. With a longer one, new keys would be known too late.
 const REFRESH_SECONDS: NumberRange = 10..=86_400;
 const REFETCH_MS: NumberRange = 10..=600_000;
 const FETCH_MS: NumberRange = 100..=60_000;
 const FETCH_BYTES: NumberRange = 1_024..=1 << 24;
-/// Zero means no limit. At most 100 years.
+/// Zero means no limit. The maximum is 100 years.
 const LIFETIME_SECONDS: NumberRange = 0..=3_153_600_000;
-/// The least holds a token of three short claims under any algorithm. A token larger than a head is never read.
+/// A token of three short claims fits into the least value under any algorithm. The greatest value is that of a
+/// request head, because a longer token would never be read.
 const TOKEN_BYTES: NumberRange = 1_024..=1_048_576;
 
-/// Claims that already have another meaning (RFC 7519, 4.1).
+/// Claims that already have another meaning (RFC 7519, 4.1). They can't hold the user's id or address.
 const TAKEN_CLAIMS: &[&str] = &["exp", "nbf", "iat", "iss", "aud"];
 
 /// `[auth]`
 #[derive(Clone, Debug)]
 pub struct AuthConfig {
-    /// Secret of the HS* algorithms, [`MIN_SECRET_BYTES`](super::MIN_SECRET_BYTES) or more.
+    /// Shared secret of the HS* algorithms, [`MIN_SECRET_BYTES`](super::MIN_SECRET_BYTES) or more.
     pub secret: Option<Secret>,
-    /// Public key of the others: PEM, or the path of a PEM file.
+    /// Public key of the other algorithms: PEM, or the path of a PEM file.
     pub public_key: Option<String>,
     /// Key set (RFC 7517): the path of a file, or a URL.
     pub jwks: Option<String>,
     /// Issuer whose discovery document names the key set.
     pub discovery: Option<String>,
-    /// The interval between two fetches of a key set by its URL.
+    /// The interval between two regular fetches of a key set from its URL.
     pub refresh: Duration,
-    /// The interval between two fetches for a token with an unknown key, and after a failed fetch.
+    /// The shortest interval between two fetches after a failed fetch, or because of tokens with unknown keys.
     pub refetch: Duration,
-    /// How long one fetch may take, and how long a connect waits for it.
+    /// The longest time of one fetch. A connecting client with an unknown key waits at most this long.
     pub fetch: Duration,
     /// The largest document that is fetched, in bytes.
     pub fetch_bytes: usize,
-    /// Accepted algorithms. None: the first one that fits the key.
+    /// Accepted algorithms. Empty: the first algorithm that fits the key.
     pub algorithms: Vec<Algorithm>,
-    /// Required `iss`. None: any or none.
+    /// Required `iss`. None: the `iss` may have any value or be missing.
     pub issuer: Option<String>,
-    /// Required `aud`. None: any or none.
+    /// Required `aud`. None: the `aud` may have any value or be missing.
     pub audience: Option<String>,
-    /// Accepted `typ` values of a header. None: any that doesn't name another purpose.
+    /// Accepted `typ` values of a token's header. Empty: any `typ` that doesn't name a purpose other than access.
     pub types: Vec<String>,
     /// Claims with the values that they must have or contain.
     pub require: BTreeMap<String, String>,
-    /// The longest time from `iat` to `exp`. None: any.
+    /// The longest time from `iat` to `exp`. None: no limit.
     pub max_lifetime: Option<Duration>,
-    /// The longest token that is read, in bytes.
+    /// The longest token that is accepted, in bytes.
     pub token_bytes: usize,
-    /// Claim with the user's id. It is read before `sub`.
+    /// The claim that holds the user's id. If it is missing, `sub` is read.
     pub user_claim: String,
-    /// Claim with the user's e-mail address.
+    /// The claim that holds the user's e-mail address.
     pub email_claim: String,
-    /// Whether the secret was created at the first start, because no key was given.
+    /// Whether the server itself created the secret, because no key is configured.
     pub(crate) secret_is_own: bool,
 }
 

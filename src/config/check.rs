@@ -1,4 +1,4 @@
-//! Checks that need more than one value, and the texts.
+//! Checks texts, and values that must fit each other.
 
 use std::net::IpAddr;
 
@@ -10,15 +10,16 @@ use super::layers::Values;
 use super::ranges::MIN_API_KEY_CHARS;
 use super::{ApiConfig, Config, ConfigError, HttpConfig, TlsFiles, TracesConfig, tls_files};
 
-/// The ports that a browser leaves out of an origin.
+/// The default port of each scheme. Browsers leave it out of an origin.
 const DEFAULT_PORTS: &[(&str, &str)] = &[("http://", ":80"), ("https://", ":443")];
 
 impl Config {
-    /// Checks what the ranges of single numbers don't cover: keys and their algorithms, names, origins, and that a
-    /// server beyond loopback has a configured key. Reads the file of `auth.public_key`, if it names one.
+    /// Checks everything except the ranges of single numbers: keys and their algorithms, names, origins, and
+    /// relations between values. A server that listens beyond loopback must have a configured key. Reads the key
+    /// files.
     ///
     /// # Errors
-    /// The first error found.
+    /// Returns the first error that is found.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.auth.check()?;
         let beyond = !self.listen.ip().to_canonical().is_loopback();
@@ -87,7 +88,7 @@ impl ApiConfig {
 }
 
 impl TlsFiles {
-    /// Reads both paths, or neither.
+    /// Reads the paths of the certificate and the key. They must be given together, or not at all.
     pub(super) fn read(values: &mut Values) -> Result<Option<Self>, ConfigError> {
         let (certificate, key) = (values.optional("tls.certificate")?, values.optional("tls.key")?);
         match (certificate, key) {
@@ -102,7 +103,7 @@ impl TlsFiles {
 }
 
 impl HttpConfig {
-    /// Returns an origin as browsers write it: in lower case, and without its scheme's default port.
+    /// Returns an origin in the form that browsers send: in lower case, and without the default port of its scheme.
     pub(super) fn normal(origin: &str) -> String {
         let origin = origin.to_ascii_lowercase();
         let port = DEFAULT_PORTS.iter().find(|(scheme, _)| origin.starts_with(scheme)).map(|(_, port)| *port);
@@ -137,8 +138,8 @@ impl HttpConfig {
     }
 }
 
-/// Returns whether the text is `scheme://host[:port]`; the host may be an IPv6 address in brackets. Apps and browser
-/// extensions use other schemes than http and https.
+/// Returns whether the text is `scheme://host[:port]`. The host may be an IPv6 address in brackets. Every scheme is
+/// allowed, because apps and browser extensions use other schemes than http and https.
 fn is_origin(origin: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let scheme_char = |char: char| char.is_ascii_alphanumeric() || "+-.".contains(char);
@@ -146,7 +147,7 @@ fn is_origin(origin: &str) -> bool {
         return false;
     }
     let (host, port) = match authority.rsplit_once(':') {
-        // In a bare IPv6 address, the last colon is within the brackets.
+        // If the part after the last colon ends in `]`, this colon is part of an IPv6 address without a port.
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
     };

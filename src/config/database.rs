@@ -8,10 +8,11 @@ use super::layers::Values;
 use super::ranges::NumberRange;
 use super::{ConfigError, Secret, uri};
 
-/// mongod refuses less than 256 MiB.
+/// `mongod` itself accepts no cache below 256 MiB.
 const CACHE_MIB: NumberRange = 256..=1_048_576;
 const POOL_SIZE: NumberRange = 1..=10_000;
-/// A shorter time would fail operations at an ordinary network pause. A longer one is a mistyped unit.
+/// With a shorter time, operations would fail at every short pause of the network. A longer time is probably a
+/// mistyped unit.
 const DATABASE_MS: NumberRange = 10..=600_000;
 const INDEXES_SECONDS: NumberRange = 1..=86_400;
 
@@ -24,23 +25,24 @@ const NOT_IN_DATABASE: &[char] = &['/', '\\', '.', ' ', '"', '$', '*', '<', '>',
 /// `[mongodb]`
 #[derive(Clone, Debug)]
 pub struct MongodbConfig {
-    /// Connection string. None: an embedded `mongod`. Secret, because it may contain a password.
+    /// The connection string. None: Parlor starts an embedded `mongod`. It is a secret, because it may contain a
+    /// password.
     pub uri: Option<Secret>,
-    /// Database name.
+    /// The name of Parlor's database.
     pub database: String,
-    /// Directory of the embedded `mongod` and of the created secret.
+    /// The directory for the files of the embedded `mongod`, and for the secret that Parlor creates.
     pub data_dir: PathBuf,
-    /// Binary of the embedded `mongod`. None: it is searched.
+    /// The path of the `mongod` binary to embed. None: Parlor searches for one.
     pub mongod: Option<PathBuf>,
-    /// Cache of the embedded `mongod`, in MiB.
+    /// The cache size of the embedded `mongod`, in MiB.
     pub cache_mib: u32,
-    /// The most connections to each MongoDB server.
+    /// The most connections of one pool to each MongoDB server.
     pub pool_size: u32,
-    /// The interval between two checks of the indexes.
+    /// The interval between two checks that all indexes exist.
     pub indexes: Duration,
-    /// How long an operation waits for a MongoDB server.
+    /// How long an operation waits for a usable MongoDB server.
     pub selection: Duration,
-    /// How long an operation may take in all.
+    /// The longest time of one operation. After this time, its outcome is unknown.
     pub operation: Duration,
 }
 
@@ -60,7 +62,7 @@ impl MongodbConfig {
         })
     }
 
-    /// Reads the name of the database, which the path of the URI may give instead of `mongodb.database`.
+    /// Reads the name of the database. If `mongodb.database` is not set, the path of the URI can give the name.
     fn read_database(values: &mut Values, uri: Option<&Secret>) -> Result<String, ConfigError> {
         let name = values.text("mongodb.database")?;
         let path = uri.and_then(|uri| uri::database(uri.expose()));
@@ -68,12 +70,12 @@ impl MongodbConfig {
         Ok(path.unwrap_or(name))
     }
 
-    /// Checks that the path of the URI names no other database than `mongodb.database`.
+    /// Checks that the URI does not name a different database than `mongodb.database`.
     fn check_path(&self, path: &str) -> Result<(), String> {
         if path == self.database {
             return Ok(());
         }
-        // The path is not shown: it may be part of a password with a slash.
+        // The error doesn't show the path. If a password contains a slash, the path may be a part of the password.
         check_database(path).map_err(|_| "its path is not the name of a database".to_owned())?;
         let (path, name) = (shown(path), shown(&self.database));
         Err(format!(
@@ -82,7 +84,7 @@ impl MongodbConfig {
         ))
     }
 
-    /// Returns a sentence for each option of the URI that has no effect.
+    /// Returns a sentence for each option of the URI that Parlor ignores.
     pub fn options_without_effect(&self) -> Vec<String> {
         self.uri.as_ref().map_or_else(Vec::new, |uri| uri::without_effect(uri.expose()))
     }
@@ -105,7 +107,7 @@ impl MongodbConfig {
     }
 }
 
-/// Checks a database's name against MongoDB's rules. Returns what is wrong.
+/// Checks a database's name against MongoDB's rules. The error says what is wrong.
 fn check_database(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > MAX_DATABASE_BYTES {
         return Err(format!("must have 1 to {MAX_DATABASE_BYTES} bytes"));

@@ -1,15 +1,15 @@
-//! Errors of the configuration.
+//! The error of an invalid configuration.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use super::variable::variable;
 
-/// The longest part of an invalid value that an error shows, in characters.
+/// The most characters of an invalid value that an error shows.
 const MAX_SHOWN_CHARS: usize = 60;
 
-/// An error of the configuration: the key, the error of its value, and the source of the value. Shown on one line.
-/// Never contains a secret.
+/// An error of the configuration: the key, what is wrong with its value, and the source of the value. It is shown on
+/// one line, and it never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     key: Option<String>,
@@ -17,24 +17,24 @@ pub struct ConfigError {
     source: Option<ValueSource>,
 }
 
-/// The place where a value comes from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ValueSource {
-    /// `config/default.toml`, which is built in.
+    /// The file `config/default.toml`, which is built into the binary.
     Default,
-    /// The given file, and the line if it is known, counted from 1.
+    /// A configuration file, and the line in it if the line is known, counted from 1.
     File(PathBuf, Option<usize>),
-    /// An environment variable.
+    /// The environment variable with this name.
     Env(String),
 }
 
 impl ConfigError {
-    /// Creates the error of the value of `key`, which is in dotted form.
+    /// Creates an error about the value of `key`, such as `limits.batch`. [`at`](Self::at) adds the source.
     pub(crate) fn new(key: impl Into<String>, fault: impl Into<String>) -> Self {
         Self { key: Some(key.into()), fault: fault.into(), source: None }
     }
 
-    /// Creates an error of a whole source, such as a file.
+    /// Creates an error about a whole source, for example a file that is not TOML.
     pub(super) fn of_source(fault: impl Into<String>, source: ValueSource) -> Self {
         Self { key: None, fault: fault.into(), source: Some(source) }
     }
@@ -44,7 +44,7 @@ impl ConfigError {
         Self { source: Some(source), ..self }
     }
 
-    /// Returns the key in dotted form, e.g. `limits.batch`. None: the error is about a whole source.
+    /// Returns the key in dotted form, such as `limits.batch`. Returns none if the error is about a whole source.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
@@ -53,7 +53,8 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.key, &self.source) {
-            // The value is missing. The variable shows how to give one.
+            // The value comes from default.toml, so the user has not set it. The error names the variable that sets
+            // it.
             (Some(key), Some(ValueSource::Default)) => {
                 write!(
                     to,
@@ -86,7 +87,7 @@ impl fmt::Display for ValueSource {
     }
 }
 
-/// Returns an invalid value for an error text: quoted and cut. Must not be used for secrets.
+/// Returns an invalid value for an error text, quoted and cut. Never call it with a secret.
 pub(super) fn shown(value: &str) -> String {
     let mut chars = value.chars();
     let start: String = chars.by_ref().take(MAX_SHOWN_CHARS).collect();

@@ -1,4 +1,4 @@
-//! `[feed]`: the change stream.
+//! `[feed]`: the change stream, from which a server learns of all changes in the database.
 
 use std::time::Duration;
 
@@ -6,38 +6,39 @@ use super::ConfigError;
 use super::layers::Values;
 use super::ranges::{FEED_MS, NumberRange};
 
-/// Zero is derived from the other settings.
+/// Zero means a value that is derived from the heartbeat and `stale`.
 const OVERDUE_MS: NumberRange = 0..=600_000;
-/// Each holds a connection, and some memory.
+/// Each hanging call keeps a database connection and some memory.
 const HANGING: NumberRange = 1..=100;
 
 /// `[feed]`
 #[derive(Clone, Debug)]
 pub struct FeedConfig {
-    /// The interval between two heartbeats.
+    /// The interval at which the server writes its heartbeat, which then comes back through the change stream.
     pub heartbeat: Duration,
-    /// Without a heartbeat for this long the server is not ready; more than `heartbeat`.
+    /// If no heartbeat comes back for this long, the server is not ready. Longer than `heartbeat`.
     pub stale: Duration,
-    /// Without a heartbeat for this long the stream is overdue; more than `heartbeat`, `stale` at most.
+    /// If no heartbeat comes back for this long, the change stream is overdue. Longer than `heartbeat`, at most
+    /// `stale`.
     pub overdue: Duration,
-    /// Without a heartbeat for this long sockets are closed; more than `overdue`.
+    /// If no heartbeat comes back for this long, the server closes all sockets. Longer than `overdue`.
     pub close: Duration,
-    /// The most hanging calls of the driver that are left behind.
+    /// The most hanging calls of the database driver that the server leaves behind, instead of waiting for them.
     pub hanging: usize,
-    /// The member that the change stream is read from.
+    /// The member of the replica set from which the change stream is read.
     pub read_from: ReadFrom,
 }
 
 /// `feed.read_from`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadFrom {
-    /// The primary.
+    /// The primary member.
     Primary,
-    /// A secondary, if there is one.
+    /// A secondary member, or the primary if there is no secondary.
     Secondary,
 }
 
-/// By default, how long after a missed heartbeat the stream is overdue.
+/// The default of `overdue` is the heartbeat's interval plus this time.
 const HEARTBEAT_GRACE: Duration = Duration::from_secs(1);
 
 impl FeedConfig {

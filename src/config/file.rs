@@ -1,8 +1,8 @@
-//! The files that a server trusts: its configuration, its keys and its certificates.
+//! Reads the files that a server must trust: its configuration, its keys and its certificates.
 //!
-//! A user who can write to such a file controls the server. A user who can read a secret can forge tokens. Therefore a
-//! file is refused if another user owns it or can change it. A secret that belongs to the server's user is refused if
-//! everyone can read it. The checks look at the open file, not at its name.
+//! A user who can write to these files controls the server. A user who can read a secret can forge tokens. Therefore
+//! the server refuses a file that another user owns or can change. It also refuses a secret of its own user that
+//! everyone can read. The checks examine the open file, so that no other file can take its name in between.
 
 use std::borrow::Cow;
 use std::fs::{File, Metadata};
@@ -13,26 +13,26 @@ use std::path::{Path, PathBuf};
 /// The largest configuration or key file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// The byte order mark that editors on Windows put before UTF-8.
+/// The byte order mark. Editors on Windows put it before a UTF-8 text.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Three sets of mode bits: users other than the owner may write, everyone may write, everyone may read.
+/// Mode bits of a file: users other than the owner may write; everyone may write; everyone may read.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 const WRITABLE_BY_ALL: u32 = 0o002;
 const READABLE_BY_ALL: u32 = 0o004;
 
-/// The kind of a file's content.
+/// The kind of a file's content, which decides who may change and read the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
-    /// Settings. A group of administrators may be allowed to change them.
+    /// Settings. A group of administrators may change them.
     Settings,
-    /// Public keys and certificates.
+    /// Public keys and certificates. Only the owner may change them.
     Public,
-    /// A secret.
+    /// A secret. Only the owner may change it, and not everyone may read it.
     Secret,
 }
 
-/// A file's content, without a byte order mark.
+/// The content of a checked file, without a byte order mark.
 pub(crate) struct TrustedFile {
     path: PathBuf,
     owner: u32,
@@ -44,7 +44,7 @@ impl TrustedFile {
     /// Reads a file of at most [`MAX_FILE_BYTES`].
     ///
     /// # Errors
-    /// The file can't be read, is too large, or can't be trusted. The text names the remedy.
+    /// The file can't be read, is too large, or can't be trusted. The text says what to do.
     pub(crate) fn read(path: &Path, holds: FileKind) -> Result<Self, String> {
         let unread = |error: std::io::Error| format!("can't be read: {error}");
         let file = File::open(path).map_err(unread)?;
@@ -67,10 +67,10 @@ impl TrustedFile {
         Ok(read)
     }
 
-    /// Checks a file again, after reading has shown that its content is more sensitive than expected.
+    /// Checks a file again. Callers use it when the content is more sensitive than they expected before reading.
     ///
     /// # Errors
-    /// The file can't be trusted with this content.
+    /// A file with this owner and mode can't be trusted with this content. The text says what to do.
     pub(crate) fn check(&self, holds: FileKind) -> Result<(), String> {
         let me = rustix::process::geteuid().as_raw();
         judge(holds, self.owner, self.mode, me, &self.path)
@@ -97,7 +97,7 @@ fn mode(metadata: &Metadata) -> u32 {
     metadata.mode() & 0o7777
 }
 
-/// Checks whether a file of this owner and mode may have this content.
+/// Checks whether a file with this owner and mode may have this content. `me` is the user id of the server.
 fn judge(holds: FileKind, owner: u32, mode: u32, me: u32, path: &Path) -> Result<(), String> {
     let path = path.display();
     let (writable, right) = match holds {
@@ -105,7 +105,7 @@ fn judge(holds: FileKind, owner: u32, mode: u32, me: u32, path: &Path) -> Result
         FileKind::Public => (WRITABLE_BY_OTHERS, "644"),
         FileKind::Secret => (WRITABLE_BY_OTHERS, "600"),
     };
-    // Settings are often mounted into a container from a machine that has other users, so their owner is not checked.
+    // Containers often mount settings from a machine with other users. So the owner of settings is not checked.
     if holds != FileKind::Settings && owner != me && owner != 0 {
         return Err(format!(
             "belongs to user {owner}, but the server runs as user {me}: run `chown {me} {path}`, and look at what it holds"
@@ -116,8 +116,8 @@ fn judge(holds: FileKind, owner: u32, mode: u32, me: u32, path: &Path) -> Result
             "can be changed by other users (mode {mode:04o}): look at what it holds, then run `chmod {right} {path}`"
         ));
     }
-    // A secret of root may be readable by everyone, because Kubernetes and Docker mount secrets with the modes 0644 and
-    // 0444.
+    // Kubernetes and Docker mount secrets as files of root with the modes 0644 and 0444. So everyone may be able to
+    // read a secret that root owns.
     if holds == FileKind::Secret && owner == me && mode & READABLE_BY_ALL != 0 {
         return Err(format!(
             "holds a secret that every user can read (mode {mode:04o}): run `chmod 600 {path}`, and replace the secret if others use this machine"
@@ -126,11 +126,11 @@ fn judge(holds: FileKind, owner: u32, mode: u32, me: u32, path: &Path) -> Result
     Ok(())
 }
 
-/// Checks that only this user and root can replace a file. Used for programs, which run by their path. A directory like
-/// /tmp above the file is accepted, because users can't rename files of other users there.
+/// Checks that only this user and root can replace a file. It is for programs, because they are started by their
+/// path. A directory like /tmp above the file is accepted, because in it users can't rename the files of other users.
 ///
 /// # Errors
-/// Returns a text that names the file or directory and the remedy.
+/// The text names the file or directory that others can change, and what to do.
 pub(crate) fn check_place(path: &Path) -> Result<(), String> {
     let me = rustix::process::geteuid().as_raw();
     let unread = |error: std::io::Error| format!("{} can't be looked at: {error}", path.display());
@@ -138,7 +138,7 @@ pub(crate) fn check_place(path: &Path) -> Result<(), String> {
     for (above, place) in whole.ancestors().enumerate() {
         let metadata = place.metadata().map_err(unread)?;
         let is_sticky = above > 1 && metadata.mode() & 0o1000 != 0;
-        // Further up, a directory may be writable for a group: the administrator decides about its members.
+        // A directory further up may be writable for a group, because the administrator decides who is in the group.
         let writable = if above > 1 { WRITABLE_BY_ALL } else { WRITABLE_BY_OTHERS };
         let mode = if is_sticky { 0 } else { mode(&metadata) & writable };
         judge(FileKind::Public, metadata.uid(), mode, me, place)
@@ -147,8 +147,8 @@ pub(crate) fn check_place(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Normalises PEM: removes a byte order mark, and replaces the characters `\n` and `\r\n` by line breaks. Environment
-/// variables often can't contain line breaks, so users write these characters.
+/// Normalizes PEM: removes a byte order mark, and replaces the two characters `\n`, and also `\r\n`, by line breaks.
+/// Users write these characters in environment variables, which often can't contain line breaks.
 pub(crate) fn plain_pem(given: &str) -> Cow<'_, str> {
     let text = given.strip_prefix('\u{feff}').unwrap_or(given);
     if !text.contains('\\') && !text.contains('\r') {

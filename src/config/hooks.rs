@@ -1,4 +1,5 @@
-//! `[hooks]`: webhooks that Parlor asks before it writes a message, or that it notifies of events.
+//! `[hooks]`: the application's webhooks. Parlor asks one of them before it writes a message, and notifies the others
+//! of events.
 
 use std::time::Duration;
 
@@ -7,12 +8,12 @@ use super::ranges::{NumberRange, WAIT_MS};
 use super::{ConfigError, ReceiverConfig};
 
 const WINDOW: NumberRange = 1..=100_000;
-/// Zero means that the number of tries has no limit.
+/// Zero means that Parlor repeats an event without a limit.
 const TRIES: NumberRange = 0..=1_000_000;
 const SET_ASIDE: NumberRange = 1..=1_000_000;
-/// If the lease were shorter, a busy server could lose it. If it were longer, a dead server would keep it too long.
+/// With a shorter lease, a busy server could lose it. With a longer lease, a dead server would keep it too long.
 const LEASE_MS: NumberRange = 500..=600_000;
-/// Zero means that the webhook is notified immediately.
+/// Zero means that the check for offline members follows immediately.
 const OFFLINE_WAIT_MS: NumberRange = 0..=600_000;
 
 /// All webhooks. A webhook without a URL is off.
@@ -28,11 +29,11 @@ pub struct HooksConfig {
     pub disconnected: Option<ReceiverConfig>,
     /// The webhook for messages to users who are offline.
     pub offline: Option<ReceiverConfig>,
-    /// The settings besides the five receivers above.
+    /// The settings of `[hooks]` besides the five receivers above.
     pub settings: HookSettings,
 }
 
-/// The settings of `[hooks]` that a [`ReceiverConfig`] does not have. Some apply to all webhooks, others to one.
+/// The settings of `[hooks]` that are not part of a [`ReceiverConfig`]. Some apply to all webhooks, others to one.
 #[derive(Clone, Debug)]
 pub struct HookSettings {
     /// The highest number of events that Parlor has read from one change stream but not yet delivered.
@@ -41,12 +42,12 @@ pub struct HookSettings {
     pub retry: Duration,
     /// The longest pause between retries.
     pub retry_max: Duration,
-    /// The number of tries before Parlor sets an event aside: Parlor stores the event for an operator and sends the
-    /// later events. Zero: Parlor sets no event aside and retries without end.
+    /// The number of tries before Parlor sets an event aside. Parlor then stores the event for an operator, and sends
+    /// the later events. Zero: Parlor sets no event aside and repeats it without a limit.
     pub max_tries: u32,
-    /// The highest number of events that are set aside, over all webhooks.
+    /// The most events that are set aside, over all webhooks together.
     pub set_aside: u64,
-    /// How long the other servers wait before they continue the webhook of a dead server.
+    /// How long the other servers wait before one of them continues the webhook of a dead server.
     pub lease: Duration,
     /// The time between a message's commit and the check that finds the offline members.
     pub offline_wait: Duration,

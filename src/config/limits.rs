@@ -6,22 +6,22 @@ use super::ConfigError;
 use super::layers::Values;
 use super::ranges::{FRAME_BYTES, NumberRange, PER_MINUTE, WAIT_MS};
 
-/// The longest text fits well into MongoDB's 16 MiB per document, and so does its change event.
+/// Even the longest text, and its change event, fit well into MongoDB's maximum of 16 MiB for a document.
 const TEXT_CHARS: NumberRange = 1..=100_000;
-/// One means that a message may not be fragmented.
+/// With 1, a message can have one fragment before its last one.
 const MESSAGE_FRAGMENTS: NumberRange = 1..=65_536;
-/// More than there are descriptors and ports.
+/// The maximum is more than a machine has file descriptors and ports.
 const SOCKETS: NumberRange = 1..=1_000_000;
 const BLOCKED_CHECKS: NumberRange = 1..=1_000;
 const ADDRESSES: NumberRange = 1..=10_000_000;
-/// Each has a database connection.
+/// Each bulk read has its own database connection.
 const BULK_READS: NumberRange = 1..=10_000;
-/// With less, one first frame of a large account would use up a minute's budget.
+/// With a lower value, a single first frame of a user with many rooms would use up the budget of a minute.
 const DOCUMENTS: NumberRange = 1_000..=1_000_000_000;
 const SEND_QUEUE: NumberRange = 1..=100_000;
-/// The least that holds one event with the longest text.
+/// The minimum holds one event with the longest text.
 const QUEUE_BYTES: NumberRange = 65_536..=1 << 30;
-/// The least that holds one message with the longest text, and the data of its room.
+/// The minimum holds one message with the longest text, and the data of its room.
 const PAGE_BYTES: NumberRange = 65_536..=1 << 26;
 const TEXT_BYTES: NumberRange = 0..=1 << 30;
 const ROOMS_CACHED: NumberRange = 1..=100_000_000;
@@ -37,65 +37,67 @@ pub struct LimitsConfig {
     pub text_chars: usize,
     /// The largest frame from a client, in bytes.
     pub frame_bytes: usize,
-    /// The most fragments of a message.
+    /// The most fragments of a message, without the last one.
     pub message_fragments: u32,
-    /// Frames of a user per minute.
+    /// The most frames of a user in a minute.
     pub frames_per_minute: u32,
-    /// Rooms that a user may create by connecting, per minute.
+    /// The most rooms that a user may create in a minute by connecting.
     pub rooms_per_minute: u32,
-    /// Changes of a user's e-mail address per minute.
+    /// The most changes of a user's e-mail address in a minute.
     pub addresses_per_minute: u32,
-    /// Messages of a user per minute.
+    /// The most messages of a user in a minute.
     pub messages_per_minute: u32,
-    /// Connects of a user per minute.
+    /// The most connects of a user in a minute.
     pub connects_per_minute: u32,
-    /// Documents that a user's connects and pages of rooms may read, per minute.
+    /// The most documents that a user's connects and pages of rooms may read in a minute.
     pub documents_per_minute: u32,
-    /// The most bulk reads at the same time.
+    /// The most bulk reads (first frames of inbox connections, resumes, long pages) that run concurrently.
     pub bulk_reads: usize,
-    /// The most bulk reads of one user at the same time.
+    /// The most bulk reads of one user that run concurrently.
     pub bulk_reads_per_user: usize,
-    /// How long a bulk read waits for its turn.
+    /// How long a bulk read waits until it may run.
     pub bulk_wait: Duration,
-    /// The most sockets of a user.
+    /// The most open sockets of a user on this server.
     pub sockets_per_user: usize,
-    /// The most sockets of this server.
+    /// The most open sockets on this server.
     pub sockets: usize,
-    /// Refused connects of an address per minute.
+    /// The most refused connects of an address, or of a user, in a minute. Then it is blocked for a minute.
     pub refusals_per_minute: u32,
-    /// The most tokens from blocked addresses that are checked at the same time.
+    /// The most tokens from blocked addresses that are checked concurrently.
     pub blocked_checks: usize,
-    /// The most addresses and users whose refused connects are remembered.
+    /// The most addresses and users whose refused connects are counted.
     pub refused_addresses: u32,
-    /// The most frames that may wait for a socket.
+    /// The most frames that may wait to be written to one socket.
     pub send_queue: usize,
-    /// The most bytes that may wait for a socket.
+    /// The most bytes that may wait to be written to one socket.
     pub send_queue_bytes: usize,
-    /// The most bytes that may wait for all sockets of a user.
+    /// The most bytes that may wait to be written to all sockets of a user.
     pub user_bytes: usize,
-    /// The most bytes that may wait for all sockets.
+    /// The most bytes that may wait to be written to all sockets of this server.
     pub server_bytes: usize,
-    /// The largest first frame and the largest page, in bytes of JSON.
+    /// The largest page, and the largest first frame that resumes or lists rooms, in bytes of JSON.
     pub page_bytes: usize,
-    /// How long a write to a socket may take.
+    /// The longest time of one write to a socket.
     pub write: Duration,
-    /// How long an action may run.
+    /// The longest time of one action, unless the action has its own limit.
     pub handler: Duration,
-    /// The largest ephemeral event, in bytes.
+    /// The largest event that a function may send, in bytes.
     pub event_bytes: usize,
-    /// The most rooms whose last message number is cached.
+    /// The most rooms whose last message number is kept in memory.
     pub rooms_cached: usize,
-    /// The most room members that are cached for presence.
+    /// The most members of rooms that are kept in memory, to find out who is online.
     pub members_cached: u64,
-    /// The most words of 64 message numbers that are cached for deleted messages.
+    /// The most bit sets of 64 message numbers that are kept in memory, to find deleted messages.
     pub deletions_cached: u64,
-    /// The most bytes of texts that rooms hold until they are read, beyond their own.
+    /// The most bytes of unread texts that are kept in memory for all rooms. In addition, each open room has its own
+    /// 16 KiB.
     pub unread_text_bytes: usize,
     /// The most messages in one write to the database.
     pub batch: usize,
-    /// The most messages and receipt markers that may wait for the database.
+    /// The most messages and receipt markers that may wait to be written to the database.
     pub write_queue: usize,
-    /// The most receipt markers that may wait to be folded into members' documents. Beyond it no more are written.
+    /// The most receipt markers that may wait to be folded (added) into the members' documents. At this number, no
+    /// further markers are written.
     pub unfolded_marks: usize,
 }
 

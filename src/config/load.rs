@@ -7,11 +7,11 @@ use super::layers::Values;
 use super::{Config, ConfigError};
 
 impl Config {
-    /// Reads the defaults, then `file`, then the variables of `env` that begin with `PARLOR__`, and checks the result.
-    /// Other variables are ignored. [`Self::warnings`] names those that look like settings.
+    /// Reads the defaults, then `file`, then the variables of `env` that begin with `PARLOR__`, and checks the
+    /// result. Ignores all other variables. [`Self::warnings`] names those of them that look like settings.
     ///
     /// # Errors
-    /// Returns the first error. `file` may be unreadable, a key unknown, or a value invalid.
+    /// Returns the first error: `file` can't be read, a key is unknown, or a value is invalid.
     pub fn load(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
@@ -19,7 +19,7 @@ impl Config {
         Self::of(Values::layered(file, env)?)
     }
 
-    /// Loads the settings without checking whether they contradict each other. A server may not be able to start with
+    /// Loads the settings, but does not check whether they fit each other. So a server may be unable to start with
     /// them.
     ///
     /// # Errors
@@ -44,8 +44,8 @@ impl Config {
         Ok((config, values))
     }
 
-    /// Returns an upper bound on the lifetime of a built-in or custom action. After this time, the action's write has
-    /// either happened or never will.
+    /// Returns an upper bound on the time of any action or function, with its last database operation. After this
+    /// time, every write of the action has either happened or will never happen.
     pub(crate) fn longest_action(&self) -> Duration {
         let actions = self.actions.values().filter_map(|limits| limits.timeout_ms);
         let actions = actions.map(|ms| Duration::from_millis(ms.into()));

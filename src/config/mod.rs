@@ -1,13 +1,13 @@
-//! The configuration: `config/default.toml`, overridden by a file, and both by the environment.
+//! The configuration: `config/default.toml`, overridden by a file. The environment overrides both.
 //!
-//! A [`Config`] that [`Config::load`] returns is complete and within its ranges. An unknown key or an invalid value is
-//! refused. The error names the key, what is wrong, and where the value comes from. No error contains a secret, and
-//! neither does `Debug`. The meaning of the values is only described in `config/default.toml`.
+//! A [`Config`] from [`Config::load`] is complete, and its values are within their ranges. An unknown key or an
+//! invalid value is refused. The error names the key, what is wrong, and where the value comes from. Neither errors
+//! nor `Debug` show a secret. Only `config/default.toml` describes the meaning of the values in full.
 //!
-//! [`Config::prepare_reload`] decides what a running server applies of a new configuration.
+//! [`Config::prepare_reload`] decides which values of a new configuration a running server applies.
 //!
-//! The auth module creates a secret if none is configured ([`keep_own_secret`](crate::auth::keep_own_secret)). The
-//! store follows the options of a connection string.
+//! If no key is configured, the auth module creates a secret ([`keep_own_secret`](crate::auth::keep_own_secret)). The
+//! store applies the options of the MongoDB connection string.
 
 mod auth;
 pub(crate) mod check;
@@ -53,72 +53,73 @@ pub use self::outbound::{FunctionConfig, ReceiverConfig};
 pub use self::ranges::{MIN_API_KEY_CHARS, MIN_SECRET_BYTES};
 pub(crate) use self::reload::ConfigReload;
 
-/// The whole configuration. Fields are named as in `config/default.toml`, without the unit if the type has one.
+/// The whole configuration. Fields are named as in `config/default.toml`. A unit in a key's name is left out if the
+/// type has it.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Address and port to serve on; port 0 takes a free one.
+    /// Address and port for clients. With port 0, the system chooses a free port.
     pub listen: SocketAddr,
     /// The database.
     pub mongodb: MongodbConfig,
-    /// The listener for operators.
+    /// The listener for operators: metrics and probes.
     pub admin: AdminConfig,
-    /// Tokens.
+    /// How tokens are verified.
     pub auth: AuthConfig,
     /// The REST API.
     pub api: ApiConfig,
-    /// Rooms.
+    /// How rooms are created and cleaned up.
     pub rooms: RoomsConfig,
-    /// The HTTP surface.
+    /// The HTTP server for clients.
     pub http: HttpConfig,
-    /// TLS.
+    /// The certificate for TLS.
     pub tls: TlsConfig,
-    /// The limits of clients, sockets and actions.
+    /// The limits of clients, of sockets and of the server.
     pub limits: LimitsConfig,
-    /// The limits of each action, by its name.
+    /// The limits of each built-in action, by its name.
     pub actions: BTreeMap<&'static str, handlers::Limits>,
     /// The application's own actions, by their names.
     pub functions: BTreeMap<String, FunctionConfig>,
     /// The application's webhooks.
     pub hooks: HooksConfig,
-    /// WebSocket connections.
+    /// The sockets of clients.
     pub sockets: SocketsConfig,
-    /// The change stream.
+    /// The change stream, from which a server learns of changes in the database.
     pub feed: FeedConfig,
     /// Presence: which users are connected.
     pub presence: PresenceConfig,
     /// The shutdown.
     pub shutdown: ShutdownConfig,
-    /// The demo page.
+    /// The demo page (the messenger).
     pub page: PageConfig,
     /// The log.
     pub log: LogConfig,
-    /// Traces.
+    /// The export of traces.
     pub traces: TracesConfig,
-    /// The values as they were given, which [`Config::prepare_reload`] compares.
+    /// The values before they were read into the fields. [`Config::prepare_reload`] compares them.
     given: Values,
 }
 
 /// `[admin]`
 #[derive(Clone, Debug)]
 pub struct AdminConfig {
-    /// The address of metrics and probes. None: they are not served.
+    /// The address for metrics and probes. None: the server doesn't serve them there.
     pub listen: Option<SocketAddr>,
-    /// The most TCP connections there.
+    /// The most open TCP connections to this listener.
     pub connections: usize,
-    /// The most TCP connections there from one address.
+    /// The most open TCP connections to this listener from one address.
     pub connections_per_address: usize,
 }
 
 /// `[api]`
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
-    /// Service keys, [`MIN_API_KEY_CHARS`] or more each. None: the API is closed.
+    /// Service keys, the passwords of the backend, [`MIN_API_KEY_CHARS`] or more each. Empty: the API is closed.
     pub keys: Vec<Secret>,
-    /// Whether the documentation page is served, on which the API can be tried.
+    /// Whether the server serves the page on which a person reads and tries the API.
     pub docs: bool,
-    /// How long the response of an `Idempotency-Key` is stored.
+    /// How long the response to a request with an `Idempotency-Key` is stored.
     pub idempotency: Duration,
-    /// The most exports of users at the same time.
+    /// The most exports of users that run concurrently.
     pub exports: usize,
     /// The largest body of a request, in bytes.
     pub body_bytes: usize,
@@ -129,97 +130,98 @@ pub struct ApiConfig {
 pub struct RoomsConfig {
     /// How the direct room of two users is created.
     pub direct: DirectRooms,
-    /// The interval of the clean-up of deleted rooms.
+    /// The interval between two clean-ups, which finish the deletion of rooms.
     pub sweep: Duration,
 }
 
 /// `rooms.direct`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirectRooms {
-    /// Only by the API.
+    /// Only the API creates direct rooms.
     Api,
-    /// Also by connecting.
+    /// The API creates direct rooms, and so does the connect of one of the two users.
     OnConnect,
 }
 
 /// `[http]`
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
-    /// Accepted origins, in lower case and without a default port, as browsers send them. None: any.
+    /// Accepted origins in the form that browsers send: in lower case, without a default port. Empty: every origin.
     pub origins: Vec<String>,
-    /// The proxies whose `X-Forwarded-For` is trusted.
+    /// The proxies from which the server accepts `X-Forwarded-For`.
     pub proxies: Vec<IpNet>,
-    /// The most TCP connections that are not WebSockets.
+    /// The most open TCP connections that are not WebSockets.
     pub connections: usize,
-    /// The most of them from one address. None: any number.
+    /// The most open TCP connections from one address that are not WebSockets. None: no limit.
     pub connections_per_address: Option<usize>,
     /// The largest request head, in bytes.
     pub head_bytes: usize,
-    /// How long the head of a request, its body, or a stalled answer may each take.
+    /// The longest time for each of these: the head of a request, its body, an answer that stalls.
     pub request: Duration,
-    /// The most bytes of an unread body that are read and dropped.
+    /// The most bytes of a request's body that the server reads and drops after it has answered.
     pub discard_bytes: usize,
-    /// How long that may take.
+    /// The longest time for dropping the rest of a body.
     pub discard: Duration,
 }
 
 /// `[tls]`
 #[derive(Clone, Debug)]
 pub struct TlsConfig {
-    /// Certificate and key files. None: plain HTTP.
+    /// The files of the certificate and its key. None: plain HTTP.
     pub files: Option<TlsFiles>,
-    /// The interval between two checks of the files.
+    /// The interval between two checks whether the files have changed.
     pub watch: Duration,
 }
 
 /// `tls.certificate` and `tls.key`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Certificate chain in PEM, the server's own certificate first.
+    /// The file of the certificate chain in PEM. The server's own certificate is first.
     pub certificate: PathBuf,
-    /// Private key in PEM.
+    /// The file of the private key in PEM.
     pub key: PathBuf,
 }
 
 /// `[sockets]`
 #[derive(Clone, Debug)]
 pub struct SocketsConfig {
-    /// Silence before a ping.
+    /// If a socket sends nothing for this long, the server sends it a ping.
     pub ping: Duration,
-    /// Silence after a ping before the socket is closed.
+    /// If a socket sends nothing for this long after a ping, the server closes the socket.
     pub dead: Duration,
-    /// How long the server still executes the frames of a client that can't be written to any more.
+    /// How long the server still executes received frames after it could not write to the client.
     pub last_frames: Duration,
-    /// How long a user's silent socket has to answer a ping when a new socket needs its slot. Zero: it keeps the slot.
+    /// How long a user's silent sockets may take to answer a ping, when a new socket needs the slot of one of them.
+    /// Zero: no silent socket loses its slot.
     pub probe: Duration,
-    /// The lowest rate at which a client must read what waits for it.
+    /// The lowest rate at which a client must read the frames that wait for it. Zero: any rate.
     pub min_bytes_per_second: u32,
-    /// Kernel send buffer, in bytes.
+    /// The size of a socket's send buffer in the kernel, in bytes.
     pub send_buffer_bytes: u32,
-    /// The interval between two counts of the unread messages of a room, for one socket.
+    /// The shortest interval between two unread counts of the same room on one inbox connection.
     pub unread: Duration,
 }
 
 /// `[presence]`
 #[derive(Clone, Debug)]
 pub struct PresenceConfig {
-    /// The time from the close of a user's last socket until the user is offline.
+    /// The time from the close of a user's last socket until the user counts as offline.
     pub grace: Duration,
-    /// A server whose heartbeat does not change for this long is dead.
+    /// A server whose heartbeat does not change for this long counts as dead.
     pub silence: Duration,
 }
 
 /// `[shutdown]`
 #[derive(Clone, Debug)]
 pub struct ShutdownConfig {
-    /// How long a shutdown waits for started actions. Zero: not at all.
+    /// The longest time of a shutdown: for started actions, writes and sockets. Zero: the shutdown waits for nothing.
     pub drain: Duration,
 }
 
 /// `[page]`
 #[derive(Clone, Debug)]
 pub struct PageConfig {
-    /// Whether the page is served.
+    /// Whether the server serves the page.
     pub enabled: PageEnabled,
 }
 
@@ -239,39 +241,39 @@ pub enum PageEnabled {
 pub struct LogConfig {
     /// Directives of `tracing_subscriber::EnvFilter`.
     pub filter: String,
-    /// The format of a line.
+    /// The format of each line.
     pub format: LogFormat,
-    /// The most lines that may wait to be written.
+    /// The most lines that may wait to be written. Further lines are dropped.
     pub queue_lines: usize,
 }
 
 /// `log.format`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people to read.
+    /// Lines for people.
     Text,
-    /// One JSON object per line.
+    /// One JSON object for each line.
     Json,
 }
 
 /// `[traces]`
 #[derive(Clone, Debug)]
 pub struct TracesConfig {
-    /// Base URL of an OpenTelemetry collector over HTTP. None: no traces.
+    /// The base URL of an OpenTelemetry collector that accepts HTTP. None: no traces are exported.
     pub otlp: Option<String>,
 }
 
-/// A text that is never shown: it has no `Display`, and its `Debug` reveals nothing.
+/// A secret text. It has no `Display`, and its `Debug` doesn't show the text.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps a text. The required length depends on its purpose.
+    /// Makes a secret from a text. Its length is checked later, because it depends on the purpose.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// Returns the text, for the one place that needs it.
+    /// Returns the text. Call it only where the text itself is needed, and never for a log line.
     pub fn expose(&self) -> &str {
         &self.0
     }

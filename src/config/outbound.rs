@@ -1,4 +1,4 @@
-//! The application's HTTP servers: `[functions.<name>]`, and the keys that all such sections share.
+//! `[functions.<name>]`, and the keys that functions and webhooks share. Both are HTTP servers of the application.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,50 +12,51 @@ use crate::config::url;
 
 const RESPONSE_BYTES: NumberRange = 64..=1 << 24;
 const FAILURES: NumberRange = 1..=1_000_000;
-/// With 1, the failures of a single caller open the circuit breaker for all callers.
+/// With 1, the failures of a single caller's calls would open the circuit breaker for all callers.
 const CALLERS: NumberRange = 1..=1_000;
 const REMEMBERED: NumberRange = 1..=1_000_000;
 
-/// A server of the application that receives signed requests.
+/// An HTTP server of the application that receives signed requests from Parlor. A "caller" is the user, or for some
+/// webhooks the room, for which Parlor sends a request.
 #[derive(Clone, Debug)]
 pub struct ReceiverConfig {
-    /// http or https. Secret, because its query may contain a key.
+    /// The URL, http or https. It is a secret, because its query may contain a key.
     pub url: Secret,
-    /// The secret that signs requests, [`MIN_SECRET_BYTES`] or more. None: requests are not signed.
+    /// The secret that signs the requests, [`MIN_SECRET_BYTES`] or more. None: the requests are not signed.
     pub secret: Option<Secret>,
-    /// How long an answer may take.
+    /// The longest time for an answer.
     pub timeout: Duration,
-    /// The highest number of running requests.
+    /// The most requests that run concurrently.
     pub max_in_flight: usize,
-    /// The highest number of running requests of one caller.
+    /// The most requests for one user that run concurrently.
     pub max_in_flight_per_user: usize,
     /// The largest answer, in bytes.
     pub max_response_bytes: usize,
     /// The number of failures in a row after which the circuit breaker opens, or a single caller is suspended.
     pub breaker_failures: u32,
-    /// The number of different callers among these failures that is needed to open the circuit breaker.
+    /// The number of different callers that must be among these failures before the circuit breaker opens for all.
     pub breaker_callers: usize,
-    /// The highest number of callers whose failures are remembered.
+    /// The most callers whose failures are remembered.
     pub breaker_remembered: u64,
-    /// How long the circuit breaker stays open.
+    /// How long the circuit breaker stays open. While it is open, Parlor sends no requests.
     pub breaker_open: Duration,
 }
 
 /// `[functions.<name>]`
 #[derive(Clone, Debug)]
 pub struct FunctionConfig {
-    /// The function's server.
+    /// The HTTP server of the function.
     pub receiver: ReceiverConfig,
-    /// Calls of a user per minute.
+    /// The most calls of a user in a minute. None: the limit of `[limits]`.
     pub per_minute: Option<u32>,
-    /// Calls of a socket in a burst.
+    /// The most calls that a socket may send without a pause. None: as `per_minute`.
     pub burst: Option<u32>,
-    /// The largest frame, in bytes.
+    /// The largest frame, in bytes. None: the limit of `[limits]`.
     pub max_bytes: Option<usize>,
 }
 
 impl ReceiverConfig {
-    /// Reads the keys of a section.
+    /// Reads the keys of a section such as `hooks.after_send`. The section has no limit for each user.
     pub(super) fn read(values: &mut Values, section: &str) -> Result<Self, ConfigError> {
         let key = |name: &str| format!("{section}.{name}");
         Ok(Self {
@@ -68,13 +69,13 @@ impl ReceiverConfig {
             breaker_callers: values.number(&key("breaker_callers"), CALLERS)?,
             breaker_remembered: values.number(&key("breaker_remembered"), REMEMBERED)?,
             breaker_open: values.millis(&key("breaker_open_ms"), WAIT_MS)?,
-            // Only users call concurrently. A hook sends the events of one room one after the other, so it needs no
-            // such bound.
+            // Only the requests of users run concurrently. These hooks send the events of one room one after another,
+            // so they need no limit for each user.
             max_in_flight_per_user: usize::MAX,
         })
     }
 
-    /// Reads the keys of a section whose server is called for users. Each user may use only a part of its permits.
+    /// Reads the keys of a section whose requests are sent for users. Each user may use only a part of the permits.
     pub(super) fn read_shared(values: &mut Values, section: &str) -> Result<Self, ConfigError> {
         let receiver = Self::read(values, section)?;
         let share = values.number(&format!("{section}.max_in_flight_per_user"), IN_FLIGHT)?;
@@ -120,8 +121,7 @@ impl FunctionConfig {
         })
     }
 
-    /// Returns how long a call may take: the function's time for its answer, plus `handler` for executing the answer,
-    /// as for any action.
+    /// Returns the longest time of a call: the time for the function's answer, and `handler` for applying the answer.
     pub(crate) fn deadline(&self, handler: Duration) -> Duration {
         self.receiver.timeout + handler
     }

@@ -1,4 +1,4 @@
-//! The ranges of all numbers, and reading all values.
+//! The accepted ranges of most numbers, and the function that reads all values of the configuration.
 
 use std::ops::RangeInclusive;
 
@@ -11,54 +11,55 @@ use super::{
     PresenceConfig, RoomsConfig, Secret, ShutdownConfig, SocketsConfig, TlsConfig, TlsFiles, TracesConfig,
 };
 
-/// The shortest shared secret, in bytes: as long as the hash of HS256 (RFC 7518, 3.2).
+/// The least length of a shared secret, in bytes. It is the length of the hash of HS256 (RFC 7518, 3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
 
-/// The shortest service key of the REST API, in characters.
+/// The least length of a service key of the REST API, in characters.
 pub const MIN_API_KEY_CHARS: usize = 32;
 
 pub(super) type NumberRange = RangeInclusive<u32>;
 
-/// A smaller frame holds no action. A larger one is more than the longest message needs.
+/// No action fits into a smaller frame, and no message needs a larger frame.
 pub(super) const FRAME_BYTES: NumberRange = 64..=1 << 24;
 pub(super) const PER_MINUTE: NumberRange = 1..=1_000_000;
 pub(super) const IN_FLIGHT: NumberRange = 1..=1_000_000;
-/// With zero, a client may take any time.
+/// Zero means that a client may read as slowly as it likes.
 const BYTES_PER_SECOND: NumberRange = 0..=1 << 20;
 pub(super) const WAIT_MS: NumberRange = 10..=600_000;
 const SWEEP_SECONDS: NumberRange = 1..=86_400;
 const SILENCE_SECONDS: NumberRange = 1..=3_600;
-/// Linux has a minimum of 4,608 and uses half of the buffer itself. The maximum is that of an `int`.
+/// Linux itself has a minimum of 4,608 bytes, and uses half of the buffer for its own data. The maximum is that of an
+/// `int`.
 const SEND_BUFFER_BYTES: NumberRange = 4_096..=1 << 30;
-/// With zero, no socket is probed.
+/// Zero means that no silent socket is probed with a ping.
 const PROBE_MS: NumberRange = 0..=60_000;
 const UNREAD_MS: NumberRange = 10..=60_000;
 const CONNECTIONS: NumberRange = 1..=1_000_000;
 /// Zero means no limit.
 const CONNECTIONS_PER_ADDRESS: NumberRange = 0..=1_000_000;
-/// The least is what the HTTP library reads at a time.
+/// The minimum is the size of the HTTP library's read buffer.
 const HEAD_BYTES: NumberRange = 8_192..=1_048_576;
 const REQUEST_MS: NumberRange = 100..=600_000;
-/// With zero, nothing more is read.
+/// Zero means that the rest of a body is not read.
 const DISCARD_BYTES: NumberRange = 0..=1 << 30;
 const DISCARD_MS: NumberRange = 10..=60_000;
-/// With fewer, a scrape and a probe would block each other.
+/// With fewer connections, a request for metrics and a probe could block each other.
 const ADMIN_CONNECTIONS: NumberRange = 4..=10_000;
 const WATCH_MS: NumberRange = 10..=3_600_000;
-/// With less, a client that retries after an outage would repeat its request. At most 30 days.
+/// With a shorter time, a client that retries after an outage would repeat its request. The maximum is 30 days.
 const IDEMPOTENCY_SECONDS: NumberRange = 60..=2_592_000;
 const EXPORTS: NumberRange = 1..=1_000;
 const BODY_BYTES: NumberRange = 65_536..=1 << 24;
 pub(super) const FEED_MS: NumberRange = 10..=600_000;
-/// Zero does not wait. A longer time is no grace any more.
+/// Zero means no pause. The maximum is far more than a page needs to reload.
 const GRACE_MS: NumberRange = 0..=600_000;
-/// Lines of a few hundred bytes each.
+/// A line has a few hundred bytes.
 const QUEUE_LINES: NumberRange = 1..=1_000_000;
-/// Zero does not wait.
+/// Zero means that a shutdown waits for nothing.
 const DRAIN_SECONDS: NumberRange = 0..=3_600;
 
 impl Config {
-    /// Reads every value within its own range. [`Config::check`] checks the values together.
+    /// Reads every value, and checks its own range. [`Config::check`] checks the values against each other.
     pub(super) fn read(values: &mut Values, given: Values) -> Result<Self, ConfigError> {
         let listen = "an address and port such as \"127.0.0.1:8001\"";
         Ok(Self {
@@ -163,8 +164,8 @@ impl RoomsConfig {
     }
 }
 
-/// Reads `[actions.<name>]`. The defaults are declared beside the action's function. Zero means that the general limit
-/// applies.
+/// Reads the section `[actions.<name>]`. The action's `SPEC` declares the defaults. Zero means that the limit of
+/// `[limits]` applies.
 fn read_action(
     values: &mut Values,
     action: &Action,

@@ -1,8 +1,8 @@
-//! Decides which keys of a new configuration a running server applies, and which need a restart.
+//! Decides which changed keys a running server applies, and which need a restart.
 
 use super::{Config, ConfigError};
 
-/// The keys that a reload applies. A name that ends in a dot stands for a whole section.
+/// The keys that a reload applies. An entry that ends in a dot stands for a whole section.
 const LIVE: &[&str] = &[
     "actions.",
     "admin.connections",
@@ -52,22 +52,22 @@ pub(super) fn is_live(key: &str) -> bool {
     LIVE.iter().any(|live| key == *live || (live.ends_with('.') && key.starts_with(live)))
 }
 
-/// The result of comparing a new configuration with the running one.
+/// The comparison of a new configuration with the running one.
 pub(crate) struct ConfigReload {
-    /// The configuration after the reload: new values for the keys that a reload applies, and old values for all
-    /// others.
+    /// The configuration after the reload. The keys that a reload applies have the new values. All other keys have
+    /// the old values.
     pub(crate) config: Config,
-    /// The keys that changed.
+    /// The changed keys that the reload applies.
     pub(crate) changed: Vec<String>,
-    /// The keys whose changes need a restart.
+    /// The changed keys that need a restart.
     pub(crate) restart: Vec<String>,
 }
 
 impl Config {
-    /// Compares this running configuration with `next`.
+    /// Compares this configuration, which is running, with `next`.
     ///
     /// # Errors
-    /// A changed value in `next` contradicts a value that needs a restart and therefore stays.
+    /// A key that needs a restart keeps its old value, and a new value in `next` contradicts it.
     pub(crate) fn prepare_reload(&self, next: &Self) -> Result<ConfigReload, ConfigError> {
         let switches_tls = self.tls.files.is_some() != next.tls.files.is_some();
         let live = |key: &String| is_live(key) && !(switches_tls && key.starts_with("tls."));
@@ -78,7 +78,8 @@ impl Config {
             given.copy_key(key, &self.given);
         }
         let mut config = Self::of(given)?;
-        // With an embedded `mongod`, the start has set the URI, so the URI differs from the configured one.
+        // With an embedded `mongod`, the start has replaced the URI. So it differs from the configured URI and must
+        // be kept.
         config.mongodb = self.mongodb.clone();
         Ok(ConfigReload { config, changed, restart })
     }

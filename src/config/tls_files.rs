@@ -12,26 +12,28 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::file::{FileKind, TrustedFile, plain_pem};
 use super::{ConfigError, TlsFiles};
 
-/// The contents of the two files. The watcher compares contents, so that it tries each pair only once.
+/// The contents of the certificate file and the key file. The task that watches the files compares these contents, so
+/// that it tries each new pair only once.
 #[derive(PartialEq, Eq)]
 pub(crate) struct TlsPair {
     certificate: Vec<u8>,
     key: Vec<u8>,
 }
 
-/// Checks that a listener can use the two files.
+/// Checks that a TLS listener can use the certificate and the key of `files`.
 ///
 /// # Errors
-/// A file can't be read or has no PEM of its kind, or the key does not belong to the certificate.
+/// A file can't be read. `tls.certificate` has no certificate in PEM. `tls.key` has no private key in PEM. Or the key
+/// does not belong to the certificate.
 pub(super) fn check(files: &TlsFiles) -> Result<(), ConfigError> {
     TlsPair::read(files)?.acceptor().map(|_| ())
 }
 
 impl TlsPair {
-    /// Reads the two files.
+    /// Reads the certificate file and the key file.
     ///
     /// # Errors
-    /// A file can't be read, or other users may read the key.
+    /// A file can't be read, or other users of the operating system may read the key.
     pub(crate) fn read(files: &TlsFiles) -> Result<Self, ConfigError> {
         let read = |key: &str, path: &Path, holds| {
             let read = TrustedFile::read(path, holds).map(pem);
@@ -44,7 +46,8 @@ impl TlsPair {
     /// Builds the acceptor for a listener. An error never contains a part of the key.
     ///
     /// # Errors
-    /// A file has no PEM of its kind, or the key does not belong to the certificate.
+    /// `tls.certificate` has no certificate in PEM. `tls.key` has no private key in PEM. Or the key does not belong
+    /// to the certificate.
     pub(crate) fn acceptor(&self) -> Result<TlsAcceptor, ConfigError> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.certificate).collect();
         let Some(chain) = chain.ok().filter(|chain| !chain.is_empty()) else {
@@ -63,7 +66,8 @@ impl TlsPair {
     }
 }
 
-/// Returns the file's PEM. PEM allows any text between the blocks, in any encoding, so the file need not be UTF-8.
+/// Returns the PEM of a file without a byte order mark and with plain line breaks. PEM allows any text between its
+/// blocks, in any encoding. Therefore a file that is not UTF-8 is returned unchanged.
 fn pem(file: TrustedFile) -> Vec<u8> {
     let bytes = file.into_bytes();
     let plain = str::from_utf8(&bytes).map(|text| plain_pem(text).into_owned().into_bytes());

@@ -1,8 +1,8 @@
-//! Environment variables that look like settings of Parlor, but are not read.
+//! Finds environment variables that look like settings of Parlor, but that the server does not read.
 
 use super::variable::variable;
 
-/// The beginning of such a name, in any case.
+/// The prefix of a name that looks like a setting. Upper and lower case don't matter.
 const LIKE_OURS: &str = "PARLOR_";
 
 /// Names that this project uses outside of the server: the command line, the examples, the tests and the benchmarks.
@@ -17,7 +17,9 @@ const KNOWN: [&str; 7] = [
 ];
 const KNOWN_BEGINNINGS: [&str; 2] = ["PARLOR_BENCH_", "PARLOR_TEST_"];
 
-/// Returns a warning about a variable that is not read, with the spelling that is. `keys` are all keys in dotted form.
+/// Returns a warning if a variable looks like a setting but is not read. If the name differs from a key's variable
+/// only in case and underscores, the warning gives the right spelling. `keys` are all configuration keys in dotted
+/// form.
 pub(super) fn warning<'a>(name: &str, keys: impl IntoIterator<Item = &'a String>) -> Option<String> {
     let upper = name.to_uppercase();
     let is_known = KNOWN.contains(&name) || KNOWN_BEGINNINGS.iter().any(|begin| name.starts_with(begin));
@@ -31,7 +33,8 @@ pub(super) fn warning<'a>(name: &str, keys: impl IntoIterator<Item = &'a String>
     })
 }
 
-/// Returns whether Kubernetes or Docker has set a variable, for a service that is named `parlor` or similar.
+/// Returns whether a name has the form of the variables that Kubernetes or Docker sets for a service. These names
+/// begin with `PARLOR_` if the service is named `parlor` or similar.
 fn is_service_link(name: &str) -> bool {
     name.ends_with("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")

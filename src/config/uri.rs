@@ -7,11 +7,11 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// An option that Parlor refuses, and the advice for the operator.
+/// An option for which Parlor accepts only certain values, and the advice for the operator.
 struct OptionRule {
-    /// The name, as MongoDB's documentation spells it.
+    /// The option's name, as MongoDB's documentation spells it.
     option: &'static str,
-    /// The accepted values, in lower case. They are the values that Parlor uses anyway.
+    /// The accepted values, in lower case. Parlor uses these values even if the URI does not set them.
     accepted: &'static [&'static str],
     advice: &'static str,
 }
@@ -75,12 +75,12 @@ const RULES: &[OptionRule] = &[
     },
 ];
 
-/// Options that have no effect in the driver, each with the setting to use instead.
+/// Options that the driver ignores, each with the setting to use instead.
 const WITHOUT_EFFECT: &[(&str, &str)] =
     &[("waitQueueTimeoutMS", "mongodb.operation_ms limits every operation")];
 
-/// Refuses a URI with an option that contradicts an option that Parlor needs. Fails with the reason and the remedy,
-/// without the option's value.
+/// Checks a URI. Fails if an option contradicts an option that Parlor needs, or if an `@` stands after the first
+/// question mark. The error has the reason and the remedy, but not the option's value.
 pub(super) fn check(uri: &str) -> Result<(), String> {
     if has_late_at_sign(uri) {
         return Err("has an @ after its first question mark: write a ? in the user or the password as %3F, and an @ in an \
@@ -98,13 +98,13 @@ pub(super) fn check(uri: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns whether the login of a URI seems to hold a question mark. The driver takes what is before it for addresses, and
-/// shows it in its error.
+/// Returns whether the user name or the password of a URI seems to contain a question mark. The driver would take the
+/// text before the question mark for addresses, and would show this text in its error.
 fn has_late_at_sign(uri: &str) -> bool {
     uri.split_once('?').is_some_and(|(before, after)| !before.contains('@') && after.contains('@'))
 }
 
-/// Returns a sentence for each option of a URI that has no effect.
+/// Returns a warning for each option of a URI that the driver ignores.
 pub(super) fn without_effect(uri: &str) -> Vec<String> {
     let options = options(uri);
     let given = |name: &str| options.iter().any(|(option, _)| option.eq_ignore_ascii_case(name));
@@ -112,12 +112,13 @@ pub(super) fn without_effect(uri: &str) -> Vec<String> {
     found.map(|(name, instead)| format!("mongodb.uri: {name} has no effect: {instead}")).collect()
 }
 
-/// Returns the database that a URI's path names for data. `admin` never is: it is where users are created, and many URIs
-/// name it in their path for that.
+/// Returns the database that the path of a URI names. Returns none for `admin`: users are created in `admin`, and
+/// many URIs name it only for the login.
 pub(super) fn database(uri: &str) -> Option<String> {
     let (_, rest) = uri.split_once("://")?;
     let (_, path) = rest.split('?').next()?.split_once('/')?;
-    // This is no path, but a password with a slash. The driver refuses it without showing it.
+    // A path with an `@` is a part of a password that has a slash. The driver refuses the URI without showing the
+    // password.
     if path.contains('@') || has_late_at_sign(uri) {
         return None;
     }
@@ -125,7 +126,8 @@ pub(super) fn database(uri: &str) -> Option<String> {
     (!name.is_empty() && name != "admin").then(|| name.into_owned())
 }
 
-/// Splits a URI's options as the driver does: after the first question mark, separated by ampersands.
+/// Splits the options of a URI as the driver does. The options follow the first question mark and are separated by
+/// ampersands.
 fn options(uri: &str) -> Vec<(&str, Cow<'_, str>)> {
     let options = uri.split_once('?').map_or("", |(_, options)| options);
     let pairs = options.split('&').filter_map(|option| option.split_once('='));

@@ -1,4 +1,4 @@
-//! URLs of the application's servers and of key sets.
+//! Parses the URLs of the application's servers and of key sets (JWKS).
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ impl fmt::Display for UnusableUrl {
 
 impl std::error::Error for UnusableUrl {}
 
-/// Parses the URL of a server that Parlor sends requests to.
+/// Parses the URL of a server to which Parlor sends requests.
 ///
 /// # Errors
 /// The text is no URL, its scheme is neither `http` nor `https`, or it contains a user name or password.

@@ -1,12 +1,12 @@
-//! The names of the environment variables that set keys.
+//! The names of the environment variables that set configuration keys.
 
-/// The prefix of the variables.
+/// The prefix of the variables' names.
 pub(super) const PREFIX: &str = "PARLOR__";
 
-/// Stands in a variable for the dot of a key.
+/// The part of a variable's name that stands for the dot in a key.
 pub(super) const DOT: &str = "__";
 
-/// Returns the variable that sets a key.
+/// Returns the name of the variable that sets a key: `PARLOR__LIMITS__BATCH` for `limits.batch`.
 pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', DOT).to_uppercase())
 }

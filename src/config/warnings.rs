@@ -1,20 +1,20 @@
-//! Warnings about settings that are allowed but probably a mistake: limits that contradict each other, keys of a set
-//! that can't be used, tokens that another application could use, variables that are not read. A start and a reload log
-//! them, and `parlor check` prints them.
+//! Warns about settings that are allowed but probably a mistake. Examples: limits that contradict each other,
+//! unusable keys in a key set (JWKS), a missing `auth.audience`, and variables that the server does not read. The
+//! server logs the warnings at its start and at a reload. `parlor check` prints them.
 
 use super::{AuthConfig, Config, KeySetLocation, KeySource};
 
 /// The highest number of bytes of a character in JSON: two escaped surrogates, as Python's `json.dumps` writes them.
 const CHAR_BYTES: usize = 12;
 
-/// Bytes of a frame or a body without its text or token.
+/// The number of bytes that a frame or a body needs beside its text or token.
 const FRAME_REST: usize = 1_024;
 
-/// Bytes of a request head without its token: path, cookies and the browser's headers.
+/// The number of bytes that a request head needs beside its token: path, cookies and the browser's headers.
 const HEAD_REST: usize = 2_048;
 
 impl Config {
-    /// Returns the warnings, one line each, beginning with the key or the variable.
+    /// Returns the warnings, one line each. A line begins with the key or the environment variable.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.given.unread_variables().to_vec();
         warnings.extend(self.auth.warnings());
@@ -22,7 +22,7 @@ impl Config {
         warnings
     }
 
-    /// Returns warnings about limits that refuse the longest text.
+    /// Returns a warning for each limit that is too low for a text of `limits.text_chars` characters.
     fn texts(&self) -> Vec<String> {
         let needed = self.limits.text_chars * CHAR_BYTES + FRAME_REST;
         let of_action = |action: &str| self.actions.get(action).and_then(|limits| limits.max_bytes);
@@ -44,7 +44,7 @@ impl Config {
         bounds.into_iter().filter_map(too_small).collect()
     }
 
-    /// Returns warnings about limits that refuse the longest token.
+    /// Returns a warning for each limit that is too low for a token of `auth.token_bytes` bytes.
     fn tokens(&self) -> Vec<String> {
         let token = self.auth.token_bytes;
         let frame = self.actions.get("auth").and_then(|limits| limits.max_bytes);
@@ -67,7 +67,7 @@ impl Config {
         bounds.into_iter().filter_map(too_small).collect()
     }
 
-    /// Returns warnings about limits that are never reached, because another one comes first.
+    /// Returns a warning for each limit that is never reached, because a lower limit is reached first.
     fn without_effect(&self) -> Vec<String> {
         let limits = &self.limits;
         let millis = |time: std::time::Duration| usize::try_from(time.as_millis()).unwrap_or(usize::MAX);
@@ -126,7 +126,7 @@ impl Config {
 
 impl AuthConfig {
     fn warnings(&self) -> Vec<String> {
-        // If all keys are invalid, the check of the configuration has already failed.
+        // An error needs no warning here. If no key can be used, the check of the configuration has already failed.
         match self.keys() {
             Ok(KeySource::Set(set)) => {
                 let faults = set.faults.iter().chain(&set.others);

@@ -1,4 +1,5 @@
-//! Answers of the application's own servers: functions, the `before_send` webhook, and issuers of keys.
+//! Fuzzes the parsers of the answers that Parlor gets from other servers: functions, the hook `before_send`, and key
+//! sets (JWKS).
 
 use handlers::Event;
 use serde_json::Value;
@@ -8,10 +9,11 @@ use crate::actions::functions::response;
 use crate::config::jwk;
 use crate::webhooks::before_send;
 
-/// The function's name.
+/// The name of the function whose answers are parsed.
 const NAME: &str = "translate";
 
-/// Handles an answer of the kind that its first byte names: `f` for a function, `h` for `before_send`, else a key set.
+/// Parses an answer. The first byte chooses its kind: `f` for a function, `h` for the hook `before_send`, any other
+/// byte for a key set.
 pub fn answers(data: &[u8]) {
     let Some((kind, answer)) = data.split_first() else { return };
     match kind {
@@ -51,7 +53,7 @@ fn function(answer: &[u8]) {
     }
 }
 
-/// Asserts that a frame has each field once.
+/// Asserts that no field of a frame occurs twice.
 fn assert_one_of_each(frame: &str) {
     let fields = handlers::Fields::parse(frame).expect("a frame is an object");
     for name in fields.names() {

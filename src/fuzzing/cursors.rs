@@ -1,11 +1,11 @@
-//! Cursors, as clients send them back.
+//! Fuzzes the parsers of cursors. Clients send cursors back to the server.
 
 use bson::Timestamp;
 use handlers::RoomId;
 
 use crate::protocol::cursor::{InboxCursor, Position, RoomCursor, settled};
 
-/// Reads the text of a cursor: of a room, of an inbox, or of a page of the API.
+/// Parses a text as each kind of cursor: of a room, of an inbox connection, and of a page of the API's room list.
 pub fn cursors(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     cursor(text);
@@ -21,7 +21,7 @@ pub(super) fn cursor(text: &str) {
     assert_eq!(cursor.to_string().parse().as_ref(), Ok(&cursor));
     let then = cursor.settled();
     assert_eq!(settled(then).increment, then.increment);
-    // It advances from there, and is still a cursor.
+    // The cursor can advance to a new position, and its text can then be parsed again.
     let room = RoomId::MIN;
     cursor.advance(
         room,

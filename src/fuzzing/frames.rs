@@ -1,4 +1,4 @@
-//! Text frames, from their text to their answers.
+//! Fuzzes the actions: parses text frames and checks the answers.
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
@@ -23,14 +23,14 @@ use crate::protocol::session_options::SessionOptions;
 use crate::realtime::joined_rooms::JoinedRooms;
 use crate::telemetry::metrics::Metrics;
 
-/// The error codes that a frame can get without a database.
+/// The error codes that a frame can get in this target, which has no database.
 const CODES: &[&str] = &["bad_json", "unknown_action", "invalid_request", "not_found", "invalid_token"];
 
 static TABLE: LazyLock<ActionTable> = LazyLock::new(|| ActionTable::new(ACTIONS, Vec::new(), &CONFIG, None));
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
-/// Handles a frame on a socket of the kind that its first byte names: `1` for Level 1, `2` for Level 2, else an inbox
-/// connection of a user who is in room 7.
+/// Handles a frame. The first byte chooses the kind of the socket: `1` for Level 1, `2` for Level 2, any other byte
+/// for an inbox connection of a user who is in room 7.
 pub fn frames(data: &[u8]) {
     let Some((kind, frame)) = data.split_first() else { return };
     let Ok(frame) = str::from_utf8(frame) else { return };
@@ -41,7 +41,8 @@ pub fn frames(data: &[u8]) {
     answered(*kind, frame);
 }
 
-/// Asserts that every text that is JSON to another parser can be parsed, and stays the same when it is written again.
+/// Asserts that the server's parser accepts every JSON object that `serde_json` accepts. If the fields are written
+/// and parsed again, they must stay the same.
 fn written_again(frame: &str) {
     let Ok(fields) = Fields::parse(frame) else {
         let object = serde_json::from_str::<Value>(frame).is_ok_and(|value| value.is_object());
@@ -53,7 +54,7 @@ fn written_again(frame: &str) {
     assert!(fields.names().eq(again.names()));
 }
 
-/// Handles one frame as the runtime does, in a room where every action succeeds.
+/// Handles one frame as a socket does, in a fake room where every action succeeds. Asserts that the answer is valid.
 pub(super) fn answered(kind: u8, frame: &str) {
     let caller = Arc::new(caller(kind));
     let (request, mut heading) = (ObjectId::new(), Envelope::default());
@@ -110,7 +111,8 @@ fn caller(kind: u8) -> SocketSession {
     SocketSession::new(user, None, place, slot, options, SystemTime::now() + Duration::from_hours(1))
 }
 
-/// A room and a connection where every action succeeds. They assert that each request keeps its limits.
+/// A fake room and a fake connection where every action succeeds. They assert that the arguments of each call are
+/// within the limits.
 struct Willing;
 
 impl Willing {
@@ -128,7 +130,8 @@ fn now<'a, T: Send + 'a>(value: T) -> Pending<'a, T> {
 impl Room for Willing {
     fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, AppendOutcome> {
         Self::assert_may_be_said(&text);
-        // An earlier message with this id is answered by a frame.
+        // A message with a `client_id` is reported as an earlier, deleted message, because this outcome is answered
+        // by a frame.
         match client_id {
             Some(id) => {
                 assert!((1..=ClientId::MAX_CHARS).contains(&id.into_string().chars().count()));

@@ -1,8 +1,8 @@
 //! The fuzz targets: functions that pass arbitrary bytes to the server's own code. `tests/fuzz` has a program for each
 //! target. `cargo test` replays the checked-in corpus with the same functions.
-//!
-//! Each target asserts properties that hold for any input. The server's code doesn't panic. An action finishes without
-//! waiting, because its room is a fake. Refused input gets a stable code, and accepted input is within its limits. If a
+//! Each target asserts properties that hold for any input. The server's code doesn't panic. An action finishes
+//! without waiting, because its room is a fake. Refused input gets a stable code, and accepted input is within its
+//! limits. If a parsed value is written and parsed again, the result is the same.
 //! parsed value is written and parsed again, the result is the same.
 #![allow(
     clippy::unwrap_used,
@@ -48,16 +48,17 @@ pub const TARGETS: &[(&str, FuzzTarget)] = &[
     ("wire", wire),
 ];
 
-/// The secret that signs the tokens of the corpora.
+/// The secret that signs the tokens of the checked-in corpora.
 const SECRET: &str = "a secret of the fuzz targets, and of no other use";
 
-/// The default configuration, with the secret.
+/// The default configuration, with [`SECRET`] as `auth.secret`.
 static CONFIG: LazyLock<Config> = LazyLock::new(|| {
     let secret = ("PARLOR__AUTH__SECRET".to_owned(), SECRET.to_owned());
     Config::load(None, [secret]).expect("the defaults are good")
 });
 
-/// Asserts that [`close::CODES`] lists the close's code, and that the close's reason fits into a control frame.
+/// Asserts that [`close::CODES`] lists the code of a close, and that the reason fits into a control frame (1 to 123
+/// bytes). The codes 1002 and 1007 for invalid WebSocket bytes need not be listed.
 fn assert_listed(close: Close) {
     let (code, reason) = (close.code(), close.reason());
     let framing = [1002, 1007].contains(&code);

@@ -1,4 +1,5 @@
-//! Tokens: as they come, and with any header and claims under a valid signature.
+//! Fuzzes the verification of tokens: of arbitrary texts, and of arbitrary headers and claims under a valid
+//! signature.
 
 use std::sync::LazyLock;
 use std::time::SystemTime;
@@ -13,7 +14,8 @@ use crate::auth::{Caller, MAX_EMAIL_BYTES, TokenError, Verifier};
 static VERIFIER: LazyLock<Verifier> =
     LazyLock::new(|| Verifier::new(&CONFIG.auth).expect("there is a secret"));
 
-/// Two lines are a header and claims to sign. Anything else is a token.
+/// Verifies a token. If the input has a line break, the first line is the header and the rest the claims of a token
+/// that is signed here. Otherwise the input is the token itself.
 pub fn tokens(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let token = match text.split_once('\n') {
@@ -27,7 +29,7 @@ pub fn tokens(data: &[u8]) {
             assert!(email.or(doubted_email).is_none_or(|email| (1..=MAX_EMAIL_BYTES).contains(&email.len())));
             assert!(expires_at > SystemTime::now());
         }
-        // The text is used as a close reason.
+        // The text becomes the reason of a close frame, which has at most 123 bytes.
         Err(refused) => assert!((1..=123).contains(&refused.as_str().len()), "{refused}"),
     }
 }

@@ -1,4 +1,4 @@
-//! Request targets and headers: of handshakes, and of the API's `GET`s.
+//! Fuzzes the parsers of request targets and headers, for WebSocket handshakes and for the API's `GET` requests.
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -15,13 +15,13 @@ use crate::http::upgrade::UpgradeRefusal;
 use crate::protocol::client_ip;
 use crate::ws::handshake::{self, Admission, HandshakePath, SocketTarget};
 
-/// The most header lines that are read.
+/// The highest number of header lines that are parsed.
 const HEADERS: usize = 64;
 
 static PROXIES: LazyLock<Vec<IpNet>> =
     LazyLock::new(|| ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().unwrap()).to_vec());
 
-/// Reads the request target on the first line, and headers on the lines after it.
+/// Parses the request target on the first line, and headers on the lines after it.
 pub fn urls(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
     let Some(uri) = lines.next().and_then(|target| Uri::try_from(target).ok()) else { return };
@@ -56,7 +56,8 @@ pub fn urls(data: &[u8]) {
     crate::http::api::fuzz::query(&uri);
 }
 
-/// Asserts that an accepted client is the user that the token names, and asks for something possible.
+/// Asserts that the target of an accepted handshake fits its path, and that a direct room is not requested with the
+/// caller's own id. Also asserts that ids stay the same when they are written and parsed again.
 fn assert_meant(path: HandshakePath, Admission { caller, room, options }: &Admission) {
     assert_eq!(*room == SocketTarget::All, path == HandshakePath::All);
     match room {
@@ -70,7 +71,8 @@ fn assert_meant(path: HandshakePath, Admission { caller, room, options }: &Admis
     crate::fuzzing::cursors::cursor(options.since.as_deref().unwrap_or_default());
 }
 
-/// Asserts that the header of a client that is no proxy is ignored.
+/// Asserts that the forwarding headers of a client are ignored if its address is not in the list of proxies. Also
+/// asserts that [`client_ip::network`] changes nothing when it is applied a second time.
 fn assert_believed(headers: &HeaderMap) {
     let stranger: IpAddr = [203, 0, 113, 5].into();
     assert_eq!(client_ip::resolve(stranger, headers, &PROXIES), stranger);

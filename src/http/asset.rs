@@ -1,5 +1,5 @@
-//! Serves fixed content: files that are part of the binary, and documents that are generated once. If a client already
-//! has the content, it sends the content's `ETag` and gets 304 without a body (RFC 9110, 13.1.2).
+//! Serves fixed content: files that are part of the binary, and documents that are generated once. A client that
+//! already has the content sends the content's `ETag` and gets 304 without a body (RFC 9110, 13.1.2).
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::Bytes;
 /// Length of the tag, in bytes: the first bytes of the content's hash.
 const TAG_BYTES: usize = 16;
 
-/// A fixed content. It handles the GET requests for this content.
+/// Fixed content. Handles the GET requests for this content.
 pub(crate) struct Asset {
     kind: &'static str,
     policy: Option<&'static str>,
@@ -35,7 +35,7 @@ impl Asset {
         Self { kind, policy: None, contents, tag }
     }
 
-    /// Sets the asset's own content security policy.
+    /// Sets a content security policy for this asset. It replaces the policy that the server sets otherwise.
     #[must_use]
     pub(crate) fn policy(self, policy: &'static str) -> Self {
         Self { policy: Some(policy), ..self }
@@ -49,7 +49,8 @@ impl Handler for Asset {
         if let Ok(tag) = HeaderValue::from_str(&self.tag) {
             headers.insert(ETAG, tag);
         }
-        // The client may cache the content but must check it with each use, because another release has other contents.
+        // The client may cache the content but must check it at each use, because another release may have other
+        // content.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         if let Some(policy) = self.policy {
             headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
@@ -64,7 +65,7 @@ impl Handler for Asset {
     }
 }
 
-/// Returns whether the request's `If-None-Match` has this tag, weak or strong, or `*`.
+/// Returns whether the request's `If-None-Match` contains this tag (weak or strong) or `*`.
 fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let lists = headers.get_all(IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
     // Our tags contain no comma.

@@ -1,5 +1,5 @@
-//! Reads a request's body within limits. The unread rest of a refused body stays in the request: see
-//! [`unread_body`](super::unread_body).
+//! Reads the body of a request within limits. If a body is refused, its unread rest stays in the request, and
+//! [`unread_body`](super::unread_body) handles the rest.
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -25,7 +25,7 @@ pub(crate) enum BodyError {
     Broken,
 }
 
-/// Reads the whole body: up to `most` bytes within `timeout`. A second call returns the same bytes.
+/// Reads the whole body: at most `most` bytes, within `timeout`. A second call returns the same bytes.
 pub(crate) async fn read(req: &mut Request, most: usize, timeout: Duration) -> Result<Bytes, BodyError> {
     let mut codings = req.headers().get_all(CONTENT_ENCODING).iter();
     if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {

@@ -1,16 +1,16 @@
-//! Limits the connections of each client address. WebSockets with a valid token are not counted here.
+//! Limits the open connections of each client address. A WebSocket with a valid token does not count.
 //!
-//! `http.connections` limits these connections of all addresses together: a further one waits until it is accepted.
-//! Without a limit for each address, one client could open that many silent connections, and all others would wait.
-//! Therefore a connection over `http.connections_per_address` is closed when it is accepted, before anything is read
-//! from it. A connection counts until it is closed, or until it becomes a WebSocket with a valid token. A refused
-//! WebSocket counts until the client has received the reason.
+//! `http.connections` limits the counted connections of all addresses together. Beyond this limit, a new connection
+//! waits until it is accepted. Without a limit for each address, one client could open this many silent connections,
+//! and all other clients would wait. Therefore a connection over `http.connections_per_address` is closed when it is
+//! accepted, before Parlor reads from it. A connection counts until it is closed, or until it becomes a WebSocket
+//! with a valid token. A refused WebSocket counts until the client has received the close reason.
 //!
 //! The address is the peer address of the TCP connection, because `X-Forwarded-For` has not been read yet. The limit
-//! does not apply to `http.proxies`.
+//! for each address does not apply to `http.proxies`.
 //!
-//! The admin listener has two limits of its own, one for all connections and one for each address. It closes a
-//! connection over either limit. Otherwise admin connections could use up the open files that clients need.
+//! The admin listener has two limits of its own: for all connections, and for each address. A connection over one of
+//! these limits is closed. Otherwise admin connections could use up the open files that clients need.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -25,7 +25,7 @@ use crate::config::live::LiveConfig;
 use crate::protocol::client_ip;
 use crate::telemetry::metrics::Metrics;
 
-/// The open connections by address.
+/// The counted connections, by address.
 #[derive(Default)]
 pub(crate) struct OpenConnections(Mutex<HashMap<IpAddr, HashSet<SocketAddr>>>);
 
@@ -62,7 +62,7 @@ impl OpenConnections {
     }
 }
 
-/// The listener that a limit applies to.
+/// The listener whose connections are limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ListenerKind {
     /// The listener for clients.
@@ -81,7 +81,7 @@ pub(crate) struct ConnectionLimiter {
 }
 
 impl ConnectionLimiter {
-    /// Admits a connection.
+    /// Admits and counts a connection.
     ///
     /// # Errors
     /// Returns the name of the limit that the connection would exceed.
@@ -91,7 +91,7 @@ impl ConnectionLimiter {
         if self.connections.try_add(peer, most) { Ok(()) } else { Err(bound) }
     }
 
-    /// Returns the highest number of connections of this address, and the name of that limit.
+    /// Returns the highest number of connections of this address, and the name of this limit.
     fn bound(&self, config: &Config, peer: SocketAddr) -> Result<(usize, &'static str), &'static str> {
         match self.kind {
             ListenerKind::Clients => {
@@ -136,7 +136,8 @@ impl FusePolicy for ConnectionGate {
     }
 }
 
-/// Removes the connection from the count when the connection, and this guard with it, is dropped.
+/// Removes a connection from the count when the connection is closed. The connection and this guard are dropped
+/// together.
 struct ConnectionGuard {
     connections: Arc<OpenConnections>,
     peer: SocketAddr,

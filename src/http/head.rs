@@ -36,7 +36,7 @@ pub(crate) fn is_head(req: &Request) -> bool {
     req.extensions().get::<WasHead>().is_some()
 }
 
-/// Returns whether the request is a GET or HEAD, which change nothing.
+/// Returns whether the request is a GET or HEAD. Such a request changes nothing.
 pub(crate) fn is_read(req: &Request) -> bool {
     req.method() == Method::GET || req.method() == Method::HEAD
 }

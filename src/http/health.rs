@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`.
+//! Serves `/healthz` and `/readyz`.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::lifecycle::Lifecycle;
 use crate::realtime::heartbeat::Heartbeat;
 use crate::store::Store;
 
-/// `/healthz`: always answers 200, because the process runs.
+/// `/healthz`: always answers 200, because an answer shows that the process runs.
 pub(crate) struct HealthHandler;
 
 #[async_trait]
@@ -31,11 +31,13 @@ pub(crate) struct Readiness {
     pub(crate) verifier: Verifier,
 }
 
-/// `/readyz`: 200 while the server receives heartbeats, which need the database and the change stream. Otherwise 503,
-/// with the state of each part.
+/// `/readyz`: answers 200 if the server is ready, otherwise 503 with the state of each part. A ready server has
+/// received a heartbeat within `feed.stale_ms`. The heartbeat is a document that the server writes to the database
+/// and receives through the change stream. A ready server also has its keys and indexes, and is not shutting down.
 pub(crate) struct ReadyHandler {
     pub(crate) services: Arc<Readiness>,
-    /// Whether to include the driver's error text, which names the members of the database. Only for operators.
+    /// Whether to include the driver's error text, which names the members of the database. True only on the admin
+    /// listener.
     pub(crate) with_details: bool,
 }
 
@@ -73,8 +75,8 @@ impl Handler for ReadyHandler {
             "database": state,
             "feed": match &database {
                 _ if fresh => "ok",
-                // If the database fails, no heartbeat can be written, so only a working database makes this a stalled
-                // stream.
+                // Without the database no heartbeat can be written. Therefore the change stream counts as stalled
+                // only if the database answers.
                 Ok(()) if !services.lifecycle.is_draining() => "stalled",
                 _ => "unknown",
             },

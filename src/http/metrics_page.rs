@@ -1,4 +1,4 @@
-//! `/metrics`.
+//! Serves `/metrics`.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::metrics::format::MetricsFormat;
 use crate::telemetry::metrics::{Gauges, Metrics};
 
-/// The content of the metrics page: the counters, and the gauges whose values are read at each scrape.
+/// The sources of the metrics page: the counters, and the gauges, whose values are read at each request.
 pub(crate) struct MetricsPage {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) heartbeat: Arc<Heartbeat>,

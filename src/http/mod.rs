@@ -1,4 +1,4 @@
-//! The HTTP server: refuses invalid requests, handles unread bodies, serves files, and mounts the API, the
+//! The HTTP server. It refuses invalid requests, handles unread bodies, serves files, and contains the API, the
 //! messenger and the WebSocket upgrade.
 
 pub mod api;

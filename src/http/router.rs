@@ -29,13 +29,13 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    /// Returns the service of the clients' listener.
+    /// Returns the salvo service for the listener of the clients.
     pub(crate) fn clients(&self) -> Service {
         let tls = self.upgrade.config.load().tls.files.is_some();
         self.served(self.router(), tls)
     }
 
-    /// Returns the service of the admin listener.
+    /// Returns the salvo service for the admin listener.
     pub(crate) fn admin(&self) -> Service {
         let router = Router::with_filter(HeadAsGet)
             .push(Router::with_path("metrics").get(MetricsHandler(self.metrics_page.clone())))
@@ -44,7 +44,7 @@ impl Routes {
         self.served(router, false)
     }
 
-    /// Adds the parts that apply to every request, and the answer for paths without a route.
+    /// Adds the handlers that run for every request, and the answer for paths without a route.
     fn served(&self, router: Router, tls: bool) -> Service {
         let router = Arc::new(router);
         let unrouted = Catcher::new(BareStatus).hoop(api::UnroutedHandler(router.clone()));

@@ -40,15 +40,15 @@ fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Returns whether a value is a name or an address with an optional port. A URI's host may also contain characters such
-/// as `!` and `;`. This function refuses them, because no server name contains them.
+/// Returns whether a value is a name or an address with an optional port. The host of a URI may also contain
+/// characters such as `!` and `;`. This function refuses these characters, because no server name contains them.
 fn is_host(value: &HeaderValue) -> bool {
     let Ok(authority) = Authority::try_from(value.as_bytes()) else { return false };
     let host = authority.host();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
     let is_named = !host.is_empty() && (host.starts_with('[') || host.bytes().all(plain));
-    // A value with a login (`user@host`) is refused, because it is not a host followed by a port. The digits after the
-    // colon may be missing (RFC 3986, 3.2.3).
+    // A value with a login (`user@host`) is refused, because it is not a host followed by a port. The digits after
+    // the colon may be missing (RFC 3986, 3.2.3).
     let rest = authority.as_str().strip_prefix(host);
     let port = rest.map(|rest| rest.strip_prefix(':').unwrap_or(rest));
     is_named && port.is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok_and(|_| is_digits(port)))
@@ -58,9 +58,9 @@ fn is_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Checks that every segment means the same to every HTTP implementation. Below `/api`, an empty segment gets 404.
-/// Otherwise the router would skip the segment, and a path with an empty id would name the parent resource. The path of
-/// a GET or HEAD request may end in a slash.
+/// Checks that every segment of a path means the same to every HTTP implementation. Below `/api`, an empty segment
+/// gets 404. Otherwise the router would skip the segment, and a path with an empty id would name the parent resource.
+/// The path of a GET or HEAD request may end in a slash.
 fn check_path(path: &str, is_read: bool) -> Result<(), Problem> {
     for segment in path.split('/') {
         let decoded =
@@ -78,8 +78,8 @@ fn check_path(path: &str, is_read: bool) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Checks the query of an API request. salvo would replace bytes that are not UTF-8. The query of a handshake is
-/// checked when the handshake reads it.
+/// Checks the query of an API request, because salvo would replace bytes that are not UTF-8. The query of a WebSocket
+/// handshake is checked when the handshake reads it.
 fn check_query(path: &str, query: &str) -> Result<(), Problem> {
     if !path.starts_with("/api/") || decoded(query).is_some() {
         return Ok(());

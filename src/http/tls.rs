@@ -1,8 +1,8 @@
-//! TLS in this process: loads the certificate, and loads it again when its files have changed.
+//! TLS in this process: loads the certificate, and loads it again when the certificate's files have changed.
 //!
-//! Connections keep the certificate that they started with. If the new files can't be used, the error is logged once
+//! A connection keeps the certificate with which it started. If the new files can't be used, the error is logged once
 //! and the current certificate stays. Each check compares the contents of the files, because a new file can have the
-//! modification time of the old one.
+//! modification time of the old file.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,7 +22,7 @@ pub(crate) struct Certificate {
 }
 
 impl Certificate {
-    /// Loads the files.
+    /// Loads the certificate from its files.
     ///
     /// # Errors
     /// As [`TlsPair::read`] and [`TlsPair::acceptor`].
@@ -37,7 +37,7 @@ impl Certificate {
         self.current.clone()
     }
 
-    /// Applies the current files. Returns whether they are new.
+    /// Reads the files again. If their contents have changed, uses them for new connections and returns true.
     ///
     /// # Errors
     /// As [`TlsPair::read`] and [`TlsPair::acceptor`]. The current certificate stays.
@@ -53,7 +53,7 @@ impl Certificate {
         Ok(true)
     }
 
-    /// Checks the files every `tls.watch_ms`. Returns only if TLS is switched off.
+    /// Checks the files every `tls.watch_ms`. Returns when a reload switches TLS off, or when the process shuts down.
     pub(crate) async fn watch(self: Arc<Self>, config: Arc<LiveConfig>, metrics: Arc<Metrics>) {
         let mut logged = false;
         loop {

@@ -1,9 +1,10 @@
-//! Handles the body of a request that was answered without reading it.
+//! Handles the body of a request that was answered before the whole body was read.
 //!
 //! If a server closes a connection while the client still writes, the TCP connection is reset. A client that first
-//! writes and then reads would never receive the answer. Therefore the answer says `Connection: close`, and the server
-//! reads and drops the rest of the body, up to `http.discard_bytes` within `http.discard_ms`. If the handler of a
-//! successful request did not read the body, the body is dropped before the answer, and the connection stays open.
+//! writes and then reads would never receive the answer. Therefore the answer to a refused request says `Connection:
+//! close`. The server then reads and drops the rest of the body, up to `http.discard_bytes` within `http.discard_ms`.
+//! If the handler of a successful request did not read the body, the body is dropped before the answer, and the
+//! connection stays open.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::body;
 use crate::config::live::LiveConfig;
 use crate::telemetry::metrics::Metrics;
 
-/// Wraps every handler.
+/// Runs around every handler, and drops the body that the handler did not read.
 #[derive(Clone)]
 pub(crate) struct UnreadBody {
     pub(crate) config: Arc<LiveConfig>,

@@ -1,18 +1,19 @@
-//! The answers for requests that no route serves: Parlor's own words instead of the framework's page.
+//! The answers to requests that no route serves. They replace the error page of salvo by short texts.
 
 use salvo::http::StatusCode;
 use salvo::prelude::*;
 
 use super::asset::Asset;
 
-/// Returns what `/` shows if the messenger is off: how to turn it on, and where the API is described.
+/// Returns the text that `/` shows if the messenger is off. It says how to turn the messenger on, and which path
+/// describes the API.
 pub(crate) fn start_text(docs: bool) -> Asset {
     let api = if docs { "/docs/" } else { "/openapi.json" };
     let text = format!("Parlor runs. The messenger is off here: PARLOR__PAGE__ENABLED=on. API: {api}\n");
     Asset::new("text/plain; charset=utf-8", text)
 }
 
-/// Answers an error without a body by its status in words.
+/// Adds a body to an error answer that has none: the status in words.
 pub(crate) struct BareStatus;
 
 #[async_trait]

@@ -1,7 +1,7 @@
 //! The upgrade of an HTTP connection to a WebSocket.
 //!
 //! Parlor answers the handshake itself, because salvo's WebSocket support has two problems. It hides the raw stream,
-//! which the session needs in order to bound each write. And it panics if an upgrade fails.
+//! but Parlor needs this stream to limit the time of each write. It also panics if an upgrade fails.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -38,14 +38,15 @@ pub(crate) struct UpgradeServices {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) verifier: Verifier,
     pub(crate) refusals: Arc<RefusedClients>,
-    /// The count of connections that are not sockets. An upgraded connection is removed from it.
+    /// The connections that count for `http.connections_per_address`. An accepted WebSocket is removed from the
+    /// count.
     pub(crate) connections: Arc<OpenConnections>,
-    /// One permit for each socket. A socket takes it before the upgrade and returns it after the close.
+    /// Has one permit for each socket. A socket takes its permit before the upgrade and returns it after the close.
     pub(crate) permits: Permits,
     pub(crate) sessions: Arc<SocketServices>,
 }
 
-/// `/ws/chat/` and `/ws/`: the WebSockets of one room, and of a user's inbox.
+/// Serves `/ws/chat/` and `/ws/`: the WebSockets of one room, and of a user's inbox (Level 3).
 pub(crate) struct UpgradeHandler {
     pub(crate) services: Arc<UpgradeServices>,
     pub(crate) path: HandshakePath,
@@ -73,8 +74,9 @@ impl Handler for UpgradeHandler {
 pub(crate) struct UpgradeRefusal(pub(crate) StatusCode, pub(crate) &'static str);
 
 impl UpgradeHandler {
-    /// Answers the handshake (RFC 6455, 4.2) and gives the connection to a separate task. A wrong token or id is known
-    /// before the upgrade, but the client receives the refusal after it, as a close code: see [`handshake`].
+    /// Answers the handshake (RFC 6455, 4.2) and gives the connection to a separate task. A wrong token or id is
+    /// found before the upgrade. The client still receives this refusal after the upgrade, as a close code: see
+    /// [`handshake`].
     async fn upgrade(&self, req: &mut Request, res: &mut Response) -> Result<(), UpgradeRefusal> {
         let services = &self.services;
         if req.method() != Method::GET || head::is_head(req) {
@@ -108,7 +110,8 @@ impl UpgradeHandler {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, spelling);
         }
         if let Some(connection) = req.extensions().get::<ConnCtrl>() {
-            // From now on a quiet connection is normal. The session has its own timeouts for stalled reads and writes.
+            // After the upgrade a quiet connection is normal. The socket's task has its own timeouts for stalled
+            // reads and writes.
             connection.relax_timeouts();
         }
         if admission.is_ok()
@@ -128,11 +131,12 @@ impl UpgradeHandler {
 }
 
 impl UpgradeHandler {
-    /// Checks the token. Returns the source (a user, a token or an address) for which a later refusal is counted.
+    /// Checks the token. Returns the source for which a later refusal is counted: the user of a token, even of a
+    /// token outside its time, or else the address.
     ///
     /// # Errors
-    /// 403: the page's origin is not allowed. 429: the source was refused too often. Without a valid token the source
-    /// is the address, and clients with a valid token behind the same address are not blocked.
+    /// 403: the page's origin is not allowed. 429: connects of the source were refused too often. A client with a
+    /// valid token is not blocked by the refusals of other clients behind the same address.
     async fn caller(
         &self,
         req: &Request,
@@ -151,11 +155,11 @@ impl UpgradeHandler {
             return Err(UpgradeRefusal(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
         }
         let checks = blocked.map(|_| &*services.refusals);
-        // If no known key signed the token, Parlor first fetches the issuer's keys; see `auth::issuer` for how often.
+        // If no known key signed the token, Parlor first fetches the issuer's keys. `auth::issuer` limits how often.
         let caller = match handshake::token(req.headers()).filter(|_| origin) {
             Some(token) => {
                 let verified = services.verifier.verify_or_refetch(token, checks);
-                // The check itself takes microseconds, but it may first wait for a permit.
+                // The check itself takes microseconds. If the address is blocked, the check first waits for a permit.
                 tokio::time::timeout(config.http.request + config.auth.fetch, verified).await.ok()
             }
             None => None,
@@ -170,7 +174,7 @@ impl UpgradeHandler {
     }
 }
 
-/// The base64 of the client's key. Unused bits of the last character may have any value (RFC 4648, 3.5).
+/// The encoding of `Sec-WebSocket-Key`: base64. Unused bits of the last character may have any value (RFC 4648, 3.5).
 const KEY_ENCODING: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
@@ -179,7 +183,7 @@ const KEY_ENCODING: GeneralPurpose = GeneralPurpose::new(
 /// The length of a client's key, in bytes (RFC 6455, 4.2.1).
 const KEY_BYTES: usize = 16;
 
-/// Returns the value of `Sec-WebSocket-Accept` for the client's key. Fails if the request is no valid handshake.
+/// Returns the value of `Sec-WebSocket-Accept` for the client's key. Fails if the headers are no valid handshake.
 pub(crate) fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, UpgradeRefusal> {
     let bad = |reason| UpgradeRefusal(StatusCode::BAD_REQUEST, reason);
     let required = |reason| UpgradeRefusal(StatusCode::UPGRADE_REQUIRED, reason);
@@ -208,8 +212,8 @@ pub(crate) fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, UpgradeR
     accept.ok_or(bad("Sec-WebSocket-Key: must be 16 bytes in base64"))
 }
 
-/// Returns the items of a header that may be given several times, each time with a list. A value that is no text becomes
-/// an unknown item.
+/// Returns the items of a header that may stand several times, each time with a list. A value that is no text becomes
+/// the item `?`, which matches nothing.
 fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let lists = headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or("?"));
     lists.flat_map(|list| list.split(',')).map(str::trim)

@@ -2,9 +2,9 @@
 //! deletion in the room's journal, and then applies the edit or deletion to the message
 //! ([`revisions`](crate::store::messages::revisions)).
 //!
-//! All servers search the journals. A live server applies its own edits long before the next search. So if two searches
-//! in a row find the same edit, its server is dead, and any server may apply the edit. Two servers may apply the same
-//! edit, because a second application changes nothing. The job compares no clocks of servers.
+//! All servers search the journals. A live server applies its own edits long before the next search. So if two
+//! searches in a row find the same edit, its server is dead, and any server may apply the edit. Two servers may apply
+//! the same edit, because the second application changes nothing. This job never compares the clocks of two servers.
 
 use std::collections::HashSet;
 use std::sync::Arc;

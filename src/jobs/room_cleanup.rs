@@ -1,6 +1,6 @@
-//! Removes the messages and members of deleted rooms. A request only marks a room as deleted; this job removes the rest
-//! in batches. If a server dies in between, another server continues. Each server cleans one room at a time, to keep
-//! the load on the database low.
+//! Removes the messages and members of deleted rooms. A request only marks a room as deleted. This job removes the
+//! rest in batches. If a server dies during a clean-up, another server continues. Each server cleans one room at a
+//! time, to keep the load on the database low.
 
 use std::sync::Arc;
 

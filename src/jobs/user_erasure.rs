@@ -1,10 +1,10 @@
 //! Erases users in the background, one batch of documents at a time. Any server can continue an erasure that another
 //! server started.
 //!
-//! An erasure starts with a document in the database. From then on every server closes the user's sockets, refuses new
-//! ones, and adds the user to no room. The erasure has up to three passes:
+//! An erasure starts with a document in the database. From then on every server closes the user's sockets, refuses
+//! new sockets, and adds the user to no room. The erasure has up to three passes:
 //!
-//! - The first pass removes the memberships and then the messages. With the memberships gone, the user can't write new
+//! - The first pass removes the memberships and then the messages. Without a membership, the user can't write new
 //!   messages during the pass.
 //! - The second pass starts later, when all actions that were running during the first pass must have ended. It removes
 //!   everything that these actions wrote.
@@ -71,7 +71,7 @@ impl UserErasure {
 struct ErasureRun {
     store: Store,
     /// The time after which another server may take over the erasure, counted from the last batch. If a batch takes
-    /// longer, two servers run it, which does no harm.
+    /// longer, two servers run the same batch. This does no harm.
     lease: Duration,
     /// The time after which all actions of the user have ended and the user is recorded as offline.
     linger: Duration,
@@ -100,8 +100,8 @@ impl ErasureRun {
         let is_offline = self.store.erase_presence(&erasure.user).await?;
         match self.erase(erasure).await? {
             None => Ok(()),
-            // The user may have joined a room since the first pass, and may have written messages there. So one more
-            // pass follows.
+            // The user may have joined a room since the first pass, and may have written messages there. Therefore
+            // one more pass follows.
             Some(1..) if !erasure.looked => self.store.erasure_looked(erasure, self.linger).await,
             Some(_) if !is_offline => self.store.erasure_looked(erasure, self.linger).await,
             Some(_) => {

@@ -1,4 +1,4 @@
-//! The limits that are counted at runtime: rates, what each user has open, and permits.
+//! The limits that are counted at runtime: rates, the sockets of each user, and permits.
 
 pub(crate) mod permits;
 pub(crate) mod rate;

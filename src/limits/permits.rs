@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Clone, Default)]
 pub(crate) struct Permits(Arc<AtomicUsize>);
 
-/// One permit. Dropping it gives it back.
+/// One permit. It is returned when this value is dropped.
 pub(crate) struct Permit(Arc<AtomicUsize>);
 
 impl Permits {
-    /// Returns a permit if fewer than `limit` are held.
+    /// Returns a permit if fewer than `limit` permits are held.
     pub(crate) fn acquire(&self, limit: usize) -> Option<Permit> {
         let one_more = |taken| (taken < limit).then_some(taken + 1);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;

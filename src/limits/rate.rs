@@ -1,8 +1,9 @@
-//! Rate limits, and what each user and each socket has used of them.
+//! Rate limits, and how much of them each user and each socket has used.
 //!
-//! [`Rates`] are the rates of one configuration. [`ReloadableLimits`] hold what one user or one socket has used of
-//! them. They are created with the first frame that is counted, and created again after the rates have changed. So a
-//! reload costs nothing until a client sends a frame.
+//! [`Rates`] are the rates of one configuration. A limiter counts how much of a rate was used. [`ReloadableLimits`]
+//! hold the limiters of one user or one socket. The limiters are created with the first frame that is counted, and
+//! created again with the first frame after the rates have changed. Therefore a reload costs nothing until a client
+//! sends a frame.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +17,7 @@ use crate::config::LimitsConfig;
 
 type Limiter = DefaultDirectRateLimiter;
 
-/// The rates of users and sockets: per minute, and in a burst.
+/// The rates of users and sockets: how much is allowed per minute, and in a burst.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Rates {
     frames: u32,
@@ -25,7 +26,7 @@ pub(crate) struct Rates {
     connects: u32,
     documents: u32,
     addresses: u32,
-    /// In the order of the actions.
+    /// The rates of each action, in the order of the table of actions.
     calls: Box<[CallRates]>,
 }
 
@@ -66,7 +67,7 @@ pub(crate) trait Limiters: Sized {
     fn new(rates: &Rates) -> Self;
 }
 
-/// The limiters for the rates that were used last.
+/// The limiters of one user or one socket, for the rates that were used last.
 pub(crate) struct ReloadableLimits<C>(ArcSwapOption<LimitsInUse<C>>);
 
 struct LimitsInUse<C> {
@@ -81,21 +82,23 @@ impl<C> Default for ReloadableLimits<C> {
 }
 
 impl<C: Limiters> ReloadableLimits<C> {
-    /// Calls `spend` with the limiters for these rates.
+    /// Calls `spend` with the limiters for these rates. If the last call had other rates, creates new limiters.
     pub(crate) fn spend<T>(&self, rates: &Arc<Rates>, spend: impl FnOnce(&C) -> T) -> T {
         if let Some(in_use) = &*self.0.load()
             && Arc::ptr_eq(&in_use.rates, rates)
         {
             return spend(&in_use.limiters);
         }
-        // If several sockets of a user get here at the same time, all but one lose what they spend now: one frame each.
+        // Several sockets of a user may get here at the same time. Only the limiters that are stored last stay in
+        // use. So each other socket spends one frame that is not counted.
         let in_use = Arc::new(LimitsInUse { rates: rates.clone(), limiters: C::new(rates) });
         self.0.store(Some(in_use.clone()));
         spend(&in_use.limiters)
     }
 }
 
-/// What a user has used by frames, over all sockets, and what few users use at all.
+/// Counts the frames and messages that a user sends over all sockets. Also counts the user's new rooms, changes of
+/// the e-mail address, and calls of actions.
 pub(crate) struct UserLimits {
     frames: Limiter,
     messages: Limiter,
@@ -104,14 +107,15 @@ pub(crate) struct UserLimits {
     calls: Box<[Option<Limiter>]>,
 }
 
-/// What a user has used by each connect. It is apart from the rest, as most connected users send nothing: with all rates
-/// in one place each of them took 600 bytes more.
+/// Counts the connects of a user, and the documents that Parlor reads for connects and lists of rooms. It is separate
+/// from [`UserLimits`], because most connected users send nothing. With all limiters in one value, each connected
+/// user took 600 bytes more.
 pub(crate) struct ConnectLimits {
     connects: Limiter,
     documents: Budget,
 }
 
-/// What a socket has used.
+/// Counts the calls of one socket, for each action that has a burst limit.
 pub(crate) struct SocketLimits(Box<[Option<Limiter>]>);
 
 impl Limiters for UserLimits {
@@ -144,53 +148,53 @@ impl Limiters for SocketLimits {
 }
 
 impl UserLimits {
-    /// Counts a frame. Fails with the time to wait if none is left.
+    /// Counts a frame. If the rate is used up, fails with the time to wait.
     pub(crate) fn spend_frame(&self) -> Result<(), Duration> {
         spend(&self.frames)
     }
 
-    /// Counts a message. Fails with the time to wait if none is left.
+    /// Counts a message. If the rate is used up, fails with the time to wait.
     pub(crate) fn spend_message(&self) -> Result<(), Duration> {
         spend(&self.messages)
     }
 
-    /// Counts a room that is created by connecting. Fails with the time to wait if none is left.
+    /// Counts a room that is created by connecting. If the rate is used up, fails with the time to wait.
     pub(crate) fn spend_room(&self) -> Result<(), Duration> {
         spend(&self.rooms)
     }
 
-    /// Counts a change of the e-mail address. Fails with the time to wait if none is left.
+    /// Counts a change of the e-mail address. If the rate is used up, fails with the time to wait.
     pub(crate) fn spend_address(&self) -> Result<(), Duration> {
         spend(&self.addresses)
     }
 
-    /// Counts a call of the action at this index of the table.
+    /// Counts a call of the action with this index in the table of actions.
     pub(crate) fn spend_call(&self, action: usize) -> Result<(), RateExceeded> {
         spend_at(&self.calls, action).map_err(RateExceeded::PerMinute)
     }
 }
 
 impl ConnectLimits {
-    /// Counts a connect. Fails with the time to wait if none is left.
+    /// Counts a connect. If the rate is used up, fails with the time to wait.
     pub(crate) fn spend_connect(&self) -> Result<(), Duration> {
         spend(&self.connects)
     }
 
-    /// Returns the budget of documents.
+    /// Returns the budget of the documents that Parlor may read for this user.
     pub(crate) fn documents(&self) -> &Budget {
         &self.documents
     }
 }
 
 impl SocketLimits {
-    /// Counts a call of the action at this index of the table.
+    /// Counts a call of the action with this index in the table of actions.
     pub(crate) fn spend_call(&self, action: usize) -> Result<(), RateExceeded> {
         spend_at(&self.0, action).map_err(RateExceeded::Burst)
     }
 }
 
-/// A rate limit for work whose cost is known only afterwards. The balance may fall below zero; then everything is
-/// refused until it is positive again.
+/// A rate limit for work whose cost is known only afterwards. The balance may fall below zero. Then everything is
+/// refused until the balance is positive again.
 pub(crate) struct Budget {
     per_second: f64,
     most: f64,
@@ -204,13 +208,13 @@ impl Budget {
         Self { per_second: most / 60.0, most, left: Mutex::new((most, Instant::now())) }
     }
 
-    /// Fails if nothing is left, with the time to wait.
+    /// Fails with the time to wait, unless the balance is positive.
     pub(crate) fn check(&self, now: Instant) -> Result<(), Duration> {
         let left = self.update(now, 0);
         if left > 0.0 { Ok(()) } else { Err(Duration::from_secs_f64((1.0 - left) / self.per_second)) }
     }
 
-    /// Subtracts an amount, which may be more than what is left.
+    /// Subtracts an amount, which may be more than the balance.
     pub(crate) fn spend(&self, amount: usize, now: Instant) {
         self.update(now, u32::try_from(amount).unwrap_or(u32::MAX));
     }
@@ -225,7 +229,7 @@ impl Budget {
     }
 }
 
-/// Returns a limiter of `per_minute` with bursts of up to `burst`.
+/// Returns a limiter that allows `per_minute` calls per minute, with bursts of up to `burst` calls.
 fn limiter(per_minute: u32, burst: u32) -> Limiter {
     let some = |most| NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN);
     RateLimiter::direct(Quota::per_minute(some(per_minute)).allow_burst(some(burst)))
@@ -242,7 +246,7 @@ fn spend(limiter: &Limiter) -> Result<(), Duration> {
     limiter.check().map_err(|until| until.wait_time_from(DefaultClock::default().now()))
 }
 
-/// Returns the wait in milliseconds, at least 1. A client that waits this long finds its frame accepted.
+/// Returns the wait in milliseconds, at least 1. After this wait the rate limit accepts the client's next frame.
 pub(crate) fn whole_ms(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }

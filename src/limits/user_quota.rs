@@ -11,8 +11,8 @@ use tokio::sync::futures::Notified;
 
 use super::rate::{ConnectLimits, RateExceeded, Rates, ReloadableLimits, SocketLimits, UserLimits};
 
-/// How long a user without sockets is remembered. All rates are per minute, so after a minute a returning user has the
-/// full rates again.
+/// How long a user without sockets is remembered. All rates are per minute. So after a minute, a user who connects
+/// again has the full rates anyway.
 const REMEMBERED: Duration = Duration::from_mins(1);
 
 /// Users with sockets on this server, and users who left in the last minute.
@@ -32,11 +32,11 @@ pub(crate) struct UserQuota {
     left: Mutex<Instant>,
     connects: ReloadableLimits<ConnectLimits>,
     limits: ReloadableLimits<UserLimits>,
-    /// The last e-mail address of a token that was stored.
+    /// The e-mail address of a token that was stored last.
     address: Mutex<Option<String>>,
 }
 
-/// The slot of one socket of a user. Dropping it gives it back.
+/// The slot of one socket of a user. The slot is free again when this value is dropped.
 pub(crate) struct UserSlot {
     user: Arc<UserQuota>,
     limits: ReloadableLimits<SocketLimits>,
@@ -47,12 +47,13 @@ impl UserQuotas {
         Self(Mutex::new(QuotaTable { users: HashMap::new(), swept: Instant::now() }))
     }
 
-    /// Returns a slot for one more socket, or `None` if the user has `most` or more.
+    /// Returns a slot for one more socket, or `None` if the user already has `most` sockets or more.
     pub(crate) fn acquire(&self, id: &UserId, most: usize) -> Option<UserSlot> {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         table.sweep();
         let user = table.users.entry(id.clone()).or_insert_with(|| Arc::new(UserQuota::new()));
-        // The number only rises here, and only under the lock.
+        // The number of sockets rises only here, under the lock. So no other connect can raise it between this check
+        // and the addition.
         if user.sockets.load(Ordering::Relaxed) >= most {
             return None;
         }
@@ -62,7 +63,7 @@ impl UserQuotas {
 }
 
 impl UserQuotas {
-    /// Queues for a slot of a user who has none free. Returns `None` if `most` connects wait already.
+    /// Queues a connect of a user who has no free slot. Returns `None` if `most` connects of this user wait already.
     pub(crate) fn queue_for_slot(&self, id: &UserId, most: usize) -> Option<SlotWait> {
         let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let user = table.users.get(id)?;
@@ -75,8 +76,7 @@ impl UserQuotas {
 }
 
 impl QuotaTable {
-    /// Forgets users who left, at most once a minute. The connect that triggers it does the work for all users who
-    /// left.
+    /// Removes the users who have had no socket for a minute. This happens at most once a minute, during a connect.
     fn sweep(&mut self) {
         if self.swept.elapsed() < REMEMBERED {
             return;
@@ -104,38 +104,39 @@ impl UserQuota {
 }
 
 impl UserSlot {
-    /// Counts a frame. Fails with the time to wait if none is left.
+    /// Counts a frame. If the rate is used up, fails with the time to wait.
     pub(crate) fn spend_frame(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
         self.user.limits.spend(rates, UserLimits::spend_frame)
     }
 
-    /// Counts a message. Fails with the time to wait if none is left.
+    /// Counts a message. If the rate is used up, fails with the time to wait.
     pub(crate) fn spend_message(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
         self.user.limits.spend(rates, UserLimits::spend_message)
     }
 
-    /// Counts a room that is created by connecting. Fails with the time to wait if none is left.
+    /// Counts a room that is created by connecting. If the rate is used up, fails with the time to wait.
     pub(crate) fn spend_room(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
         self.user.limits.spend(rates, UserLimits::spend_room)
     }
 
-    /// Counts a connect. Fails with the time to wait if none is left.
+    /// Counts a connect. If the rate is used up, fails with the time to wait.
     pub(crate) fn spend_connect(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
         self.user.connects.spend(rates, ConnectLimits::spend_connect)
     }
 
-    /// Fails if the user has read too many documents, with the time until the next read is accepted.
+    /// Fails if Parlor has read too many documents for the user's connects and lists of rooms. The error is the time
+    /// until the next read is accepted.
     pub(crate) fn check_read_budget(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
         self.user.connects.spend(rates, |connects| connects.documents().check(Instant::now()))
     }
 
-    /// Counts documents that were read.
+    /// Counts documents that were read for a connect or a list of rooms.
     pub(crate) fn spend_documents(&self, rates: &Arc<Rates>, documents: usize) {
         self.user.connects.spend(rates, |connects| connects.documents().spend(documents, Instant::now()));
     }
 
-    /// Returns whether the e-mail address of a token may be stored. An address that differs from the last one counts
-    /// against the rate of address changes, because each change is sent to all users who share a room with the user.
+    /// Returns whether the e-mail address of a token may be stored. An address that differs from the last address
+    /// counts against the rate of address changes. Each change is sent to all users who share a room with the user.
     pub(crate) fn accept_address(&self, rates: &Arc<Rates>, address: &str) -> bool {
         let mut last = self.user.address.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_deref() == Some(address) {
@@ -148,7 +149,7 @@ impl UserSlot {
         true
     }
 
-    /// Counts a call of the action at this index of the table.
+    /// Counts a call of the action with this index in the table of actions.
     pub(crate) fn spend_call(&self, rates: &Arc<Rates>, action: usize) -> Result<(), RateExceeded> {
         self.limits.spend(rates, |socket| socket.spend_call(action))?;
         self.user.limits.spend(rates, |user| user.spend_call(action))
@@ -163,7 +164,7 @@ impl Drop for UserSlot {
     }
 }
 
-/// A connect that waits for a slot. Dropping it ends the wait.
+/// A connect that waits for a slot. The wait ends when this value is dropped.
 pub(crate) struct SlotWait(Arc<UserQuota>);
 
 impl SlotWait {

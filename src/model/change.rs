@@ -20,20 +20,20 @@ pub(crate) enum CommittedChange {
         id: MessageId,
         revision: Revision,
     },
-    /// A user is a member, newly or already before, with at least these markers.
+    /// A user became a member, or already was a member, and has at least these markers.
     Entered {
         user: UserId,
         marks: Marks,
     },
-    /// Members have at least these markers. Members who have left since are ignored.
+    /// Members have at least these markers. Users who are no longer members are ignored.
     Marked(Vec<(UserId, Marks)>),
     Left {
         user: UserId,
     },
-    /// Not stored in the room. Other members' Level 2 sockets are notified that this user is typing.
+    /// A member is typing. This is not stored in the room. The Level 2 sockets of the other members are notified.
     Typing {
         user: UserId,
     },
-    /// Not stored in the room. It is only sent to the room's sockets.
+    /// An event of an application's own action. It is not stored in the room, but only sent to the room's sockets.
     Custom(CustomEvent),
 }

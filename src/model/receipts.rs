@@ -4,8 +4,8 @@ use std::borrow::Borrow;
 
 use handlers::{MessageId, Status, UserId};
 
-/// A member's receipt markers in a room: everything up to these numbers is delivered or read. `read` is never past
-/// `delivered`.
+/// A member's receipt markers in a room. All messages up to these numbers are delivered to the member, or read by the
+/// member. `read` is never greater than `delivered`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Marks {
     pub(crate) delivered: i64,
@@ -13,13 +13,13 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// Returns the greater `delivered` and the greater `read` of both.
+    /// Returns the greater `delivered` and the greater `read` of the two values.
     pub(crate) fn max(self, other: Self) -> Self {
         Self { delivered: self.delivered.max(other.delivered), read: self.read.max(other.read) }
     }
 }
 
-/// Returns the status of a message, by the lowest markers among the members other than its author.
+/// Returns the status of a message. `others` has the lowest markers of the members other than the message's author.
 fn status(others: Option<Marks>, id: MessageId) -> Status {
     match others {
         Some(marks) if marks.read >= id.get() => Status::Read,
@@ -28,7 +28,8 @@ fn status(others: Option<Marks>, id: MessageId) -> Status {
     }
 }
 
-/// The lowest markers of a room, and the lowest of the other members for any member. Computed once for all authors.
+/// The lowest markers of a room. For any member, it also knows the lowest markers of all other members. It is
+/// computed once, and gives the status of the messages of all authors.
 #[derive(Debug)]
 pub(crate) struct MinMarks<User> {
     delivered: LowestMark<User>,
@@ -39,12 +40,12 @@ pub(crate) struct MinMarks<User> {
 struct LowestMark<User> {
     number: i64,
     whose: User,
-    /// The lowest among the other members.
+    /// The lowest number of all other members. None if there is no other member.
     next: Option<i64>,
 }
 
 impl<User: Borrow<UserId> + Clone> MinMarks<User> {
-    /// Computes them for these members; None if there are no members.
+    /// Computes the lowest markers of these members. Returns None if there are no members.
     pub(crate) fn of(mut members: impl Iterator<Item = (User, Marks)>) -> Option<Self> {
         let (user, Marks { delivered, read }) = members.next()?;
         let first = |number| LowestMark { number, whose: user.clone(), next: None };
@@ -56,12 +57,12 @@ impl<User: Borrow<UserId> + Clone> MinMarks<User> {
         Some(lowest)
     }
 
-    /// Returns the lowest markers among all members except this one; None if there is nobody else.
+    /// Returns the lowest markers among all members except `user`. Returns None if there is no other member.
     pub(crate) fn excluding(&self, user: &UserId) -> Option<Marks> {
         Some(Marks { delivered: self.delivered.excluding(user)?, read: self.read.excluding(user)? })
     }
 
-    /// Returns the status of a message of this author.
+    /// Returns the status of a message that `author` wrote.
     pub(crate) fn status(&self, author: &UserId, message: MessageId) -> Status {
         status(self.excluding(author), message)
     }

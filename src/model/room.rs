@@ -18,12 +18,12 @@ pub(crate) struct StoredRoom {
 pub(crate) enum StoredRoomKind {
     /// The only room of two users.
     Direct,
-    /// Any number of users, who may join and leave.
+    /// A room whose members may join and leave.
     Group,
 }
 
 impl StoredRoomKind {
-    /// Returns the name that is stored.
+    /// Returns the name of the kind in the database.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Direct => "direct",
@@ -32,7 +32,7 @@ impl StoredRoomKind {
     }
 }
 
-/// A user in a room.
+/// A member of a room.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredMember {
     pub(crate) user: UserId,

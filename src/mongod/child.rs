@@ -1,8 +1,8 @@
 //! The `mongod` process: starts it, watches it, ends it, and reads its exit status.
 //!
-//! A separate thread starts the child and waits for its end. When the *thread* that started the child ends, the kernel
-//! sends the parent-death signal to the child. A thread of the runtime may end with a test, or because it is idle. Then
-//! the database would end while the server still runs.
+//! A separate thread starts the child and waits for its end. The kernel sends the parent-death signal to a child when
+//! the *thread* that started the child ends. A thread of the async runtime may end with a test, or because it is
+//! idle. Then the database would end while the server still runs.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -18,14 +18,13 @@ use tokio::time::timeout;
 
 use super::command;
 
-/// How long a child may take to end after SIGTERM before it gets SIGKILL, if the wait blocks a thread. Shorter than for
-/// an orderly stop.
+/// The wait between SIGTERM and SIGKILL, if the wait blocks a thread. It is shorter than the wait of an orderly stop.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the kernel may take to remove a killed process.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
-/// A child process that doesn't outlive this value.
+/// A child process that ends when this value is dropped, at the latest.
 #[derive(Debug)]
 pub(super) struct Child {
     pid: u32,
@@ -80,7 +79,7 @@ impl Child {
         }
     }
 
-    /// Ends the process as [`Self::stop`] does, for callers that can't await. Blocks for some seconds at most.
+    /// Ends the process as [`Self::stop`] does, for callers that can't await. Blocks for 10 s at most.
     pub(super) fn stop_blocking(&self) {
         for (signal, limit) in [(Signal::TERM, END_LIMIT), (Signal::KILL, KILL_LIMIT)] {
             self.signal(signal);
@@ -105,8 +104,8 @@ impl Drop for Child {
     }
 }
 
-/// Returns the program `setpriv`, which makes the kernel send SIGTERM to the child when its parent dies. `None` if
-/// there is none, or if it lacks this option (as in busybox).
+/// Returns the path of the program `setpriv`. With `setpriv`, the kernel sends SIGTERM to the child when the child's
+/// parent dies. Returns `None` if the program is missing or lacks this option (as in busybox).
 pub(super) async fn setpriv() -> Option<PathBuf> {
     let setpriv = command::which("setpriv", &std::env::var_os("PATH")?)?;
     let mut probe = command::command(&setpriv);

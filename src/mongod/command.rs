@@ -1,4 +1,4 @@
-//! Runs small programs of the system: finds them on PATH, limits their time, and returns an error in one line.
+//! Runs small programs of the system. Finds them on PATH, limits their time, and returns an error in one line.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
@@ -21,7 +21,7 @@ pub(super) fn which(name: &str, path: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(path).map(|folder| folder.join(name)).find(executable)
 }
 
-/// Returns a command without input that is killed when its future is dropped.
+/// Returns a command without input. Its process is killed when the future that waits for it is dropped.
 pub(super) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

@@ -1,7 +1,7 @@
 //! The directory of the embedded `mongod`, and the lock on it.
 //!
-//! The running server holds `lock`. `port` contains the port on which `mongod` listened last. `mongod.log` and
-//! `mongod.log.old` are the logs of this run and of the one before. `db` has mongod's files.
+//! The running server holds a lock on the file `lock`. `port` contains the port on which `mongod` listened last.
+//! `mongod.log` is the log of this run, and `mongod.log.old` the log of the previous run. `db` has mongod's files.
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
@@ -15,10 +15,10 @@ use rustix::process::Signal;
 use super::replica_set::SET;
 use super::{MongodError, command};
 
-/// The longest part of a line of mongod's log in an error, in characters.
+/// The longest text that an error repeats from a line of mongod's log, in characters.
 const MAX_LOG_LINE_CHARS: usize = 300;
 
-/// A directory that no other running server uses, while its lock is held.
+/// The directory of the embedded `mongod`. No other running server uses it while the lock is held.
 #[derive(Debug)]
 pub(super) struct DataDir {
     path: PathBuf,
@@ -26,7 +26,7 @@ pub(super) struct DataDir {
 
 impl DataDir {
     /// Creates `data_dir/mongod` and locks it. Returns [`MongodError::InUse`] if a running server holds the lock. The
-    /// kernel holds the lock on the open file, so it ends with the process or with the file.
+    /// kernel releases the lock when the returned file is closed or the process ends.
     pub(super) fn claim(data_dir: &Path) -> Result<(Self, File), MongodError> {
         let wanted = data_dir.join("mongod");
         let claimed = private_dir(&wanted).and_then(|()| fs::canonicalize(&wanted)).and_then(|path| {
@@ -68,10 +68,10 @@ impl DataDir {
         fs::write(&path, port.to_string()).map_err(|cause| MongodError::Files { path, cause })
     }
 
-    /// Keeps the log of the last run and deletes older logs. `mongod` itself would keep all logs, or append to one log
-    /// without a bound.
+    /// Keeps the log of the previous run and deletes older logs. `mongod` itself would keep all logs, or append to
+    /// one log without a bound.
     pub(super) fn rotate_log(&self) {
-        // At the first start the file is missing. If the file can't be moved, `mongod` itself reports the error.
+        // At the first start the log is missing. If the log can't be moved, `mongod` itself reports the error.
         let _ = fs::rename(self.log(), self.previous_log());
     }
 
@@ -82,19 +82,19 @@ impl DataDir {
     }
 
     /// Ends a `mongod` that still runs on this directory, and waits until it is gone. Sends SIGTERM and waits up to
-    /// `limit`, then sends SIGKILL and waits as long again. The caller must hold the lock: then the server of that
-    /// `mongod` is dead.
+    /// `limit`, then sends SIGKILL and waits up to `limit` again. The caller must hold the lock. Then the server that
+    /// started this `mongod` is dead.
     ///
-    /// `mongod` writes its process id into its lock file and removes it at a normal end. After a crash the id may
-    /// belong to another program, so this function also compares the command line. Without `/proc`, it ends no process,
-    /// and the new `mongod` refuses the directory.
+    /// `mongod` writes its process id into its own lock file, and removes the id at a normal end. After a crash
+    /// another program may have this id, so this function also compares the command line. Without `/proc`, this
+    /// function ends no process, and the new `mongod` refuses the directory.
     pub(super) async fn end_leftover(&self, limit: Duration) -> Result<(), MongodError> {
         let Some(pid) = self.leftover() else { return Ok(()) };
         tracing::info!(pid, "ending the mongod that an earlier server left running");
         for signal in [Signal::TERM, Signal::KILL] {
             let since = Instant::now();
-            // Sending the signal fails if the process has just ended, or if another user owns it. In the second case it
-            // won't end.
+            // Sending the signal fails if the process has just ended, or if another user owns it. A process of
+            // another user does not end.
             let sent = command::signal(signal, pid);
             while self.is_ours(pid) && sent && since.elapsed() < limit {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -127,8 +127,8 @@ pub(super) fn last_port(home: &Path) -> Option<u16> {
     fs::read_to_string(home.join("port")).ok()?.trim().parse().ok()
 }
 
-/// Creates a directory and its missing parents, with access only for this user. Restricts the access to an existing
-/// one.
+/// Creates a directory and its missing parents. Only the operating-system user of this process gets access. The
+/// access to an existing directory is restricted in the same way.
 pub(super) fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o700))

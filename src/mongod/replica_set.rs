@@ -1,10 +1,10 @@
-//! The replica set with one member: creates it at the first start, reconfigures it after a change of the port, and
-//! waits for it.
+//! Handles the replica set with one member. Creates the set at the first start, reconfigures it after a change of the
+//! port, and waits until its member is primary.
 //!
-//! Change streams and majority writes need a replica set, even with one member. Its configuration names the member by
-//! host and port. If this is not the port of the `mongod`, it belongs to no set. A forced reconfiguration repairs this.
-//! Before that, `mongod` asks at the old port whether it is the member itself. If a program listens there and does not
-//! answer, the start takes half a minute longer.
+//! Change streams and majority writes need a replica set, even with one member. The set's configuration names the
+//! member by host and port. If `mongod` listens on another port than this, it is not a member of the set. A forced
+//! reconfiguration repairs this. Before that, `mongod` asks at the old port whether the program there is the member
+//! itself. If a program listens there and does not answer, the start takes half a minute longer.
 
 use std::fmt;
 use std::path::Path;
@@ -52,10 +52,10 @@ impl fmt::Display for NotPrimary {
     }
 }
 
-/// Returns when the `mongod` on `port`, with its files in `db`, is a writable primary. May be dropped at any time,
-/// because the driver's operations run in separate tasks.
+/// Returns when the `mongod` on `port`, with its files in `db`, is a writable primary. This future may be dropped at
+/// any time, because the driver's operations run in separate tasks.
 pub(super) async fn primary(port: u16, db: &Path, deadline: Instant) -> Result<(), NotPrimary> {
-    // Wait for the port without the driver, which tries again only after half a second.
+    // Wait for the port without the driver, because the driver would try again only after half a second.
     while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         if Instant::now() > deadline {
             return Err(NotPrimary::Slow("it doesn't listen".to_owned()));
@@ -126,7 +126,8 @@ fn db_path(options: &Document) -> Option<&str> {
     options.get_document("parsed").ok()?.get_document("storage").ok()?.get_str("dbPath").ok()
 }
 
-/// Returns client options that connect directly to this server, whatever the state of its set.
+/// Returns client options for a direct connection to this server. Such a connection works in every state of the
+/// replica set.
 fn direct(port: u16) -> ClientOptions {
     ClientOptions::builder()
         .hosts(vec![ServerAddress::Tcp { host: "127.0.0.1".to_owned(), port: Some(port) }])

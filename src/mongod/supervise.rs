@@ -1,5 +1,5 @@
-//! Keeps the embedded `mongod` running. If it exits unexpectedly (killed for its memory, or because the disk is full),
-//! it is restarted on its files and its port, so that clients find it again.
+//! Keeps the embedded `mongod` running. `mongod` may exit unexpectedly, because it is killed for its memory or the
+//! disk is full. Then it is restarted with the same files and port, so that clients find it again.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -71,7 +71,7 @@ impl MongodSupervisor {
         self.stop_restarts().stop(limit).await;
     }
 
-    /// Stops all restarts, and returns the last child.
+    /// Prevents further restarts, and returns the last child.
     fn stop_restarts(&self) -> Arc<Child> {
         self.task.abort();
         let mut current = locked(&self.current);
@@ -90,7 +90,7 @@ fn locked(current: &Mutex<Supervised>) -> MutexGuard<'_, Supervised> {
     current.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Restarts the child whenever it exits, until `stopping` is set.
+/// Restarts the child after each exit, until `stopping` is set.
 async fn restart_when_ended(current: Arc<Mutex<Supervised>>, program: MongodCommand, port: u16) {
     let (mut pause, mut began) = (PAUSE, Instant::now());
     loop {

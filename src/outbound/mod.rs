@@ -1,14 +1,16 @@
-//! Sends requests to the application's own servers: its functions and webhooks. Each request is one signed POST of
-//! JSON, and its result is the body of the answer.
+//! Sends requests to receivers: the application's own servers for functions and webhooks. Each request is one signed
+//! POST of JSON, and its result is the body of the answer.
 //!
-//! A receiver that hangs, dies or answers wrongly affects only the callers that use it:
+//! A receiver that hangs, dies or answers wrongly affects only the callers that need it. A caller is the user, or for
+//! some hooks the room, for which a request is sent:
 //!
 //! - Every request has a deadline. The size of an answer is limited, and redirects are not followed.
 //! - The number of concurrent requests is limited, in total and for each caller.
 //! - After repeated failures, the circuit breaker stops the requests for a while ([`breaker`]).
 //!
-//! Connections are kept and reused. This module never retries a request, because only the caller knows whether a
-//! repetition is harmless. Errors and log lines contain no URL, which may include a key, and nothing of a body.
+//! Connections are kept and reused. This module never retries a request, because only the code that calls it knows
+//! whether a repetition is harmless. Errors and log lines contain no URL, which may include a key, and no part of a
+//! body.
 
 pub(crate) mod breaker;
 pub(crate) mod error;
@@ -34,8 +36,8 @@ use crate::config;
 use crate::config::url::{self, UnusableUrl};
 use crate::telemetry::metrics::{Metrics, OutboundMetrics};
 
-/// The time for which an idle connection is kept. Node closes idle connections after 5 s. A request that is sent at
-/// that moment is lost and can't be retried here, so Parlor closes the connection earlier.
+/// The time for which an idle connection is kept. Node closes idle connections after 5 s. If Parlor sent a request at
+/// that moment, the request would be lost and could not be retried here. So Parlor closes the connection earlier.
 const IDLE: Duration = Duration::from_secs(4);
 
 /// A server of the application that receives signed requests.
@@ -49,7 +51,8 @@ pub struct Receiver {
     in_flight: Semaphore,
     per_caller: CallerPermits,
     breaker: Breaker,
-    /// Hashes the callers' ids with a random key, so that nobody can choose an id with the same hash as another one.
+    /// Hashes the callers' ids with a random key. So no user can choose an id with the same hash as another caller's
+    /// id.
     callers: RandomState,
     /// The number of requests that were answered with 2xx.
     answered: AtomicU64,

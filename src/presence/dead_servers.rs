@@ -1,10 +1,11 @@
 //! Finds dead servers and removes their sockets from the presence of their users.
 //!
-//! A server is dead if this server has seen no change of its heartbeat for `presence.silence_ms`. Wall clocks of different
-//! servers are never compared. Time in which this server could not observe heartbeats does not count.
+//! Each server writes a heartbeat (a document with a rising number) at intervals. A server counts as dead if the
+//! searching server has seen no change of its heartbeat for `presence.silence_ms`. Wall clocks of different servers
+//! are never compared. Time in which the searching server could not observe heartbeats does not count.
 //!
-//! All servers search. Each step can be repeated, also by several servers concurrently, because a server can die during
-//! the clean-up, too.
+//! All servers search. Each step can be repeated, even by several servers concurrently, because a server can also die
+//! during the clean-up.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ pub(super) struct DeadServerSearch {
     store: Store,
     heartbeat: Arc<Heartbeat>,
     silence: Duration,
-    /// The last observed heartbeat of each server (number and dead flag), and when it last changed.
+    /// The last observed heartbeat of each server (number and dead flag), and the time when it last changed.
     seen: HashMap<ObjectId, (i64, bool, Instant)>,
     orphans_at: Option<Instant>,
     metrics: Arc<Metrics>,
@@ -73,11 +74,12 @@ impl DeadServerSearch {
         let own = self.heartbeat.server();
         let others = beats.iter().any(|beat| beat.server != own && !beat.dead);
         self.store.peers().on_search(received, others);
-        // The limit is shorter than for other servers: the age counts from the heartbeat's return through the change
-        // stream, which is later than its write.
+        // The limit for this server's own heartbeat is shorter than for other servers. Its age counts from its return
+        // through the change stream, which is later than its write.
         let own_is_late = self.heartbeat.age().is_none_or(|age| age >= self.silence * 3 / 4);
         if own_is_late || asked.elapsed() >= self.silence {
-            // A database this slow may delay the heartbeats of the other servers as well.
+            // A database this slow may delay the heartbeats of the other servers as well. So all observations start
+            // again.
             self.seen.clear();
         }
         self.seen.retain(|server, _| beats.iter().any(|beat| beat.server == *server));

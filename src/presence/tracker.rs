@@ -1,12 +1,13 @@
 //! Tracks which users have sockets on this server, and writes these users to the database for all servers.
 //!
-//! A socket that opens or closes only leaves an entry here. A separate task writes the changes in batches, so no
-//! connect waits for a write. After a user's last socket has closed, a short grace period passes before the user counts
-//! as offline. A page reload or a change of the mobile network therefore makes no offline and online events.
+//! A socket that opens or closes only changes an entry in memory. A separate task writes the changes in batches, so
+//! no connect waits for a write. After a user's last socket has closed, a short grace period passes before the user
+//! counts as offline. Therefore a page reload or a change of the mobile network causes no offline and online events.
 //!
-//! After the death of a server, any other server removes its users ([`dead_servers`]). A live server that was declared
-//! dead finds its heartbeat document removed, and writes all its users again. A server that shuts down does not remove
-//! its users. They reconnect to other servers soon, and those servers remove the old entries in the same way.
+//! After the death of a server, any other server removes the dead server's users from the database
+//! ([`dead_servers`]). If a live server was declared dead, it finds its heartbeat document removed, and writes all
+//! its users again. A server that shuts down does not remove its users. The users soon reconnect to other servers.
+//! The old entries are later removed as for a dead server.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,7 +40,7 @@ struct SharedTracker {
 #[derive(Default)]
 struct TrackerState {
     users: HashMap<UserId, LocalUser>,
-    /// Connected users that the database may not have as connected. A user may be in the list twice.
+    /// Connected users whom the database may not list as connected to this server. A user may be in the list twice.
     arriving: Vec<UserId>,
     /// Users that closed their last socket, oldest first.
     leaving: VecDeque<(Instant, UserId)>,
@@ -54,13 +55,13 @@ struct LocalUser {
     left: Option<(Instant, Instant)>,
 }
 
-/// Whether the database has a user as connected to this server.
+/// Whether the database lists a user as connected to this server.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Recorded {
     #[default]
     No,
-    /// The write had an unknown outcome. Online has to be written again. Offline has to be written, too, when the user
-    /// leaves.
+    /// The online write had an unknown outcome. It has to be repeated. When the user leaves, offline has to be
+    /// written, too.
     Perhaps,
     Yes,
 }
@@ -113,7 +114,7 @@ impl Drop for PresenceGuard {
 }
 
 impl TrackerState {
-    /// Takes up to `most` users to write as online. They count as recorded from now on.
+    /// Takes up to `most` users whose online state has to be written. They count as recorded from now on.
     fn take_arrivals(&mut self, most: usize) -> Vec<UserId> {
         let mut arrivals = Vec::new();
         while arrivals.len() < most
@@ -137,7 +138,8 @@ impl TrackerState {
         {
             let Some(here) = self.users.get(&user) else { continue };
             let Some((_, at)) = here.left.filter(|(left, _)| left.elapsed() >= grace) else { continue };
-            // Removed before the offline write. A user that reconnects during the write is then written as online after it.
+            // The user is removed here before the offline write. If the user reconnects during that write, the online
+            // write comes after it.
             if self.users.remove(&user).is_some_and(|here| here.recorded != Recorded::No) {
                 departures.push((user, at));
             }
@@ -189,7 +191,7 @@ pub(crate) struct PresenceWriter {
     pub(crate) store: Store,
     pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) settings: config::PresenceConfig,
-    /// The most users in one write.
+    /// The highest number of users in one write.
     pub(crate) batch: usize,
     pub(crate) metrics: Arc<Metrics>,
 }

@@ -1,24 +1,25 @@
-//! Finds the client's address of a request that came through proxies.
+//! Finds the address of the client whose request came through proxies.
 //!
-//! A client can write anything into `X-Forwarded-For`. So the header counts only as far as listed proxies have written
-//! it: each proxy appends the address of its own client. The right-most address that is no listed proxy is the client.
-//! Everything to its left was written by the client itself.
+//! A client can write anything into `X-Forwarded-For`. Therefore Parlor believes only the addresses that its
+//! configured proxies (`http.proxies`) have written. Each proxy appends the address of its own client. The right-most
+//! address that is no configured proxy is the client's address. The client itself may have written the addresses to
+//! the left of it.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 use salvo::http::HeaderMap;
 
-/// The header that proxies append to.
+/// The header to which proxies append addresses.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Returns the client's address: `peer`, unless `peer` is one of `proxies`.
+/// Returns the client's address. This is `peer`, unless `peer` is one of `proxies`.
 pub(crate) fn resolve(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
     let mut client = peer.to_canonical();
     let lists = headers.get_all(FORWARDED_FOR).into_iter().rev();
     let mut written = lists.flat_map(|list| list.to_str().unwrap_or_default().rsplit(','));
     while is_listed(client, proxies) {
-        // If a proxy wrote no address, the proxy's own address is the last one known.
+        // If a proxy wrote no valid address, the proxy's own address is the last known address.
         match written.next().and_then(parse) {
             Some(address) => client = address,
             None => break,
@@ -27,13 +28,13 @@ pub(crate) fn resolve(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> I
     client
 }
 
-/// Returns whether refused connects are never counted against an address: the clients behind a proxy can't be told
-/// apart, and loopback is this machine.
+/// Returns whether refused connects from an address are never counted. This is so for a proxy, because the clients
+/// behind it can't be told apart, and for loopback, because it is this machine.
 pub(crate) fn is_exempt(address: IpAddr, proxies: &[IpNet]) -> bool {
     address.is_loopback() || is_listed(address, proxies)
 }
 
-/// Returns the network that counts as one address. For IPv6 it is the /64, because one client has all of it.
+/// Returns the network that counts as one address. For IPv6 it is the /64, because one client has the whole /64.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

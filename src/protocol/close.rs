@@ -1,6 +1,6 @@
-//! The close codes of the protocol, and the reason that the client reads.
+//! The close codes of the protocol, and the close reasons that the client reads.
 
-/// When the server sends each code, for the contract.
+/// The close codes. Each has a text for the contract (`/asyncapi.json`) that says when the server sends the code.
 pub(crate) const CODES: &[(u16, &str)] = &[
     (1000, "the client closed the connection, and the server agrees"),
     (1001, "ping timeout: the client sent nothing and did not answer a ping"),
@@ -30,7 +30,7 @@ pub(crate) const CODES: &[(u16, &str)] = &[
     (4400, "a parameter is missing, malformed or given twice, or both users are the same"),
 ];
 
-/// A close that the server sends.
+/// A close of a socket by the server: the code, the reason and the label in metrics follow from the variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Close {
     /// 4400: the URL is invalid.
@@ -43,7 +43,7 @@ pub(crate) enum Close {
     KeyRemoved,
     /// 4001: the application disconnected this user.
     Disconnected,
-    /// 4001: the application had the user erased.
+    /// 4001: the user is being erased at the application's request.
     Erased,
     /// 4003: the token belongs to another user.
     NotCaller,
@@ -51,9 +51,9 @@ pub(crate) enum Close {
     NotMember,
     /// 4004: there is no such room.
     NoRoom,
-    /// 4008: the send queue is full, or one write took too long.
+    /// 4008: the send queue is full, one write took too long, or all send queues together are too large.
     TooSlow,
-    /// 4029: the client went on after rate-limit errors.
+    /// 4029: the client kept sending after it received rate-limit errors.
     TooMuch,
     /// 4029: the user has too many sockets.
     TooManySockets,
@@ -69,19 +69,20 @@ pub(crate) enum Close {
     BadFraming(u16),
     /// 1011: an internal error.
     Internal,
-    /// 1012: the server is shutting down, for a deploy as a rule.
+    /// 1012: the server is shutting down, usually for a deployment.
     GoingAway,
-    /// 1013: room or membership can't be read now.
+    /// 1013: the room or the membership can't be read now.
     Unavailable,
-    /// 1013: the first frame could not be read in time, because many others are being read.
+    /// 1013: the first frame could not be read in time, because the first frames of many other sockets are being
+    /// read.
     Busy,
     /// 1013: the room can't be created now, because the other user is being erased.
     PeerErasing,
     /// 1013: the token's key can't be fetched now.
     NoKeys,
-    /// 1001: ping timeout. Nothing came for so long that the peer must be gone.
+    /// 1001: ping timeout. The client sent nothing for too long and did not answer a ping.
     Dead,
-    /// 1000: the client closed; this is the answer.
+    /// 1000: the client closed the connection, and the server answers the client's close frame.
     Normal,
 }
 
@@ -151,7 +152,7 @@ impl Close {
         )
     }
 
-    /// Returns whether further frames can't be read any more.
+    /// Returns whether the server can't read any further frame after this error.
     pub(crate) const fn ends_framing(self) -> bool {
         matches!(self, Self::TooLarge | Self::TooFragmented | Self::BadFraming(_))
     }

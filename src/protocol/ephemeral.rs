@@ -1,10 +1,10 @@
-//! Ephemeral events: events for sockets on every server that are not stored for long. Each is a small document that
-//! expires within minutes. The [change stream](crate::realtime::change_stream) brings it to each server, in order with
-//! all other commits.
+//! Ephemeral events: events for sockets on every server that are not stored for long. Each event is a small document
+//! that expires within minutes. The [change stream](crate::realtime::change_stream) brings the document to each
+//! server, in order with all other commits.
 //!
-//! Every server whose change stream continues receives an event that was written, also after an outage. A server whose
-//! stream lost its history misses it, and so does a client that is not connected. Nothing may depend on an ephemeral
-//! event being received.
+//! A server receives every event that was written, even after an outage, if its change stream can continue. If the
+//! database has lost the history of the stream, the server misses the events in the gap. A client that is not
+//! connected misses an event, too. So no part of Parlor may depend on an ephemeral event being received.
 
 use std::fmt;
 
@@ -18,33 +18,33 @@ use super::json::json;
 pub enum EphemeralEvent {
     /// An event for all sockets of a room, in order with the room's other events.
     Event {
-        /// The room.
+        /// The room whose sockets receive the event.
         room: RoomId,
-        /// The frame.
+        /// The event, already encoded as a frame.
         event: CustomEvent,
     },
-    /// A user is typing. Goes to the room's other Level 2 sockets.
+    /// A user is typing. The room's other Level 2 sockets are notified.
     Typing {
-        /// The room.
+        /// The room in which the user is typing.
         room: RoomId,
         /// The user who is typing.
         user: UserId,
     },
-    /// Closes all sockets of a user with 4001. A token that is still valid opens new ones.
+    /// Closes all sockets of a user with 4001. With a token that is still valid, the user can open new sockets.
     Disconnect {
-        /// The user.
+        /// The user whose sockets are closed.
         user: UserId,
     },
 }
 
-/// `{"type":"custom","name":...}`: an event with the application's own fields, written as they came.
+/// `{"type":"custom","name":...}`: an event with the application's own fields. Their values are not changed.
 #[derive(Clone, Debug)]
 pub struct CustomEvent(Utf8Bytes);
 
-/// The most characters of a field's name that are shown.
+/// The longest part of a field's name that an error shows, in characters.
 const SHOWN_CHARS: usize = 64;
 
-/// Why an event is invalid.
+/// The reason why an event is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InvalidEvent {
     /// A field has a name that the protocol reserves.
@@ -61,10 +61,10 @@ pub enum InvalidEvent {
 }
 
 impl CustomEvent {
-    /// Builds an event of `name`, whose frame has at most `most` bytes.
+    /// Builds an event with this name and these fields. Its frame may have at most `most` bytes.
     ///
     /// # Errors
-    /// The fields can't be those of an event.
+    /// A field is reserved or given twice, or the frame is too large.
     pub fn new(name: &str, fields: &Fields<'_>, most: usize) -> Result<Self, InvalidEvent> {
         if let Some(reserved) = fields.names().find(|name| Event::RESERVED.contains(name)) {
             return Err(InvalidEvent::Reserved(reserved.to_owned()));
@@ -79,7 +79,7 @@ impl CustomEvent {
         Ok(Self(frame))
     }
 
-    /// Takes the frame as the database stores it.
+    /// Creates the event from the frame that the database stores.
     pub(crate) fn from_stored(frame: &str) -> Self {
         Self(one_line(frame))
     }

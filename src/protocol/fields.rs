@@ -1,9 +1,9 @@
-//! Appends fields that differ per socket. An event is encoded once for all sockets of its room. What differs between
-//! sockets, a `ref` or a `cursor`, is appended.
+//! Appends fields that differ between sockets. An event is encoded once for all sockets of its room. Then a `ref` or
+//! a `cursor` is appended for each socket that needs it.
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-/// Returns the object with these fields appended. The values are JSON.
+/// Returns the object with these fields appended. The values must be encoded as JSON already.
 pub(crate) fn append_fields(object: &str, fields: &[(&str, &str)]) -> Utf8Bytes {
     let Some(open) = object.strip_suffix('}') else { return object.to_owned().into() };
     let more: usize = fields.iter().map(|(name, json)| name.len() + json.len() + 4).sum();

@@ -3,7 +3,8 @@
 /// The options that a client chose for its connection beyond Level 1 (docs/protocol.md, "Connecting").
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SessionOptions {
-    /// The cursor to resume from. An empty text, or one that is no cursor, asks for a fresh start on Level 2.
+    /// The cursor from which the client resumes. With an empty text, or a text that is no cursor, the client asks for
+    /// a fresh start on Level 2.
     pub(crate) since: Option<String>,
     /// The client sends read receipts itself (manual receipts).
     pub(crate) manual_receipts: bool,

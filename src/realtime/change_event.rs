@@ -5,15 +5,16 @@ use bson::{DateTime, RawDocument, Timestamp};
 use crate::model::change::CommittedChange;
 use crate::store::codec::{self, Undecodable};
 
-/// A change event. One pass over the document finds its ten fields: each look-up by name would start at the first field.
+/// A change event. Its ten fields are found in one pass over the document, because each look-up by name would start
+/// at the first field.
 pub(super) struct ChangeEvent<'a> {
     pub(super) operation: &'a str,
     pub(super) collection: &'a str,
-    /// When the change was committed.
+    /// The cluster time (MongoDB's logical clock) of the commit.
     pub(super) time: Timestamp,
-    /// When the change was made, by the wall clock of the database server.
+    /// The time of the change, by the wall clock of the database server.
     pub(super) made: Option<DateTime>,
-    /// The `documentKey`.
+    /// The event's `documentKey`: the `_id` of the changed document.
     pub(super) key: &'a RawDocument,
     /// The whole document, if it was inserted or replaced.
     document: Option<&'a RawDocument>,
@@ -24,14 +25,14 @@ pub(super) struct ChangeEvent<'a> {
 /// Operations on a whole collection, not on one of its documents.
 const OF_COLLECTIONS: [&str; 3] = ["drop", "rename", "dropIndexes"];
 
-/// The subject of an event of the stream.
+/// An event of the change stream, by its subject.
 pub(super) enum StreamEvent<'a> {
     /// A changed document.
     Change(ChangeEvent<'a>),
     /// A collection that was dropped or renamed, or lost an index.
     Dropped {
         collection: &'a str,
-        /// Whether its documents are lost, too.
+        /// Whether the documents of the collection are lost, too.
         all: bool,
         time: Timestamp,
     },
@@ -75,7 +76,8 @@ impl<'a> ChangeEvent<'a> {
         found(self.update, "updateDescription")
     }
 
-    /// Returns the change of the room if its sockets are notified of it; `id` is the document's.
+    /// Returns the change of a room, if the room's sockets are notified of this kind of change. `id` is the `_id` of
+    /// the document.
     pub(super) fn change(&self, id: &RawDocument) -> Result<Option<CommittedChange>, Undecodable> {
         Ok(match (self.collection, self.operation) {
             ("messages", "insert") => codec::read_message(self.document()?)?.map(CommittedChange::Sent),
@@ -89,14 +91,14 @@ impl<'a> ChangeEvent<'a> {
         })
     }
 
-    /// Whether this server handles this kind of change.
+    /// Returns whether this server handles this kind of change.
     pub(super) fn is_of_interest(&self) -> Result<bool, Undecodable> {
         Ok(match (self.collection, self.operation) {
-            // Messages are only deleted with their room, and then no socket is left to notify.
+            // A message is deleted only together with its room. Then no socket is left to notify.
             ("messages" | "heartbeats", "insert" | "update")
             | ("members", "insert" | "update" | "delete")
             | ("presence", "insert" | "update" | "replace")
-            // Batches of receipt markers are deleted once they are folded into the member documents.
+            // A batch of receipt markers is deleted after its markers were written into the members' documents.
             | ("marks" | "erasures", "insert" | "delete")
             // Ephemeral events are deleted when they expire.
             | ("rooms" | "signals", "insert") => true,
@@ -112,7 +114,7 @@ impl<'a> ChangeEvent<'a> {
         })
     }
 
-    /// Whether a change of a member affects the list of members or a role.
+    /// Returns whether a change of a member affects the list of members or a role.
     pub(super) fn is_of_membership(&self) -> Result<bool, Undecodable> {
         if self.operation != "update" {
             return Ok(true);
@@ -120,7 +122,7 @@ impl<'a> ChangeEvent<'a> {
         Ok(self.removes("pending")? || self.updated_fields()?.get("role")?.is_some())
     }
 
-    /// Whether a change of a member sets or removes the member's email address.
+    /// Returns whether a change of a member sets or removes the member's e-mail address.
     pub(super) fn is_of_address(&self) -> Result<bool, Undecodable> {
         let is_update = self.operation == "update";
         Ok(is_update && (self.updated_fields()?.get("email")?.is_some() || self.removes("email")?))

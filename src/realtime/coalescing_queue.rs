@@ -1,8 +1,8 @@
-//! A queue that holds at most one pending change for each key. A later change of the same key merges with the pending
-//! one.
+//! A queue that holds at most one pending change for each key. A later change of the key merges with its pending
+//! change.
 //!
-//! One task takes changes from the queue, oldest first. After a change was taken, later changes of its key stay in the
-//! queue until the taken change is released. So the changes of one key are handled in their order.
+//! A task takes changes from the queue, oldest first. Later changes of a taken key stay in the queue until the task
+//! releases the key. Therefore two tasks never handle changes of one key concurrently or out of order.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// A change that merges with a later change of the same key.
 pub(crate) trait Coalesce: Sized {
-    /// Merges this change with a later one. Returns `None` if the later change undoes this one.
+    /// Merges this change with a later one. Returns `None` if the two changes cancel each other.
     fn merge(self, later: Self) -> Option<Self>;
 }
 
@@ -41,14 +41,14 @@ impl<K, V> Default for CoalescingQueue<K, V> {
 
 struct SharedQueue<K, V> {
     changes: Mutex<QueuedChanges<K, V>>,
-    /// Notified when another change can be taken: after a push, or after taken changes were released or put back.
+    /// Notified when another change can be taken: after a push, and after a task released or put back the changes that
+    /// it had taken.
     added: Notify,
 }
 
 struct QueuedChanges<K, V> {
     pending: HashMap<K, PendingChange<V>>,
-    /// The keys of the pending changes that can be taken now. The number of a change's first push is its place in the
-    /// order.
+    /// The keys of the pending changes that can be taken now. They are ordered by [`PendingChange::number`].
     order: BTreeMap<u64, K>,
     /// The keys whose changes are taken and not released. New changes of these keys stay pending.
     taken: HashSet<K>,
@@ -60,11 +60,11 @@ struct PendingChange<V> {
     change: V,
     /// When the first of the merged changes was pushed.
     since: Instant,
-    /// The number of that push.
+    /// The number of the push that created this pending change.
     number: u64,
 }
 
-/// Changes that a task has taken from the queue. A drop releases their keys, also if the task panics.
+/// Changes that a task has taken from the queue. Dropping them releases their keys, even if the task panics.
 pub(crate) struct TakenChanges<K: Clone + Eq + Hash, V: Coalesce> {
     queue: CoalescingQueue<K, V>,
     pub(crate) changes: Vec<TakenChange<K, V>>,
@@ -76,7 +76,7 @@ pub(crate) struct TakenChange<K, V> {
     pub(crate) change: V,
     /// When the first of the merged changes was pushed.
     pub(crate) since: Instant,
-    /// The number of that push.
+    /// The number of the push that created the pending change.
     number: u64,
 }
 
@@ -113,7 +113,7 @@ impl<K: Clone + Eq + Hash, V: Coalesce> CoalescingQueue<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Coalesce> QueuedChanges<K, V> {
-    /// Adds a change. Returns whether the queue has one more change that can be taken.
+    /// Adds a change. Returns whether one more change can be taken now.
     fn push(&mut self, key: K, change: V) -> bool {
         match self.pending.entry(key) {
             Entry::Occupied(entry) => {
@@ -144,7 +144,7 @@ impl<K: Clone + Eq + Hash, V: Coalesce> QueuedChanges<K, V> {
         Some(TakenChange { key, change, since, number })
     }
 
-    /// Releases a taken key: its pending change, if there is one, can be taken now.
+    /// Releases a taken key. If the key has a pending change, that change can be taken now.
     fn release(&mut self, key: &K) {
         self.taken.remove(key);
         if let Some(pending) = self.pending.get(key) {
@@ -154,7 +154,8 @@ impl<K: Clone + Eq + Hash, V: Coalesce> QueuedChanges<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Coalesce> TakenChanges<K, V> {
-    /// Puts the changes back into the queue after a failure. If a key has a pending change, merges both changes.
+    /// Puts the changes back into the queue after a failure. If a key has a later pending change, the two changes
+    /// merge.
     pub(crate) fn put_back(mut self) {
         let mut changes = self.queue.changes();
         for TakenChange { key, change, since, number } in self.changes.drain(..) {
@@ -169,7 +170,7 @@ impl<K: Clone + Eq + Hash, V: Coalesce> TakenChanges<K, V> {
                 changes.pending.insert(key, PendingChange { change, since, number });
             }
         }
-        // The drop of `self` locks the queue again and notifies the waiting task.
+        // Unlocks the queue: the drop of `self` locks it again and notifies the waiting task.
         drop(changes);
     }
 }
@@ -191,7 +192,7 @@ mod tests {
 
     use super::*;
 
-    /// The sum of changes; a sum of zero is no change.
+    /// A change is a number, and changes of a key are added. A sum of zero means that nothing changed.
     impl Coalesce for i32 {
         fn merge(self, later: Self) -> Option<Self> {
             Some(self + later).filter(|sum| *sum != 0)

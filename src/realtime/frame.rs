@@ -1,4 +1,4 @@
-//! A frame: an event for sockets, encoded once and shared by all of them.
+//! A frame is an event for sockets. It is encoded once, and all receiving sockets share it.
 
 use std::sync::Arc;
 
@@ -11,23 +11,24 @@ use super::held_bytes::{Charge, HeldBytes};
 use crate::model::message::Revision;
 use crate::protocol::cursor::Position;
 
-/// An event, encoded once and shared by all sockets that receive it.
+/// An encoded event, shared by all sockets that receive it.
 #[derive(Debug)]
 pub(crate) struct Frame {
-    /// The text for the client; empty if the frame is never written as it is.
+    /// The text for the client. Empty if the socket only processes the frame and does not send it.
     pub(crate) json: Utf8Bytes,
-    /// When the database committed the change. A history that was read at this time or later already contains the
-    /// change, unless the frame reports receipt markers.
+    /// The commit time of the change. A history (the first frame of a socket) that was read at this time or later
+    /// already contains the change. Receipt markers are an exception: a history may contain older markers.
     pub(crate) time: Timestamp,
     pub(crate) kind: FrameKind,
-    /// The bytes that are counted for the frame while it is in any queue.
+    /// The frame's share of the server's [held bytes](super::held_bytes), until the last queue drops the frame.
     charge: Charge,
 }
 
-/// The sockets that a frame is for, and the event.
+/// The event of a frame, and the sockets that receive it.
 #[derive(Debug)]
 pub(crate) enum FrameKind {
-    /// All sockets of the room: those that opened it, and the inbox connections of its members.
+    /// All sockets of the room: the sockets that are connected to this room, and the inbox connections (Level 3) of its
+    /// members.
     Room(RoomId, RoomFrame),
     /// Inbox connections only.
     Inbox(InboxFrame),
@@ -36,11 +37,11 @@ pub(crate) enum FrameKind {
 /// An event for all sockets of a room.
 #[derive(Debug)]
 pub(crate) enum RoomFrame {
-    /// A `chat_message`. The message counts as delivered as soon as the frame is written to a socket of another member.
+    /// A new message. It counts as delivered as soon as the frame is written to a socket of another member.
     Message {
         id: MessageId,
         author: UserId,
-        /// The request that sent the message, if known.
+        /// The id of the request that sent the message, if known.
         request: Option<ObjectId>,
     },
     Edited(Revision),
@@ -57,7 +58,7 @@ pub(crate) enum RoomFrame {
     },
     /// The user is typing. The frame is sent to other users only, and never to Level 1 sockets.
     Typing(UserId),
-    /// An event of the application.
+    /// A `custom` event, sent by an action of the application.
     Custom,
     /// The user left the room. The frame closes the user's sockets in the room. Other sockets ignore the frame.
     MemberRemoved(UserId),
@@ -68,27 +69,28 @@ pub(crate) enum RoomFrame {
 pub(crate) enum UnreadBeforeDelete {
     /// Every other member had read the message.
     No,
-    /// Some member had not read the message of this author.
+    /// At least one other member had not read this author's message.
     Yes { author: UserId },
-    /// The room's state no longer knows. The message may have been unread for any member but its author.
+    /// The room's state does not reach back to this message. The message may have been unread for any member except its
+    /// author.
     Unknown,
 }
 
 /// An event for inbox connections only.
 #[derive(Debug)]
 pub(crate) enum InboxFrame {
-    /// The room or its list of members has changed. The text has the new state.
+    /// The room or its list of members has changed. The frame's text contains the new state of the room.
     RoomChanged(RoomId),
     /// A user who shares a room with the recipients went online or offline.
     Presence(UserId),
-    /// The user has read the room up to the message `up_to`. `all` is true if that is the last message of the room.
-    /// The frame has no text.
+    /// The user has read the room up to the message `up_to`. `all` is true if this is the last message of the room. The
+    /// frame has no text.
     MarkerRaised { room: RoomId, user: UserId, up_to: i64, all: bool },
-    /// A membership in the room has changed, so the connection has to re-read the room. The frame has no text.
+    /// A membership in the room has changed. The connection must re-read the room. The frame has no text.
     Recheck(RoomId),
 }
 
-/// The memory that a frame uses besides its text, including its slots in queues, in bytes.
+/// The bytes that a frame uses besides its text, including its slots in the sockets' queues.
 const FRAME_BYTES: usize = 256;
 
 impl Frame {
@@ -96,17 +98,17 @@ impl Frame {
         Self { json, time, kind, charge: Charge::default() }
     }
 
-    /// Creates a frame without a text.
+    /// Creates a frame that is not sent to clients. Sockets only process it.
     pub(crate) fn without_text(time: Timestamp, kind: FrameKind) -> Self {
         Self::new(Utf8Bytes::default(), time, kind)
     }
 
-    /// Returns the bytes that are counted for the frame while it is queued.
+    /// Returns the bytes that the frame counts while it is queued: its text plus [`FRAME_BYTES`].
     pub(super) fn bytes(&self) -> usize {
         self.json.len() + FRAME_BYTES
     }
 
-    /// Adds the bytes of the frame to the total of this server.
+    /// Counts the frame's bytes as held by this server until the frame is dropped.
     pub(crate) fn charged(mut self, held: &HeldBytes) -> Arc<Self> {
         self.charge = held.charge(self.bytes());
         Arc::new(self)
@@ -120,7 +122,7 @@ impl Frame {
         }
     }
 
-    /// Returns the request that caused the event, if known.
+    /// Returns the id of the request that caused the event, if known.
     pub(crate) fn request(&self) -> Option<ObjectId> {
         match &self.kind {
             FrameKind::Room(_, event) => event.request(),
@@ -130,7 +132,7 @@ impl Frame {
 }
 
 impl RoomFrame {
-    /// Returns the request that caused the event, if known.
+    /// Returns the id of the request that caused the event, if known.
     pub(crate) fn request(&self) -> Option<ObjectId> {
         match self {
             Self::Message { request, .. } => *request,
@@ -139,7 +141,8 @@ impl RoomFrame {
         }
     }
 
-    /// Returns the position in the room's events that a client has reached with this event.
+    /// Returns the cursor position that a client has reached when it has this event. Only messages, edits and deletes
+    /// move the position.
     pub(crate) fn position(&self) -> Position {
         match self {
             Self::Message { id, .. } => Position::message(id.get()),

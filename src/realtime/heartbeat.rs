@@ -1,5 +1,5 @@
-//! The heartbeat: a document that each server writes at intervals, and then expects in its change stream. An idle
-//! change stream looks like a stream that hangs. A heartbeat that comes back shows that the stream works.
+//! The heartbeat is a document that each server writes at intervals, and then expects in its change stream. An idle
+//! change stream looks like a stream that hangs. When a heartbeat comes back through the stream, the stream works.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -15,37 +15,38 @@ use crate::protocol::close::Close;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The number of heartbeats in flight whose send time is remembered. Older heartbeats took too long to measure the
-/// database's clock.
+/// The number of outstanding heartbeats whose send times are kept. The send times measure the database's clock, and
+/// older heartbeats have taken too long for that.
 const MAX_PENDING: usize = 32;
 
-/// The number of checks within `feed.close_ms`. Each check finds out whether sockets have to be closed.
+/// The number of checks in `feed.close_ms`. Each check decides whether all sockets have to be closed.
 const CHECKS: u32 = 20;
 
 /// The longest interval between two checks.
 const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The last heartbeat that was written, and the last one that came back.
+/// The numbers and times of this server's heartbeats: of those that were written, and of those that came back.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     server: ObjectId,
     written: AtomicI64,
     received: watch::Sender<i64>,
     received_at: Mutex<Option<Instant>>,
-    /// The send times of the last few heartbeats that have not come back.
+    /// The numbers and send times of the last heartbeats that have not come back.
     sent: Mutex<VecDeque<(i64, Instant)>>,
-    /// The oldest majority-committed heartbeat since which no heartbeat has come back, and when a majority had it.
+    /// The number of the first heartbeat that was written after the last one came back, and the time at which a
+    /// majority had stored it.
     unreturned: Mutex<Option<(i64, Instant)>>,
     /// Notified when this server's heartbeat document was missing and had to be created.
     re_registered: Notify,
-    /// `feed.overdue_ms`
+    /// The setting `feed.overdue_ms`.
     overdue: Duration,
-    /// No heartbeat has come back for `feed.close_ms`.
+    /// True while no heartbeat has come back for `feed.close_ms`.
     silent: AtomicBool,
 }
 
 impl Heartbeat {
-    /// Creates the heartbeat of a server. Heartbeats are overdue after `overdue`.
+    /// Creates the heartbeats of a server. `overdue` is `feed.overdue_ms`.
     pub(crate) fn new(server: ObjectId, overdue: Duration) -> Self {
         Self {
             server,
@@ -65,23 +66,25 @@ impl Heartbeat {
         self.server
     }
 
-    /// Resolves when the heartbeat document was created: at the start, or after another server declared this one dead.
-    /// The other server then has also removed the presence of this server's users. For a single waiter.
+    /// Resolves when this server's heartbeat document was created. This happens at the start, and after another server
+    /// declared this server dead. Then the other server has also removed the presence of this server's users. Only one
+    /// task may wait.
     pub(crate) async fn re_registered(&self) {
         self.re_registered.notified().await;
     }
 
-    /// Reports that the presence of this server's users is lost.
+    /// Wakes the task that waits in [`re_registered`](Self::re_registered), because the presence of this server's users
+    /// was removed.
     pub(crate) fn mark_re_registered(&self) {
         self.re_registered.notify_one();
     }
 
-    /// Returns how long ago a heartbeat came back; none if none ever did.
+    /// Returns how long ago the last heartbeat came back. Returns none if no heartbeat has ever come back.
     pub(crate) fn age(&self) -> Option<Duration> {
         self.received_at.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
     }
 
-    /// Records a heartbeat that came back. Returns when it was sent.
+    /// Records a heartbeat that came back. Returns its send time, if this is still kept.
     pub(crate) fn on_beat(&self, beat: i64) -> Option<Instant> {
         *self.received_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.received.send_if_modified(|last| std::mem::replace(last, beat.max(*last)) < beat);
@@ -95,24 +98,26 @@ impl Heartbeat {
         sent.front().filter(|(other, _)| *other == beat).map(|(_, at)| *at)
     }
 
-    /// Whether no heartbeat has come back for `feed.overdue_ms`. This server may then lack recent changes of others.
+    /// Returns whether no heartbeat has come back for `feed.overdue_ms`. This server may then lack recent changes of
+    /// other servers.
     pub(crate) fn is_overdue(&self) -> bool {
         self.age().is_none_or(|age| age > self.overdue)
     }
 
-    /// Whether a written heartbeat is overdue. Then the database works, and the stream hangs.
+    /// Returns whether a stored heartbeat is overdue. In this case the database works, and the stream hangs.
     pub(crate) fn is_missing(&self) -> bool {
-        // A heartbeat that a majority has just acknowledged may still be on its way.
+        // A heartbeat that a majority has just stored may still be on its way through the stream.
         let on_its_way = self.overdue / 4;
         self.is_overdue() && self.unreturned().is_some_and(|(_, since)| since.elapsed() > on_its_way)
     }
 
-    /// Whether no heartbeat has come back for `feed.close_ms`. Then no socket may be open on this server.
+    /// Returns whether no heartbeat has come back for `feed.close_ms`. In this case this server must not have open
+    /// sockets.
     pub(crate) fn is_silent(&self) -> bool {
         self.silent.load(Ordering::Relaxed)
     }
 
-    /// Closes all sockets when no heartbeat has come back for `feed.close_ms`, until one comes back. Never returns.
+    /// Closes all sockets while no heartbeat has come back for `feed.close_ms`. Never returns.
     pub(crate) async fn watch(self: Arc<Self>, close: Duration, outboxes: Sessions, metrics: Arc<Metrics>) {
         let tick = (close / CHECKS).min(MAX_CHECK_INTERVAL);
         let mut ticks = tokio::time::interval(tick);
@@ -120,7 +125,8 @@ impl Heartbeat {
         let mut silence = Duration::ZERO;
         loop {
             ticks.tick().await;
-            // Counts checks instead of reading a clock: a suspended process can't receive heartbeats.
+            // The loop counts its checks instead of reading a clock. While the process is suspended, the clock runs on,
+            // but no heartbeat can arrive.
             silence = if self.is_overdue() { silence + tick } else { Duration::ZERO };
             let silent = silence + self.overdue >= close;
             if silent {
@@ -160,17 +166,17 @@ impl Heartbeat {
         }
     }
 
-    /// Resolves when the change stream has delivered everything that was written before the call. Has no timeout of its
-    /// own.
+    /// Resolves when the change stream has delivered everything that was written before this call. The caller sets a
+    /// timeout.
     pub(crate) async fn wait_for_round_trip(&self, store: &Store) -> Result<(), StoreError> {
         let mut received = self.received.subscribe();
         let written = self.beat(store).await?;
-        // The sender lives as long as `self`, so this never fails.
+        // `wait_for` fails only if the sender is dropped, and `self` owns the sender.
         let _ = received.wait_for(|received| *received >= written).await;
         Ok(())
     }
 
-    /// Writes a heartbeat. Returns its number once a majority has it.
+    /// Writes a heartbeat. Returns its number after a majority of the database's members has stored it.
     pub(crate) async fn beat(&self, store: &Store) -> Result<i64, StoreError> {
         let beat = {
             let mut sent = self.sent();

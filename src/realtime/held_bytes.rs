@@ -1,8 +1,9 @@
-//! Bytes that are held for clients: events that wait for sockets, first frames and large answers.
+//! Counts the bytes that a server holds for its clients: events in the queues of sockets, first frames and large
+//! answers.
 //!
-//! An event is encoded once and shared by all sockets. The server counts the event once. A user's total counts the event
-//! once for each socket of the user. A socket that exceeds its own bound, or the bound of its user, is closed. If the
-//! server exceeds its bound, the sockets with the most waiting bytes are closed.
+//! An event is encoded once and shared by all sockets. The server's total therefore counts it once. A user's total
+//! counts it once for each socket of the user. A socket that exceeds its own bound, or the bound of its user, is
+//! closed. If the server exceeds its bound, it closes the sockets with the most waiting bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,17 +21,17 @@ struct SharedBytes {
     over: Notify,
 }
 
-/// Counts bytes as held, until the charge is dropped.
+/// Bytes that count as held until this charge is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Charge(Option<(HeldBytes, usize)>);
 
 impl HeldBytes {
-    /// Creates an empty count with this bound.
+    /// Creates a count of zero. `most` is the bound in bytes.
     pub(crate) fn new(most: usize) -> Self {
         Self(Arc::new(SharedBytes { bytes: AtomicUsize::default(), most, over: Notify::new() }))
     }
 
-    /// Counts bytes until the charge is dropped.
+    /// Counts bytes as held until the returned charge is dropped.
     pub(crate) fn charge(&self, bytes: usize) -> Charge {
         let before = self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
         if before.saturating_add(bytes) > self.0.most {
@@ -39,17 +40,17 @@ impl HeldBytes {
         Charge(Some((self.clone(), bytes)))
     }
 
-    /// Returns how many bytes are held.
+    /// Returns the number of held bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
-    /// Waits until the bound is exceeded.
+    /// Waits until a charge exceeds the bound.
     pub(super) async fn exceeded(&self) {
         self.0.over.notified().await;
     }
 
-    /// Returns how many bytes are held beyond the bound.
+    /// Returns by how many bytes the count exceeds the bound.
     pub(super) fn excess(&self) -> usize {
         self.bytes().saturating_sub(self.0.most)
     }

@@ -1,4 +1,4 @@
-//! Recognizes the events that the first frame of a connection already contained.
+//! Recognizes events that a connection does not need, because its history (the first frame) already contained them.
 
 use bson::Timestamp;
 use handlers::UserId;
@@ -7,13 +7,16 @@ use super::frame::RoomFrame;
 use crate::model::receipts::MinMarks;
 use crate::store::Snapshot;
 
-/// The point up to which a history already contains the events of its room.
+/// Describes the content of a connection's history. Each event is compared with it.
 pub(crate) struct HistoryWatermark {
-    /// The history contains every change that was committed up to this time, except receipt markers.
+    /// The cluster time (MongoDB's logical clock) at which the history was read. The history contains every change that
+    /// was committed up to this time, except some receipt markers.
     time: Timestamp,
-    /// The number of the newest message in the history. A message that arrives again after a catch-up has a later time.
+    /// The number of the newest message in the history. After a catch-up, this message can arrive again with a time
+    /// later than `time`.
     newest: i64,
-    /// The lowest receipt markers in the history. They are compared until an event with a later time arrives.
+    /// The lowest receipt markers in the history. Status events are compared with them until an event with a time later
+    /// than `time` arrives.
     marks: Option<Box<MinMarks<UserId>>>,
 }
 
@@ -25,7 +28,8 @@ impl HistoryWatermark {
         Self { time: snapshot.time, newest, marks }
     }
 
-    /// Whether the history already contained an event of this time. Events arrive in the order of their times.
+    /// Returns whether the history already contained this event. `time` is the commit time of the event. Callers pass
+    /// events in the order of their times.
     pub(crate) fn contains(&mut self, time: Timestamp, event: &RoomFrame) -> bool {
         if time > self.time {
             self.marks = None;
@@ -75,7 +79,7 @@ mod tests {
             (8, 1, Status::Delivered, false),
             (4, 1, Status::Read, true),
             (5, 1, Status::Read, false),
-            // The other member's markers decide: those of the author never count.
+            // Only the markers of the other member decide. The author's markers never count.
             (8, 2, Status::Delivered, true),
             (9, 2, Status::Delivered, false),
             (5, 3, Status::Read, true),

@@ -1,4 +1,5 @@
-//! The rooms of a user in one inbox connection: which are open, and which have to be re-read.
+//! The rooms of one inbox connection (a Level 3 socket). Records which rooms the client has open, and which rooms the
+//! server has to re-read.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -7,17 +8,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bson::Timestamp;
 use handlers::RoomId;
 
-/// The rooms of a user, as one inbox connection knows them.
+/// The rooms that one inbox connection knows.
 #[derive(Default)]
 pub(crate) struct JoinedRooms(Mutex<KnownRooms>);
 
 #[derive(Default)]
 struct KnownRooms {
-    /// The rooms, each with whether the client has it open.
+    /// The rooms. The value is true if the client has the room open.
     rooms: HashMap<RoomId, bool>,
-    /// The rooms to re-read, because the user's membership may have changed. Each has the time of the latest change.
+    /// The rooms to re-read, because a membership may have changed. The value is the time of the latest change.
     stale: HashMap<RoomId, Timestamp>,
-    /// The last messages of rooms that an action's answer contains.
+    /// The last messages of the rooms in an action's answer. They count as delivered after the answer is written.
     shown: Vec<(RoomId, i64)>,
 }
 
@@ -52,7 +53,8 @@ impl JoinedRooms {
         }
     }
 
-    /// Marks a room as stale: the membership may have changed at this time. Returns false if it was stale already.
+    /// Marks a room as stale, because a membership may have changed at the time `changed`. Returns false if the room
+    /// was stale already.
     pub(crate) fn mark_stale(&self, room: RoomId, changed: Timestamp) -> bool {
         match self.known().stale.entry(room) {
             Entry::Occupied(mut last) => {
@@ -66,23 +68,23 @@ impl JoinedRooms {
         }
     }
 
-    /// Clears the room's stale flag before it is re-read, so that later changes set it again. Returns the time of the
-    /// latest change.
+    /// Clears the stale mark of a room. Call this before the room is re-read, so that later changes mark it again.
+    /// Returns the time of the latest change; none if the room was not stale.
     pub(crate) fn take_stale(&self, room: RoomId) -> Option<Timestamp> {
         self.known().stale.remove(&room)
     }
 
-    /// Stores the last messages of the rooms that an answer contains.
+    /// Stores the last messages of the rooms in an answer that has not been written yet.
     pub(crate) fn show(&self, last: Vec<(RoomId, i64)>) {
         self.known().shown = last;
     }
 
-    /// Takes the last messages of the rooms that the last answer contains.
+    /// Removes and returns the messages that [`show`](Self::show) stored.
     pub(crate) fn take_shown(&self) -> Vec<(RoomId, i64)> {
         std::mem::take(&mut self.known().shown)
     }
 
-    /// Whether the user's membership may have changed since the last read.
+    /// Returns whether a membership in the room may have changed since the room was last read.
     pub(crate) fn is_stale(&self, room: RoomId) -> bool {
         self.known().stale.contains_key(&room)
     }

@@ -1,4 +1,4 @@
-//! The path of an event from the change stream to the outboxes of sockets.
+//! Brings events from the change stream to the outboxes (send queues) of sockets.
 
 pub(crate) mod change_event;
 pub(crate) mod change_stream;

@@ -1,7 +1,8 @@
 //! Notifies inbox connections when a user who shares a room with them goes online or offline.
 //!
-//! Changes from the change stream are queued here. A separate task sends them, because a database query has to find the
-//! recipients. Only the last state of each user is sent.
+//! The change stream reader puts presence changes into a queue. A separate task sends them, because it first has to
+//! read the recipients from the database. If a user's presence changes several times meanwhile, only the last state is
+//! sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,18 +18,19 @@ use crate::retry;
 use crate::store::{Store, StoreError, UserPresence};
 use crate::telemetry::metrics::Metrics;
 
-/// The most users that are looked up in one query.
+/// The maximum number of users whose rooms one query reads.
 const AT_ONCE: usize = 200;
 
 /// The pause before another attempt after a failure.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// The presence changes to send. Bounded by the number of users.
+/// The presence changes to send. The queue has at most one change for each user.
 pub(crate) type PresenceQueue = CoalescingQueue<UserId, UserPresence>;
 
 impl Coalesce for UserPresence {
     fn merge(self, later: Self) -> Option<Self> {
-        // Clients know the state before the earlier change. A later change back to that state leaves nothing to send.
+        // Clients know the state before the earlier change. If the later change returns to that state, there is nothing
+        // to send.
         (self.online == later.online).then_some(later)
     }
 }

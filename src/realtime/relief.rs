@@ -1,4 +1,4 @@
-//! Closes slow sockets when a server holds too many bytes for its clients.
+//! Closes the sockets of slow clients when a server holds too many bytes for its clients.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use super::sessions::Sessions;
 use crate::protocol::close::Close;
 use crate::telemetry::metrics::Metrics;
 
-/// The pause after sockets were closed. Their bytes are released meanwhile.
+/// The pause after sockets were closed. During the pause, they release their bytes.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Sockets that are closed between two pauses.
+/// The maximum number of sockets that are closed between two pauses.
 const CLOSED_AT_ONCE: usize = 16;
 
-/// Closes the sockets with the most waiting bytes while the server is over its bound. Never returns.
+/// Closes the sockets with the most held bytes while the server exceeds its bound. Never returns.
 pub(crate) async fn relieve(held: HeldBytes, outboxes: Sessions, metrics: Arc<Metrics>) {
     loop {
         held.exceeded().await;

@@ -1,8 +1,9 @@
 //! Notifies inbox connections when a room or its members have changed.
 //!
-//! The new state of the room is the same for all members, so a separate task reads it once for all of them. Otherwise, in
-//! a group of a thousand, each socket would read a thousand members. Several changes in quick succession cause one read
-//! after the last change. Each socket finds out by itself whether its own user is still in the room.
+//! A separate task reads the new state of the room once for all members, because the state is the same for all of them.
+//! Otherwise, in a group of a thousand members, each socket would read a thousand members. If several changes come in
+//! quick succession, the task reads once, after the last change. Each socket finds out by itself whether its own user
+//! is still in the room.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,18 +21,20 @@ use crate::retry::{self, AttemptError};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
-/// The limit for sending a change, including its time in the queue. A cursor counts all changes up to its
-/// [settled](crate::protocol::cursor) time as sent. That time lies further back than this limit, so a resuming client
-/// still receives a change that waited here.
+/// The time limit for sending a change, including its time in the queue. A client's cursor has a
+/// [settled](crate::protocol::cursor) time. All changes up to that time count as sent. The settled time lies further
+/// back than this limit. Therefore a resuming client still receives a change that waited here.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The mean pause before a room is read again, if the read failed or is older than the change.
+/// The mean pause before a room is read again. A read is repeated if it failed, or if its data is older than the
+/// change.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// The most rooms that are read concurrently.
+/// The maximum number of rooms that are read concurrently.
 const AT_ONCE: usize = 16;
 
-/// The rooms that have changed, each with the time of its last change. Bounded by the number of rooms with sockets here.
+/// The rooms that have changed, each with the time of its last change. At most one change for each room with sockets on
+/// this server.
 pub(crate) type RoomChangeQueue = CoalescingQueue<RoomId, RoomChangedAt>;
 
 /// The commit time of a room's last change.
@@ -70,14 +73,14 @@ impl RoomChangeNotifier {
         }
     }
 
-    /// Reads a room and sends its new state. A read with a cluster time before `time` is repeated. `since` is when the
-    /// change was queued.
+    /// Reads a room and sends its new state. Repeats a read whose cluster time is earlier than `time`. `since` is the
+    /// time at which the change was queued.
     async fn notify(&self, room: RoomId, time: Timestamp, since: Instant) {
         let end = since + TIMEOUT;
         let read = || async {
             match tokio::time::timeout_at(end, self.store.change_of(room)).await {
                 Ok(Ok(Some((read_at, change)))) if read_at >= time => Ok(Some(change)),
-                // The room was deleted. Each member is notified of the deletion separately.
+                // The room was deleted. A separate event notifies each member of the deletion.
                 Ok(Ok(None)) => Ok(None),
                 Ok(Ok(Some(_))) => {
                     Err(AttemptError::Retry("the data that was read is older than the change".to_owned()))

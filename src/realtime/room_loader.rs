@@ -1,7 +1,9 @@
-//! Loads the state of rooms in which something happens while only inbox connections are in them.
+//! Loads the state of rooms for inbox connections (Level 3 sockets).
 //!
-//! An inbox connection joins its rooms without loading them. The state of a room is loaded when its first change arrives,
-//! as of the time just before that change. The change waits in the [`hub`](crate::realtime::hub) meanwhile.
+//! An inbox connection joins its rooms without loading their states. When the first change of a room arrives, the
+//! loader reads the room's state as of the time just before that change. It also reads the state when another socket
+//! connects to this room. Changes wait in the [`hub`](crate::realtime::hub) until the state is loaded. The loader also
+//! restores message texts that a room has dropped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +16,18 @@ use crate::retry::{self, AttemptError};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
-/// How long a load may take, including its time in the queue. A cursor counts as
-/// [settled](crate::protocol::cursor) only after a longer time, so no settled cursor misses a change that waits here.
+/// The time limit of a load, including its time in the queue. A client's cursor has a
+/// [settled](crate::protocol::cursor) time, and all changes up to that time count as sent. The settled time lies
+/// further back than this limit. Therefore a resuming client still receives a change that waited here.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The mean pause before another attempt after a failed read.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// The most rooms that are read concurrently.
+/// The maximum number of rooms that are read concurrently.
 const AT_ONCE: usize = 32;
 
-/// Loads the states of rooms.
+/// Loads the states of rooms, [`AT_ONCE`] concurrently.
 pub(crate) struct RoomLoader {
     pub(crate) store: Store,
     pub(crate) hub: Arc<Hub>,
@@ -32,7 +35,7 @@ pub(crate) struct RoomLoader {
 }
 
 impl RoomLoader {
-    /// Serves the load requests of the hub.
+    /// Executes the load requests of the hub. Returns when the hub is dropped.
     pub(crate) async fn run(self, mut wanted: mpsc::UnboundedReceiver<RoomLoadRequest>) {
         let permits = Arc::new(Semaphore::new(AT_ONCE));
         let this = Arc::new(self);

@@ -1,4 +1,4 @@
-//! Reads a room for a connection that has just joined it in the hub.
+//! Reads a room for a connection that has just joined the room in the hub.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,11 @@ use crate::retry::{self, AttemptError};
 use crate::store::{LastMessage, ResumedRoom, Snapshot, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The mean pause before another read, if a read failed or its snapshot is older than the hub's last received change.
+/// The mean pause before another read. A read is repeated if it failed, or if it is older than the hub's last received
+/// change.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Reads rooms. Cheap to clone.
+/// Reads the history of a room for its joining sockets. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct RoomReader {
     pub(crate) config: Arc<LiveConfig>,
@@ -28,8 +29,8 @@ pub(crate) struct RoomReader {
 }
 
 impl RoomReader {
-    /// Reads a room for a connection that has joined it. The result is not older than the hub was at the join. If the hub
-    /// needs the room's state, the hub receives it, too.
+    /// Reads a room for a connection that has joined it. The result is not older than the last change that the hub had
+    /// received at the join. If the hub needs the room's state, also passes the result to the hub.
     ///
     /// # Errors
     /// The room's members can't be read within `mongodb.operation_ms`.
@@ -42,11 +43,11 @@ impl RoomReader {
         Ok(self.read_since(&self.store, room, joined, outbox, None).await?.0)
     }
 
-    /// Does the same as [`read`](Self::read), over the database connections of `store`. For a resumable connection it also
-    /// reads the changes since the cursor `since`, as of the same time.
+    /// Reads a room like [`read`](Self::read), over the database connections of `store`. If a resuming client sent the
+    /// cursor `since`, also reads the changes after it, as of the same cluster time.
     ///
     /// # Errors
-    /// As for [`read`](Self::read).
+    /// The same errors as those of [`read`](Self::read).
     pub(crate) async fn read_since(
         &self,
         store: &Store,
@@ -84,7 +85,7 @@ impl RoomReader {
                 Snapshot { time, members, messages: Vec::new(), waiting: Vec::new(), complete: false };
             (snapshot, None)
         });
-        // Without a message in the snapshot the last number is unknown: earlier messages may have been purged.
+        // If the snapshot has no message, the room's last number is unknown: earlier messages may have been purged.
         if let Some(newest) = snapshot.messages.first() {
             let delivered = snapshot.members.iter().map(|member| member.marks.delivered).max();
             let n = delivered.unwrap_or_default().max(newest.id.get());
@@ -96,7 +97,8 @@ impl RoomReader {
         Ok((snapshot, changed))
     }
 
-    /// Returns the close code for a connect whose room or membership can't be read. Counts and logs the error.
+    /// Returns the close code for a client whose room or membership can't be read. Counts and logs the error, except
+    /// for an erasure of the user.
     pub(crate) fn refused(&self, error: &StoreError) -> Close {
         if !matches!(error, StoreError::Erasing(_)) {
             self.metrics.count_fault("connect");
@@ -111,7 +113,7 @@ impl RoomReader {
     }
 }
 
-/// Returns the position of the client's cursor; none if the text is not a cursor of this room.
+/// Returns the position in the client's cursor. Returns none if the text is not a cursor of this room.
 fn parse_cursor(since: &str, room: RoomId) -> Option<Position> {
     since.parse().ok().filter(|cursor: &RoomCursor| cursor.room == room).map(|cursor| cursor.position)
 }

@@ -1,5 +1,5 @@
-//! All sockets that are open on this server. Requests that concern no single room use this list: a shutdown, or a request
-//! of the application to close a user's sockets.
+//! The list of all sockets that are open on this server. It serves requests that concern more than one room, such as a
+//! shutdown, or a request of the application to close a user's sockets.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
@@ -10,7 +10,7 @@ use handlers::UserId;
 use super::outbox::{Outbox, ProbedSocket};
 use crate::protocol::close::Close;
 
-/// The most sockets of a user that are probed concurrently.
+/// The maximum number of sockets of one user that are probed concurrently.
 const MAX_PROBED: usize = 64;
 
 /// The outboxes of all open sockets.
@@ -20,7 +20,7 @@ pub(crate) struct Sessions(Arc<Mutex<OpenSockets>>);
 #[derive(Default)]
 struct OpenSockets {
     outboxes: HashMap<u64, Arc<Outbox>>,
-    /// The sockets whose user is known, by user.
+    /// The sockets of each user. Sockets without a known user are missing here.
     by_user: HashMap<UserId, UserSockets>,
     next: u64,
 }
@@ -28,7 +28,7 @@ struct OpenSockets {
 /// The sockets of a user.
 struct UserSockets {
     outboxes: Vec<Arc<Outbox>>,
-    /// The bytes that wait for all sockets of the user.
+    /// The bytes that are held for all sockets of the user.
     bytes: Arc<AtomicUsize>,
 }
 
@@ -40,14 +40,14 @@ pub(crate) struct SessionGuard {
 }
 
 impl Sessions {
-    /// Adds a socket to the list. `user` is the user of the socket, if the token named one.
+    /// Adds a socket to the list. `user` is the user in the socket's token, if known.
     pub(crate) fn register(&self, outbox: &Arc<Outbox>, user: Option<&UserId>) -> SessionGuard {
         let mut open = self.open();
         let key = open.next;
         open.next += 1;
         open.outboxes.insert(key, outbox.clone());
         if let Some(user) = user {
-            // Most users have one socket, and a vector that grows allocates space for four.
+            // Most users have one socket. Without this capacity, the vector would allocate space for four.
             let one = || UserSockets { outboxes: Vec::with_capacity(1), bytes: Arc::default() };
             let sockets = open.by_user.entry(user.clone()).or_insert_with(one);
             sockets.outboxes.push(outbox.clone());
@@ -56,7 +56,8 @@ impl Sessions {
         SessionGuard { outboxes: self.clone(), key, user: user.cloned() }
     }
 
-    /// Wakes every socket, so that it checks the state of its server again.
+    /// Wakes the task of every socket. The task checks again whether the server shuts down, and whether the key of its
+    /// token is still valid.
     pub(crate) fn wake(&self) {
         self.open().outboxes.values().for_each(|outbox| outbox.wake());
     }
@@ -66,7 +67,8 @@ impl Sessions {
         self.open().outboxes.values().for_each(|outbox| outbox.close(close));
     }
 
-    /// Probes the clients of a user's open sockets, the longest inactive client first.
+    /// Requests a ping to the clients of a user's open sockets, at most [`MAX_PROBED`]. Begins with the clients that
+    /// have been inactive longest.
     pub(crate) fn probe(&self, user: &UserId) -> Vec<ProbedSocket> {
         let mut sockets: Vec<_> = {
             let open = self.open();
@@ -77,7 +79,7 @@ impl Sessions {
         sockets.iter().take(MAX_PROBED).map(|(_, outbox)| outbox.request_probe()).collect()
     }
 
-    /// Returns up to `most` sockets with the most waiting bytes, each with its bytes.
+    /// Returns up to `most` sockets with the most held bytes, and the bytes of each. Ignores sockets that are closing.
     pub(crate) fn fullest(&self, most: usize) -> Vec<(usize, Arc<Outbox>)> {
         let mut waiting: Vec<_> = {
             let open = self.open();

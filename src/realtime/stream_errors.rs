@@ -1,4 +1,4 @@
-//! Opens the change stream, and decides from its errors where the next stream continues.
+//! Opens the change stream, and decides from its errors at which position the next stream continues.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ use crate::config::ReadFrom;
 use crate::store::Store;
 use crate::store::receipts::journal;
 
-/// How long the database waits for a change before it answers that there was none.
+/// How long the database waits for a change before it sends an empty answer.
 const MAX_AWAIT: Duration = Duration::from_secs(1);
 
-/// The collections whose changes are followed. No part of this server uses other collections. An event of another
-/// application's collection may even be too large to be sent (see [`is_too_large`]).
+/// The collections whose changes the stream contains. The server uses no event of other collections. Without this
+/// filter, a large event of another application's collection could break the stream (see [`is_too_large`]).
 ///
-/// The database applies this filter before it builds an event. So a document of another collection with an `_id` of
-/// 5 MiB broke no stream. A list of excluded collections would be as fast (6.0.5, 38 microseconds of
+/// The database applies this filter before it builds an event. In a test, a document with an `_id` of 5 MiB in another
+/// collection broke no stream. A list of excluded collections would be as fast (MongoDB 6.0.5, 38 microseconds of
 /// processor time for an event, inserts included; medians of three).
 const FOLLOWED: [&str; 8] =
     ["rooms", "messages", "members", "marks", "heartbeats", "presence", "signals", "erasures"];
 
-/// The operations on documents, and on collections and indexes that are dropped.
+/// The operations in the stream: writes of documents, drops and renames of collections, and drops of indexes.
 const OPERATIONS: [&str; 7] = ["insert", "update", "replace", "delete", "drop", "rename", "dropIndexes"];
 
-/// The error codes that mean that the resume point is lost: `ChangeStreamFatalError`, `ChangeStreamHistoryLost`,
-/// `CappedPositionLost`, `InvalidResumeToken`.
+/// The error codes for a lost position: `ChangeStreamFatalError`, `ChangeStreamHistoryLost`, `CappedPositionLost`,
+/// `InvalidResumeToken`.
 const HISTORY_LOST: [i32; 4] = [280, 286, 136, 260];
 
 /// The error code `BSONObjectTooLarge`.
@@ -44,36 +44,37 @@ pub(crate) fn is_history_lost(error: &Error) -> bool {
     }
 }
 
-/// Returns whether the next event is larger than a document may be. The database can never send the event: a stream
-/// can only continue after it.
+/// Returns whether the next event is larger than MongoDB's maximum document size. The database can never send this
+/// event, so a stream can only continue after it.
 ///
-/// An `_id` of 5 MiB is enough for such an event. The event contains the document's key, and its resume token contains
-/// the key again at twice its length.
+/// A document whose `_id` has 5 MiB is enough for this error. The event contains the `_id`, and its resume token
+/// contains the `_id` again at twice its length.
 pub(crate) fn is_too_large(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Command(command) if command.code == TOO_LARGE)
 }
 
-/// Returns the point right after an event.
+/// Returns the resume token of an event. A stream that resumes there continues right after the event.
 pub(super) fn token_after(event: &RawDocument) -> Option<ResumeToken> {
     let id = event.get_document("_id").ok()?;
     bson::deserialize_from_slice(id.as_bytes()).ok()
 }
 
-/// The failures to open a stream since the last received event.
+/// Counts the failures to open a stream since the last received event.
 #[derive(Debug)]
 pub(super) struct Backoff {
     pause: Duration,
     refusals: u32,
 }
 
-/// The first pause. An election takes some seconds. A broken connection is replaced much sooner.
+/// The first pause. It is short, because a broken connection is replaced quickly. An election takes some seconds, so
+/// the pauses get longer.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// The longest pause. No socket receives events until the stream is open again.
+/// The longest pause. It is short, because no socket receives events until the stream is open again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// After this many refusals in a row the stream no longer tries the same position. The next event in the stream is then
-/// the likely cause, whatever the error says.
+/// After this many refusals in a row, the next stream starts at the current time. The next event at the old position is
+/// then the likely cause, even if the error names another cause.
 const REFUSALS: u32 = 8;
 
 impl Default for Backoff {
@@ -83,15 +84,15 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Returns the pause after one more failure. It doubles each time.
+    /// Returns the pause after a failure. Each pause is twice as long as the one before, up to [`LONGEST_PAUSE`].
     pub(super) fn next(&mut self) -> Duration {
         let pause = self.pause;
         self.pause = (pause * 2).min(LONGEST_PAUSE);
         pause
     }
 
-    /// Records that the database refused to continue the stream. Returns true after too many refusals: then the stream
-    /// gives up this position.
+    /// Records that the database refused to continue the stream. Returns true after [`REFUSALS`] refusals: then the
+    /// caller abandons the position.
     pub(super) fn refused(&mut self) -> bool {
         self.refusals += 1;
         self.refusals >= REFUSALS
@@ -99,22 +100,23 @@ impl Backoff {
 }
 
 impl Store {
-    /// Opens the stream on this database, after `token`, or from now on.
+    /// Opens the stream on this database: after `token`, or at the current time without a token.
     pub(super) async fn watch(
         &self,
         token: Option<ResumeToken>,
         read_from: ReadFrom,
     ) -> Result<ChangeStream<RawDocumentBuf>, Error> {
-        // The filter is short, because the database evaluates it for each change. With all conditions of
-        // `is_of_interest`, an event took the database 20 microseconds. With the operations alone, it took 12 (6.0.5,
-        // one insert of 50 messages after the other, medians of three).
+        // The database evaluates the filter for each change, so the filter is short. With all conditions of
+        // `is_of_interest`, an event took the database 20 microseconds. With the operations alone, it took 12 (MongoDB
+        // 6.0.5, inserts of 50 messages one after the other, medians of three).
         let changes = doc! { "$match": {
             "operationType": { "$in": OPERATIONS.as_slice() },
             "ns.coll": { "$in": FOLLOWED.as_slice() },
-            // An update that folds receipt markers is no news: the markers were sent when they were raised.
+            // This update only copies receipt markers into their members' documents. The markers were already sent when
+            // they were raised.
             format!("updateDescription.updatedFields.{}", journal::MARKED_AT.as_str()): { "$exists": false },
         } };
-        // Expanded events include dropped indexes.
+        // Only expanded events report dropped indexes.
         let watch = self.database().watch().pipeline([changes]).show_expanded_events(true);
         let watch = watch.max_await_time(MAX_AWAIT).batch_size(1000);
         let member = match read_from {

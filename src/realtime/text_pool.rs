@@ -1,11 +1,11 @@
-//! The bytes for the texts of unread messages. A status event contains the whole message, so a text in memory saves a
-//! read. But 200 texts of the maximum length are 3 MB for one room. Each room may keep a few bytes of its own. For more,
-//! the room takes a share of a pool that all rooms of the server use.
+//! Bounds the bytes for the texts of unread messages. A status event contains the whole message, so a text in memory
+//! saves a read. But 200 texts of the maximum length take 3 MB for one room. Each room may keep a few bytes without a
+//! share. For more bytes, the room takes a share of a pool that all rooms of the server use.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The bytes that all rooms together may keep beyond their own.
+/// The bytes that all rooms together may keep, in addition to the bytes that each room may keep without a share.
 #[derive(Clone, Debug)]
 pub(crate) struct TextPool(Arc<Pool>);
 
@@ -16,7 +16,7 @@ struct Pool {
 }
 
 impl TextPool {
-    /// Creates a pool of this many bytes.
+    /// Creates a pool of `most` bytes.
     pub(crate) fn new(most: usize) -> Self {
         Self(Arc::new(Pool { used: AtomicUsize::default(), most }))
     }
@@ -27,7 +27,7 @@ impl TextPool {
     }
 }
 
-/// The bytes that one room has taken from a pool. They return to the pool when the share is dropped.
+/// The bytes that one room has taken from a pool. Dropping the share returns them.
 #[derive(Debug)]
 pub(crate) struct TextShare {
     pool: Arc<Pool>,
@@ -35,7 +35,8 @@ pub(crate) struct TextShare {
 }
 
 impl TextShare {
-    /// Resizes the share. Returns false if the pool does not have enough bytes left; the share then stays as it was.
+    /// Changes the share to `bytes`. If the pool does not have enough bytes left, returns false and does not change the
+    /// share.
     pub(crate) fn resize(&mut self, bytes: usize) -> bool {
         if bytes == self.bytes {
             return true;

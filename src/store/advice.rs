@@ -1,18 +1,19 @@
-//! Warns at the start about options of the connection string that make the server slow without any error.
+//! Warns at the start of the server about options of the MongoDB connection string that make the server slow without an
+//! error.
 
 use mongodb::options::ClientOptions;
 
 use crate::config;
 
-/// With fewer connections, messages, receipts, connects and requests wait for each other. With one connection, 1.7 s
-/// per message were measured.
+/// If the pool has fewer connections than this, messages, receipts, connects and requests wait for each other. With one
+/// connection, a message took 1.7 s in a measurement.
 const FEW_CONNECTIONS: u32 = 8;
 
 /// Warns if the connection pool is smaller than [`FEW_CONNECTIONS`]. `maxPoolSize` in the URI takes precedence over
 /// `mongodb.pool_size`.
 pub(crate) async fn warn_of_small_pool(settings: &config::MongodbConfig) {
     let Some(uri) = &settings.uri else { return };
-    // An invalid URI is reported by the code that connects.
+    // The code that connects reports an invalid URI.
     let Ok(options) = ClientOptions::parse(uri.expose()).await else { return };
     // Zero means that the pool has no bound.
     let connections = options.max_pool_size.unwrap_or(settings.pool_size);

@@ -1,45 +1,45 @@
-//! The timing of group commit: the writers collect several messages or receipt markers and write them as one batch. A
-//! batch costs the database one commit and one flush to disk, whether it has five entries or fifty. So under load each
-//! batch waits a few milliseconds for more entries.
+//! Sets the times at which batches are written. The writers of messages and of receipt markers collect several entries
+//! and write them in one database command (group commit). A batch costs the database one commit and one flush to disk,
+//! whether it has five entries or fifty. Therefore, under load, each batch waits a few milliseconds for more entries.
 //!
-//! Clients that wait for their answers send in bursts: all clients of one batch get their answers together, and send
-//! again together. Without the wait, the first message of a burst would be written alone, and all others would wait for
-//! that write.
+//! Clients that wait for their answers send in bursts. All clients of one batch get their answers together, and then
+//! send their next messages together. Without the wait, the first message of a burst would be written alone, and all
+//! other messages would wait for that write.
 //!
-//! Measurements with 6.0.5 on two cores, medians of three runs in turn. The first figure is the processor time of
-//! server and database, divided by that of the load generator. The load generator does the same work for each message.
-//! Lower is better.
+//! The figures below were measured with MongoDB 6.0.5 on two cores. They are medians of three runs, taken in turn. The
+//! first figure is the processor time of server and database, divided by the processor time of the load generator. The
+//! load generator does the same work for each message. Lower is better.
 //!
-//! - At full speed with 200 rooms: 3.48 with this timing. With a wait after each batch of [`MANY`] instead: 3.87 (in
-//!   another hour 3.73 and 3.94). In that variant 380 of 1,025 batches had at most four messages.
-//! - At 4,000 messages/s: 4.02 with this timing, 4.69 with that variant. The time to the other client was 10.3 and 9.4
-//!   ms at the median, and 24 and 28 ms at p99.
-//! - Waits of 2 or 4 ms, or until 48 or 64 messages wait: lower throughput, or more processor time.
-//! - One common timer for messages and receipts, and no batches that are sent immediately. At full speed: 3.87 instead
-//!   of 3.91 (four runs each). At 4,000/s: 4.07 instead of 3.95. The timer is more complex and not better.
-//! - Two or three writers, each for some of the rooms: 4.10 and 4.08, instead of 3.86 with one writer. Their batches
-//!   were smaller.
+//! - At full speed with 200 rooms: 3.48 with this timing. The first variant waits after each batch of [`MANY`] instead:
+//!   3.87 (in another hour 3.73 and 3.94). In this variant 380 of 1,025 batches had at most four messages.
+//! - At 4,000 messages/s: 4.02 with this timing, 4.69 with the first variant. The time until the other client received
+//!   a message was 10.3 ms with this timing and 9.4 ms with the variant (medians). At p99 it was 24 ms and 28 ms.
+//! - Waits of 2 ms or 4 ms, or until 48 or 64 messages wait, gave a lower throughput or took more processor time.
+//! - A common timer for messages and receipts, without batches that are written immediately. At full speed: 3.87
+//!   instead of 3.91 (four runs each). At 4,000/s: 4.07 instead of 3.95. The timer is more complex and not better.
+//! - Two or three writers, each for a part of the rooms: 4.10 and 4.08, instead of 3.86 with one writer. The batches of
+//!   several writers were smaller.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// A batch of at least this size means load. Batches reach this size above 1,000 messages/s: at that rate, 6 messages
-/// and their 12 receipt markers come within 6 ms.
+/// A batch of at least this many entries is a sign of load. Batches reach this size above 1,000 messages/s: at that
+/// rate, 6 messages and their 12 receipt markers arrive within 6 ms.
 const MANY: usize = 16;
 
-/// Load is assumed to continue for this time after the last batch of [`MANY`]. It is longer than the time between two
-/// bursts of clients.
+/// After a batch of at least [`MANY`] entries, load is assumed to continue for this time. The time is longer than the
+/// time between two bursts of clients.
 const BUSY: Duration = Duration::from_millis(48);
 
 /// The time for which a batch waits for more entries under load.
 const LINGER: Duration = Duration::from_millis(3);
 
-/// A batch of this size does not wait.
+/// If at least this many entries are queued, the batch is written without a wait.
 const ENOUGH: usize = 96;
 
-/// The timing that all writers of one server share.
+/// The timing of batches, shared by all writers of one server.
 #[derive(Clone)]
 pub(super) struct BatchPacer {
     enough: usize,

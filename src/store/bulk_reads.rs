@@ -1,13 +1,14 @@
-//! Bulk reads: reads that can keep the database busy for up to a second. These are first frames of inbox connections,
-//! resumes, pages of rooms, large histories, and the API's lists and exports.
+//! Limits bulk reads. These are reads that can keep the database busy for up to a second: first frames of inbox
+//! connections (Level 3), resumes, pages of rooms, large histories, and the API's lists and exports.
 //!
-//! Bulk reads are bounded in number, for the server and for each user. They use database connections of their own, so a
-//! write or a small read never waits for a connection that a bulk read holds. A bulk read waits first for its user's
-//! permit and then for the server's permit. So the waiting reads of one user hold no permit that other users need.
+//! The number of concurrent bulk reads is bounded, for the server and for each user. Bulk reads use separate database
+//! connections, so a write or a small read never waits for a connection of a bulk read. A bulk read waits first for a
+//! permit of its user, and then for a permit of the server. Therefore a user's waiting reads hold no permits that other
+//! users need.
 //!
-//! After a bulk read, the user's permit is returned only after twice the duration of the read. So one user keeps the
-//! database busy for a third of the time at most. In a measurement with such a user, the median delay of the other
-//! users did not change.
+//! After a bulk read, the user's permit rests for twice the duration of the read. Only then it is returned. Therefore
+//! one user keeps the database busy for at most a third of the time. In a measurement with such a user, the median
+//! delay of the other users did not change.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,14 +26,14 @@ use super::{Store, StoreError, client_options};
 use crate::config::Config;
 use crate::telemetry::metrics::Metrics;
 
-/// A history of more messages than this number is a bulk read.
+/// A history with more messages than this is a bulk read. A smaller history is not.
 pub(crate) const SMALL_HISTORY: usize = 100;
 
-/// When more users than this are remembered, users without a running read are forgotten.
+/// The number of users whose permits are kept in memory. Above this number, users without a running read are removed.
 const REMEMBERED: usize = 1_000;
 
-/// The maximum of concurrent small reads of a user. Small reads cost the database little, but may take some MB of
-/// memory here.
+/// The maximum number of concurrent small reads of a user. A small read costs the database little, but may take some MB
+/// of this server's memory.
 const SMALL_READS: usize = 2;
 
 /// The permits of each user.
@@ -43,21 +44,21 @@ pub(super) struct BulkReads {
     client: Client,
     server: Arc<Semaphore>,
     users: Turns,
-    /// The permits for reads that are small for the database.
+    /// The permits of each user for small reads.
     small: Turns,
     per_user: usize,
     wait: Duration,
     metrics: Arc<Metrics>,
 }
 
-/// A user's permit rests after a read for this many times the duration of the read.
+/// After a read, the user's permit rests for this many times the duration of the read.
 const REST: u32 = 2;
 
-/// The longest rest.
+/// The maximum duration of a rest.
 const LONGEST_REST: Duration = Duration::from_secs(5);
 
-/// The permits of one bulk read. Dropping the value returns the server's permit immediately, and the user's permit
-/// after its rest.
+/// The permits of one bulk read. When this value is dropped, the server's permit is returned immediately, and the
+/// user's permit after its rest.
 #[derive(Debug)]
 pub(crate) struct BulkTurn {
     user: Option<OwnedSemaphorePermit>,
@@ -67,8 +68,8 @@ pub(crate) struct BulkTurn {
 }
 
 impl BulkTurn {
-    /// Removes the rest of the user's permit after this read. Used for the read of a single room. A client that
-    /// reconnects may read many rooms concurrently, each on a socket of its own.
+    /// Returns the user's permit without a rest. Used for the read of a single room: a reconnecting client may read
+    /// many rooms concurrently, on a separate socket for each room.
     pub(crate) fn without_rest(mut self) -> Self {
         self.rests = false;
         self
@@ -99,10 +100,10 @@ impl From<NoTurn> for StoreError {
 
 impl Store {
     /// Applies the bounds of a server to the store: the number of bulk reads, their connections, and the sizes of the
-    /// caches of rooms.
+    /// room caches.
     ///
     /// # Errors
-    /// The same as those of [`open`](Self::open).
+    /// The same errors as those of [`open`](Self::open).
     pub(crate) async fn for_server(
         mut self,
         config: &Config,
@@ -110,7 +111,8 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let limits = &config.limits;
         let mut options = client_options(&config.mongodb).await?;
-        // The bound of exports (`api.exports`) is separate, because an export runs for as long as its client reads.
+        // Exports have a separate bound (`api.exports`), because an export takes as long as its client needs to read
+        // it.
         let most = u32::try_from(limits.bulk_reads + config.api.exports).unwrap_or(u32::MAX);
         options.max_pool_size = Some(options.max_pool_size.map_or(most, |set| set.min(most)));
         self.bulk = Some(Arc::new(BulkReads {
@@ -127,16 +129,16 @@ impl Store {
         Ok(self)
     }
 
-    /// Waits for the permits of a bulk read. `user` is None for the API. Returns the store to read with, and the
-    /// permits. The caller must hold the permits until the result is encoded.
+    /// Waits for the permits of a bulk read. `user` is `None` for a read of the API. Returns the store for the read,
+    /// and the permits. The caller must hold the permits until it has encoded the result.
     pub(crate) async fn bulk(&self, user: Option<&UserId>) -> Result<(Self, Option<BulkTurn>), NoTurn> {
         let Some(bulk) = &self.bulk else { return Ok((self.clone(), None)) };
         let turn = bulk.turn(user).await?;
         Ok((self.on_bulk_connections(), Some(turn)))
     }
 
-    /// Waits for the permit of a read that is small for the database, but takes memory. A user has [`SMALL_READS`]
-    /// permits.
+    /// Waits for a permit of a small read. A small read costs the database little, but takes memory. A user has
+    /// [`SMALL_READS`] of these permits.
     pub(crate) async fn own_turn(&self, user: &UserId) -> Result<Option<BulkTurn>, NoTurn> {
         let Some(bulk) = &self.bulk else { return Ok(None) };
         let end = Instant::now() + bulk.wait;
@@ -144,7 +146,7 @@ impl Store {
         Ok(Some(BulkTurn { user: None, _server: permit, began: Instant::now(), rests: false }))
     }
 
-    /// Returns the same store with the connections of bulk reads, for a caller that has the permits already.
+    /// Returns this store with the connections of bulk reads. The caller must already hold the permits.
     pub(crate) fn on_bulk_connections(&self) -> Self {
         let Some(bulk) = &self.bulk else { return self.clone() };
         let db = bulk.client.database(self.db.name());
@@ -191,7 +193,7 @@ impl BulkReads {
     }
 }
 
-/// Returns a user's semaphore. A new semaphore has `most` permits.
+/// Returns a user's semaphore. If the user has none, creates it with `most` permits.
 fn of_user(turns: &Turns, user: &UserId, most: usize) -> Arc<Semaphore> {
     let mut users = turns.lock().unwrap_or_else(PoisonError::into_inner);
     if users.len() >= REMEMBERED {

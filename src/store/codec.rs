@@ -1,7 +1,7 @@
-//! Converts between the stored documents and the types of the handlers.
+//! Converts stored documents to the types of the handlers, and back.
 //!
-//! A document in an unexpected form gives the error [`Undecodable`]. Nothing panics, and no document is skipped
-//! silently: the caller decides what happens to it.
+//! A document in an unexpected form causes the error [`Undecodable`]. The code never panics, and never skips a document
+//! silently. The caller decides how to continue.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::model::message::{Revision, StoredMessage};
 use crate::model::receipts::Marks;
 use crate::model::room::{StoredMember, StoredRoom, StoredRoomKind};
 
-/// A stored document has an unexpected form. The text says what is wrong.
+/// The error for a stored document in an unexpected form. The text says what is wrong.
 #[derive(Debug)]
 pub(crate) struct Undecodable(String);
 
@@ -44,14 +44,14 @@ pub(crate) fn message_id(room: RoomId, id: MessageId) -> bson::Document {
     bson::doc! { "room": room.get(), "n": id.get() }
 }
 
-/// Returns a filter for the messages of a room that are not deleted, with a condition for their numbers. A deleted
-/// message has no text, and this filter uses an index that contains only messages with a text. So deleted messages cost
-/// a read nothing, however many there are.
+/// Returns a filter for the messages of a room that are not deleted. `n` is a condition for their numbers. A deleted
+/// message has no text, and this filter uses an index of the messages with a text. Therefore any number of deleted
+/// messages adds no cost to a read.
 pub(super) fn alive(room: RoomId, n: bson::Document) -> bson::Document {
     bson::doc! { "_id.room": room.get(), "_id.n": n, "text": { "$exists": true } }
 }
 
-/// Returns the order by number for [`alive`]: 1 for ascending, -1 for descending.
+/// Returns the sort order by message number for a read with [`alive`]: 1 for ascending, -1 for descending.
 pub(super) fn by_number(direction: i32) -> bson::Document {
     bson::doc! { "_id.n": direction }
 }
@@ -61,7 +61,8 @@ pub(crate) fn member_id(room: RoomId, user: &UserId) -> bson::Document {
     bson::doc! { "room": room.get(), "user": user_bson(user) }
 }
 
-/// Returns a filter for all `_id`s of a room. `last` is `n` for messages and `user` for members.
+/// Returns a filter for the `_id`s of all messages or members of a room. `last` is `n` for messages and `user` for
+/// members.
 pub(crate) fn of_room(room: RoomId, last: &str) -> bson::Document {
     bson::doc! {
         "$gte": { "room": room.get(), last: Bson::MinKey },
@@ -117,7 +118,7 @@ pub(crate) fn read_room_id(document: &RawDocument) -> Result<RoomId, Undecodable
     RoomId::try_from(read_int(document, "_id")?).map_err(|error| Undecodable(error.to_string()))
 }
 
-/// Reads an integer of 32 or 64 bits. A shell or another driver may have written either.
+/// Reads an integer of 32 or 64 bits. Another program, such as `mongosh`, may have written either type.
 pub(crate) fn read_int(document: &RawDocument, key: &str) -> Result<i64, Undecodable> {
     match document.get(key)? {
         Some(RawBsonRef::Int64(n)) => Ok(n),
@@ -136,8 +137,8 @@ pub(crate) fn read_time(document: &RawDocument, key: &str) -> Result<Time, Undec
     Ok(Time(document.get_datetime(key)?.timestamp_millis()))
 }
 
-/// Reads the id of the request that wrote, edited or deleted a message. None if the field is missing or has another
-/// type.
+/// Reads the id of the request that wrote, edited or deleted a message. Returns none if the field is missing or has
+/// another type.
 pub(crate) fn read_request(document: &RawDocument, key: &str) -> Result<Option<ObjectId>, Undecodable> {
     match document.get(key)? {
         Some(RawBsonRef::ObjectId(id)) => Ok(Some(id)),
@@ -145,8 +146,8 @@ pub(crate) fn read_request(document: &RawDocument, key: &str) -> Result<Option<O
     }
 }
 
-/// Reads the last revision of a message, from its document or from the fields of an update. A revision is an edit or a
-/// deletion, numbered within its room.
+/// Reads the last revision of a message, from its document or from the updated fields of a change event. A revision is
+/// an edit or a deletion, numbered within its room.
 pub(crate) fn read_revision(document: &RawDocument) -> Result<Revision, Undecodable> {
     let edit = match document.get("edit")? {
         Some(RawBsonRef::Document(edit)) => read_request(edit, "id")?,
@@ -159,17 +160,18 @@ pub(crate) fn read_revision(document: &RawDocument) -> Result<Revision, Undecoda
     Ok(Revision { number: read_int_if_any(document, "rev")?, request })
 }
 
-/// Reads the text and the time of an edit from the fields of an update. None if the update is not an edit.
+/// Reads the text and the time of an edit from the updated fields of a change event. Returns none if the update is not
+/// an edit.
 ///
-/// The field `edit` repeats the message's text and time. A change event contains only fields whose value has changed,
-/// and `edit` changes with each edit.
+/// The field `edit` repeats the message's text and time. A change event contains only the fields whose values have
+/// changed. The field `edit` changes with each edit, so the event always contains it.
 pub(crate) fn read_edit(fields: &RawDocument) -> Result<Option<(String, Time)>, Undecodable> {
     let Some(RawBsonRef::Document(edit)) = fields.get("edit")? else { return Ok(None) };
     Ok(Some((edit.get_str("text")?.to_owned(), read_time(edit, "at")?)))
 }
 
-/// Reads the stamp of a write: the database's own time, not later than the commit. None if the document has no stamp,
-/// because another program inserted it.
+/// Reads the stamp of a write: the database's cluster time at the write, which is not later than the commit. Returns
+/// none if the document has no stamp, because another program inserted it.
 pub(crate) fn read_stamp(document: &RawDocument, key: &str) -> Result<Option<Timestamp>, Undecodable> {
     match document.get(key)? {
         Some(RawBsonRef::Timestamp(time)) => Ok(Some(time)),
@@ -177,17 +179,17 @@ pub(crate) fn read_stamp(document: &RawDocument, key: &str) -> Result<Option<Tim
     }
 }
 
-/// The placeholder for the time at which a membership begins. The database replaces it by its own time when it inserts
-/// the document.
+/// The placeholder for the time at which a membership begins. When the database inserts the document, it replaces the
+/// placeholder by its cluster time.
 pub(crate) const BEGINS: Timestamp = Timestamp { time: 0, increment: 0 };
 
-/// Reads the beginning of a membership: the database's own time, not later than the commit. If a user leaves a room and
-/// joins it again, the new membership has a later beginning than the old one.
+/// Reads the time at which a membership began: the database's cluster time, not later than the commit. If a user leaves
+/// a room and joins it again, the new membership has a later time than the old one.
 pub(crate) fn read_beginning(member: &RawDocument) -> Result<Timestamp, Undecodable> {
     Ok(member.get_timestamp("joined")?)
 }
 
-/// Reads a message. None if it is deleted.
+/// Reads a message. Returns none if the message is deleted.
 pub(crate) fn read_message(document: &RawDocument) -> Result<Option<StoredMessage>, Undecodable> {
     let (_, id) = read_message_id(document.get_document("_id")?)?;
     if document.get("deleted_at")?.is_some() {
@@ -204,7 +206,7 @@ pub(crate) fn read_message(document: &RawDocument) -> Result<Option<StoredMessag
     }))
 }
 
-/// Reads a room. None if it is deleted, although its document is still there.
+/// Reads a room. Returns none if the room is deleted but its document still exists.
 pub(crate) fn read_room_document(document: &RawDocument) -> Result<Option<StoredRoom>, Undecodable> {
     if document.get("deleted_at")?.is_some() {
         return Ok(None);
@@ -230,7 +232,7 @@ pub(crate) const fn role(role: Role) -> &'static str {
     }
 }
 
-/// Reads a membership. Missing receipt markers count as 0.
+/// Reads a membership. Missing receipt markers are read as 0.
 pub(crate) fn read_member(document: &RawDocument) -> Result<StoredMember, Undecodable> {
     let id = document.get_document("_id")?;
     let user = id.get("user")?.ok_or_else(|| Undecodable("no `_id.user`".to_owned()))?;
@@ -258,7 +260,7 @@ fn read_role(member: &RawDocument) -> Result<Role, Undecodable> {
     }
 }
 
-/// Returns the documents of an array.
+/// Returns the documents in an array field.
 pub(super) fn documents_in<'a>(
     document: &'a RawDocument,
     key: &str,

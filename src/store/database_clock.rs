@@ -1,10 +1,10 @@
-//! This server's estimate of the database's clock. All times that clients see, and by which lists are ordered, come
-//! from this estimate. The servers' own clocks may differ by seconds, and may be set forwards or backwards.
+//! Estimates the database's clock. All times that clients see, and all times that order lists, come from this estimate.
+//! The servers' own clocks may differ by seconds, and an operator may set them forwards or backwards.
 //!
-//! The database writes its time into each heartbeat. This server knows when it sent the heartbeat and when the change
-//! stream returned it. The database's time lies between these two instants, so the estimate has an error of at most
-//! half of the round trip. The estimate costs no extra request. Between heartbeats, a monotonic clock measures the
-//! time.
+//! The database writes its time into each heartbeat (a document that this server writes at intervals). This server
+//! knows when it sent the heartbeat, and when the heartbeat came back through the change stream. The database wrote its
+//! time between these two instants. Therefore the estimate has an error of at most half of the round trip. The estimate
+//! costs no extra request. Between heartbeats, a monotonic clock measures the time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,21 +12,22 @@ use std::time::{Duration, Instant};
 use bson::DateTime;
 use handlers::Time;
 
-/// The maximum drift between two clocks, as one part in this number. The drift of quartz clocks is ten times smaller.
+/// The bound for the drift between two clocks: one part in this number. The drift of quartz clocks is ten times
+/// smaller.
 const DRIFT: u32 = 1_000;
 
-/// The last kept reading of the clock. None before the first reading.
+/// The last kept reading of the database's clock. None before the first reading.
 #[derive(Default)]
 pub(crate) struct DatabaseClock(Mutex<Option<ClockReading>>);
 
-/// One reading of the clock.
+/// One reading of the database's clock.
 #[derive(Clone, Copy)]
 struct ClockReading {
     /// The database's time in milliseconds since 1970.
     millis: i64,
     /// The instant at which the database's clock showed that time.
     at: Instant,
-    /// The maximum error of that time, in both directions.
+    /// The maximum error of that time. The true time may be earlier or later.
     error: Duration,
 }
 
@@ -44,8 +45,8 @@ impl ClockReading {
 impl DatabaseClock {
     /// Records that the database's clock showed `time` at some instant between `sent` and `received`.
     ///
-    /// The kept reading stays if it is more exact than the new one and agrees with it. If the two readings contradict
-    /// each other, somebody has set a clock. Then the new reading is kept.
+    /// If the old reading is more exact than the new one and agrees with it, the old reading stays. If the two readings
+    /// contradict each other, one of the clocks was set, so the new reading replaces the old one.
     pub(crate) fn read(&self, time: Time, sent: Instant, received: Instant) {
         let error = received.saturating_duration_since(sent) / 2;
         let half = i64::try_from(error.as_millis()).unwrap_or(i64::MAX);
@@ -61,7 +62,7 @@ impl DatabaseClock {
         }
     }
 
-    /// Returns the estimated time of the database's clock. Before the first reading, returns the time of this machine.
+    /// Returns the estimated time of the database's clock. Before the first reading, returns this server's own time.
     pub(crate) fn now(&self) -> Time {
         let known = *self.known();
         Time(match known {
@@ -79,7 +80,7 @@ impl DatabaseClock {
 mod tests {
     use super::*;
 
-    /// Returns the time that a clock shows this many milliseconds after `begin`.
+    /// Returns the estimated time, `after` milliseconds after `begin`.
     fn shown(clock: &DatabaseClock, begin: Instant, after: u64) -> i64 {
         clock.known().unwrap().millis_at(begin + Duration::from_millis(after))
     }

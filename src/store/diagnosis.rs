@@ -1,7 +1,8 @@
-//! Finds out why a database can't be used, for `parlor serve` and `parlor check`: what is wrong, where, and what to do.
+//! Finds the reason why a database can't be used, for `parlor serve` and `parlor check`: what is wrong, where, and what
+//! to do.
 //!
-//! If the driver finds no usable server, its error does not name the cause. Parlor then asks the servers of the URI
-//! directly, without a login.
+//! If the driver finds no usable database server, its error does not name the cause. Parlor then sends the command
+//! `hello`, which needs no login, to each database server in the URI.
 
 use std::time::Duration;
 
@@ -15,10 +16,10 @@ use super::error::{UnusableDatabase, hint};
 use super::error_text::{self, NO_LOGIN};
 use super::{Store, StoreError};
 
-/// The time limit for a server's answer to a direct request.
+/// The time limit for a database server's answer to `hello`.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How many servers of the URI Parlor asks directly, and how many an error names.
+/// The maximum number of database servers to which Parlor sends `hello`, and which an error names.
 const MAX_SERVERS: usize = 5;
 
 /// `maxWireVersion` of MongoDB 6.0.
@@ -29,13 +30,14 @@ const OLDEST_WIRE_VERSION: i32 = 17;
 pub struct Diagnosis {
     /// What is wrong, where, and what to do, on one line.
     pub text: String,
-    /// Whether the error lasts until somebody changes the settings or the database. Otherwise it may pass by itself.
+    /// True if the error lasts until an operator changes the settings or the database. False if the error may pass by
+    /// itself.
     pub lasting: bool,
 }
 
 impl Store {
-    /// Explains the error of an operation. If the driver could not reach the database, asks the servers of the URI.
-    /// `MAX_SERVERS` limits their number.
+    /// Explains the error of an operation. If the driver could not reach the database, asks the database servers in the
+    /// URI, at most `MAX_SERVERS`.
     pub async fn diagnose(&self, error: &StoreError) -> Diagnosis {
         match error {
             StoreError::Unreachable(_) => self.ask_servers(error).await,
@@ -60,7 +62,7 @@ impl Store {
         }
     }
 
-    /// Checks that the database is a replica set or a sharded cluster, and runs MongoDB 6.0 or newer.
+    /// Checks that the database is a replica set or a sharded cluster, and that it runs MongoDB 6.0 or newer.
     ///
     /// # Errors
     /// The error says what is wrong and what to do.
@@ -87,7 +89,8 @@ impl Store {
         self.run_detached(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await
     }
 
-    /// Returns the reason why Parlor can't use the database, from its answer to `hello`. `None` if Parlor can use it.
+    /// Returns the reason why Parlor can't use the database. `hello` is the database's answer to
+    /// [`hello`](Self::hello). Returns `None` if Parlor can use the database.
     pub(super) fn fault_of(&self, hello: &Document) -> Option<UnusableDatabase> {
         if hello.get_i32("maxWireVersion").unwrap_or_default() < OLDEST_WIRE_VERSION {
             let text = "MongoDB is older than 6.0, the oldest that Parlor works with: upgrade it".to_owned();
@@ -96,14 +99,14 @@ impl Store {
         fault_of_set(&self.addresses(), hello)
     }
 
-    /// Returns the addresses of the URI for an error text, at most [`MAX_SERVERS`].
+    /// Returns the addresses in the URI for an error text, at most [`MAX_SERVERS`].
     fn addresses(&self) -> String {
         let named: Vec<_> = self.options.hosts.iter().take(MAX_SERVERS).map(ToString::to_string).collect();
         named.join(", ")
     }
 
-    /// Asks the servers of the URI, at most [`MAX_SERVERS`]. A member of the wanted replica set says most. Servers
-    /// without a set matter only if no member answers.
+    /// Sends `hello` to the database servers in the URI, at most [`MAX_SERVERS`]. The answer of a member of the wanted
+    /// replica set explains most. Answers of servers without a replica set are used only if no member of a set answers.
     async fn ask_servers(&self, error: &StoreError) -> Diagnosis {
         let asked = self.options.hosts.iter().take(MAX_SERVERS).map(|address| self.ask(address));
         let (mut members, mut others, mut silent) = (Vec::new(), Vec::new(), Vec::new());
@@ -137,7 +140,7 @@ impl Store {
             let text = format!(
                 "the replica set at {address} is called `{set}`, but mongodb.uri asks for `{wanted}`: set replicaSet={set}"
             );
-            // A server that does not answer now may be a member of the wanted set.
+            // A database server that does not answer now may be a member of the wanted set.
             return Diagnosis { text, lasting: silent.is_empty() };
         }
         let faults: Vec<_> =
@@ -157,7 +160,8 @@ impl Store {
         }
     }
 
-    /// Sends `hello` to one server, and returns its answer. Needs no login, and accepts a server of any replica set.
+    /// Sends `hello` to one database server, and returns its answer. This needs no login, and works with a member of
+    /// any replica set.
     async fn ask<'a>(&self, address: &'a ServerAddress) -> (&'a ServerAddress, Result<Document, StoreError>) {
         let options = ClientOptions::builder()
             .hosts(vec![address.clone()])
@@ -174,7 +178,7 @@ impl Store {
     }
 }
 
-/// Returns the reason why a server did not answer.
+/// Returns the reason why a database server did not answer.
 fn cause(error: &StoreError) -> String {
     match error {
         StoreError::Unreachable(Some(error)) | StoreError::Unknown(Some(error)) => error_text::cause(error),
@@ -182,8 +186,8 @@ fn cause(error: &StoreError) -> String {
     }
 }
 
-/// Returns the problem of a server that is neither in a replica set nor the router of a cluster. Change streams don't
-/// work there.
+/// Returns the problem of a database server that is neither in a replica set nor a router (`mongos`) of a cluster.
+/// Change streams don't work on such a server.
 fn fault_of_set(address: &str, hello: &Document) -> Option<UnusableDatabase> {
     if hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|kind| kind == "isdbgrid") {
         return None;

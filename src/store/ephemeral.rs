@@ -1,6 +1,6 @@
-//! Ephemeral events: events that are sent to connected clients and not kept. The change stream brings each event to
-//! every server, so an event is a document that expires after a minute. The documents are `{_id, at, room, frame}`,
-//! `{_id, at, room, typing}` and `{_id, at, disconnect}`.
+//! Ephemeral events are sent to connected clients and not kept. The change stream must bring each event to every
+//! server. Therefore an event is a document, which the database deletes after a minute. The documents are `{_id, at,
+//! room, frame}` for a custom event, `{_id, at, room, typing}`, and `{_id, at, disconnect}` to close a user's sockets.
 
 use bson::oid::ObjectId;
 use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
@@ -10,10 +10,11 @@ use super::{Store, StoreError};
 use crate::protocol::ephemeral::{CustomEvent, EphemeralEvent};
 
 impl Store {
-    /// Sends an ephemeral event to every server. Returns when a majority of the database's nodes has the document.
+    /// Sends an ephemeral event to every server. Returns when a majority of the database's members has stored the
+    /// document.
     ///
     /// # Errors
-    /// The same as those of any write. After [`StoreError::Unknown`], the event may still be delivered.
+    /// The same errors as those of any write. After [`StoreError::Unknown`], the event may still be delivered.
     pub async fn signal(&self, signal: &EphemeralEvent) -> Result<(), StoreError> {
         let signals = self.db.collection::<RawDocumentBuf>("signals");
         let document = write(signal, DateTime::from_millis(self.now().0));

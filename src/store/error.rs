@@ -1,5 +1,5 @@
-//! The errors of database operations. A caller must know above all whether something may have been written, so the
-//! variants distinguish this.
+//! The errors of database operations. The most important question of a caller is whether the operation may have written
+//! something. Therefore the variants distinguish this.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::retry::AttemptError;
 pub enum StoreError {
     /// The database can't be reached, and the operation did not start. Nothing was written.
     Unreachable(Option<Error>),
-    /// The operation started, but its outcome is unknown. It may or may not have been written.
+    /// The operation started, but its outcome is unknown. It may or may not have written something.
     Unknown(Option<Error>),
     /// The database rejected the operation, or its answer can't be used.
     Fault(Box<dyn std::error::Error + Send + Sync>),
@@ -49,11 +49,11 @@ impl fmt::Display for StoreError {
     }
 }
 
-/// A database that Parlor can't work with: what is wrong and what to do.
+/// A database that Parlor can't use. The text says what is wrong and what to do.
 #[derive(Debug)]
 pub(super) struct UnusableDatabase {
     pub(super) text: String,
-    /// Whether the error lasts until somebody changes the settings or the database.
+    /// Whether the error lasts until an operator changes the settings or the database.
     pub(super) lasting: bool,
 }
 
@@ -71,7 +71,8 @@ impl From<UnusableDatabase> for StoreError {
     }
 }
 
-/// Returns the likely cause of a driver's error: TLS is required but not configured, or the reverse.
+/// Returns advice for a driver's error that is probably caused by TLS: either TLS is required but not configured, or
+/// the reverse.
 pub(super) fn hint(words: &str) -> Option<&'static str> {
     const ENDED: [&str; 3] = ["unexpected end of file", "early eof", "Connection reset by peer"];
     if ENDED.iter().any(|ended| words.contains(ended)) {
@@ -90,13 +91,14 @@ impl From<Error> for StoreError {
             ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. } | ErrorKind::Shutdown => {
                 Self::Unreachable(Some(error))
             }
-            // The driver also reports this error for a running operation, if its monitor of the node gets no answer. So
-            // only this text shows that the operation did not start.
+            // The driver reports this error in two cases: the operation got no connection, or it was running when the
+            // driver's monitor of the node got no answer. Only the beginning of the text shows that the operation did
+            // not start.
             ErrorKind::ConnectionPoolCleared { ref message, .. } if message.starts_with(NO_CONNECTION) => {
                 Self::Unreachable(Some(error))
             }
             ErrorKind::ConnectionPoolCleared { .. } => Self::Unknown(Some(error)),
-            // A write concern error: not enough nodes have confirmed the write, so it may be rolled back.
+            // A write concern error: not enough nodes have confirmed the write. It may be rolled back.
             ErrorKind::Io(_) | ErrorKind::Write(WriteFailure::WriteConcernError(_)) => {
                 Self::Unknown(Some(error))
             }
@@ -113,16 +115,17 @@ impl From<Error> for StoreError {
 }
 
 /// The beginning of the driver's text for an operation that got no connection. If a new version of the driver changes
-/// the text, the outcome counts as unknown.
+/// the text, the outcome counts as unknown, which is the safe case.
 const NO_CONNECTION: &str = "Connection pool for ";
 
-/// The error codes of a node that stops being the primary, and of a router that can't reach the primary. The drivers'
-/// specifications list them: "not writable primary" and "node is recovering" in SDAM, and "retryable error" in
-/// retryable writes. The database labels these errors only if the driver may retry the write. The writers' clients
-/// don't retry, so the label is missing there.
+/// The error codes of a node that is no longer the primary, and of a router that can't reach the primary. The
+/// specifications of MongoDB's drivers list them: "not writable primary" and "node is recovering" in the specification
+/// of server discovery (SDAM), and "retryable error" in the specification of retryable writes. The database labels
+/// these errors only if the driver may retry the write. The clients of Parlor's writers don't retry, so they get no
+/// label.
 const PASSING: [i32; 13] = [6, 7, 89, 91, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436];
 
-/// Returns whether the first document that was not inserted failed by an error in [`PASSING`]. A router reports such
+/// Returns whether the first document that was not inserted failed with an error in [`PASSING`]. A router reports these
 /// errors for each document.
 fn is_passing(failed: &InsertManyError) -> bool {
     let first = failed.write_errors.as_ref().and_then(|errors| errors.first());
@@ -136,7 +139,8 @@ impl From<Undecodable> for StoreError {
 }
 
 impl StoreError {
-    /// Converts the error of a step that follows a successful write. Its outcome is never "nothing was written".
+    /// Converts the error of a step that follows a successful write. Something was written, so the result is never
+    /// [`Unreachable`](Self::Unreachable).
     pub(crate) fn after_a_write(self) -> Self {
         match self {
             Self::Unreachable(cause) => Self::Unknown(cause),
@@ -144,7 +148,8 @@ impl StoreError {
         }
     }
 
-    /// Returns whether another attempt may succeed. An answer of the database is final; an election is not.
+    /// Returns the error for [`retry`](crate::retry). [`Fault`](Self::Fault) is final. All other errors, such as those
+    /// during an election, may pass.
     pub(crate) fn attempt(self) -> AttemptError<Self> {
         match self {
             Self::Fault(_) => AttemptError::Final(self),
@@ -152,7 +157,7 @@ impl StoreError {
         }
     }
 
-    /// Converts the error of a write for the client.
+    /// Converts the error of a write to the error that the client receives.
     pub(crate) fn of_write(self) -> handlers::Error {
         match self {
             Self::Unreachable(_) => {
@@ -170,7 +175,8 @@ impl StoreError {
         }
     }
 
-    /// Converts the error of a read for the client. A read changes nothing, so its outcome is never unknown.
+    /// Converts the error of a read to the error that the client receives. A read changes nothing, so its outcome is
+    /// never unknown.
     pub(crate) fn of_read(self) -> handlers::Error {
         match self {
             Self::Unknown(_) => {

@@ -1,17 +1,17 @@
-//! The text of a driver's error: one short line. The driver's own text is a debug dump with whole server responses.
+//! Shortens a driver's error to one line. The driver's own text is a debug output with whole server responses.
 
 use std::fmt::Write as _;
 
 use mongodb::error::{Error, ErrorKind, InsertManyError, WriteFailure};
 
-/// The longest text, in characters. A server's message may quote a document.
+/// The maximum length of the line, in characters. A database server's message may quote a whole document.
 const MAX_CHARS: usize = 300;
 
-/// `Unauthorized` and `AuthenticationFailed`.
+/// The error codes `Unauthorized` and `AuthenticationFailed`.
 const NO_RIGHT: i32 = 13;
 pub(super) const NO_LOGIN: i32 = 18;
 
-/// Returns what went wrong, on one line.
+/// Returns the problem in one line.
 pub(crate) fn summary(error: &Error) -> String {
     let text = match &*error.kind {
         ErrorKind::Command(command) => of_code(command.code, &command.code_name, &command.message),
@@ -35,7 +35,8 @@ pub(crate) fn summary(error: &Error) -> String {
     one_line(&text)
 }
 
-/// Returns the cause of a failed server selection, if the driver names one; otherwise the summary.
+/// Returns the cause of a failed server selection, if the driver names a cause. Otherwise returns the same as
+/// [`summary`].
 pub(super) fn cause(error: &Error) -> String {
     match &*error.kind {
         ErrorKind::ServerSelection { message, .. } => {
@@ -56,7 +57,8 @@ fn of_insert(failed: &InsertManyError) -> String {
     )
 }
 
-/// Returns the server's message and error code. If the code means a wrong setup, also says how to correct the setup.
+/// Returns the database's message and error code. If the code means a wrong setup, the text also says how to correct
+/// it.
 fn of_code(code: i32, name: &str, message: &str) -> String {
     let advice = match code {
         NO_RIGHT if message.ends_with("requires authentication") => {
@@ -66,7 +68,7 @@ fn of_code(code: i32, name: &str, message: &str) -> String {
         NO_LOGIN => "; check the user, the password and authSource of mongodb.uri",
         _ => "",
     };
-    // The server's message contains the whole command: `to execute command { create: "rooms", ...`. Only the name of
+    // The database's message contains the whole command: `to execute command { create: "rooms", ...`. Only the name of
     // the command is kept.
     let message = match message.split_once("to execute command { ") {
         Some((begin, command)) => {
@@ -79,7 +81,7 @@ fn of_code(code: i32, name: &str, message: &str) -> String {
     format!("{message} (error {code}{name}){advice}")
 }
 
-/// Returns the state of each server that the driver's text names.
+/// Returns one line with the state of each database server that the driver's text names.
 fn of_selection(message: &str) -> String {
     let Some((_, topology)) = message.split_once("Topology: ") else { return message.to_owned() };
     let mut text = "no primary found".to_owned();
@@ -102,7 +104,8 @@ fn of_selection(message: &str) -> String {
     text
 }
 
-/// Returns the inner error from the driver's text. For example, a failed server selection contains an I/O error.
+/// Returns the inner error in the driver's text. For example, the text of a failed server selection contains an I/O
+/// error.
 fn nested(text: &str) -> Option<&str> {
     let (_, error) = text.split_once("Kind: ")?;
     let error = error.split(", labels: ").next().unwrap_or_default();

@@ -1,12 +1,12 @@
-//! Idempotent requests: a client may send the same request several times with one `Idempotency-Key`, and the server
-//! applies the request once. Each key has a record in the database, which expires after a while. The record contains a
-//! hash of the request and, after the request was processed, the response.
+//! Idempotent requests of the HTTP API: a client may send a request several times with the same `Idempotency-Key`, and
+//! the server applies it once. Each key has a record in the database, which expires after a while. The record contains
+//! a hash of the request. After the request was processed, it also contains the response.
 //!
-//! The attempt that processes a request holds a lease on the record. If the lease ends and there is no response, the
-//! server died or the database was unavailable, and the outcome is unknown. The next attempt takes over the record. The
-//! record has the id that the first attempt gave to its write (`write_id`), so the next attempt can find that write.
-//! All times are the database's. With the clocks of two servers, a lease could have ended on one server and still run
-//! on the other.
+//! An attempt that processes a request holds a lease on the record: until a time in the record, no other attempt may
+//! process the request. If the lease ends without a response, the server died or the database was unavailable, and the
+//! outcome is unknown. The next attempt takes over the record. The record contains the id of the first attempt's write
+//! (`write_id`), so the next attempt can find this write. All times come from the database's clock. If two servers used
+//! their own clocks, a lease could have ended on one server and still run on the other.
 
 use std::time::Duration;
 
@@ -20,31 +20,32 @@ use super::rooms::create::is_duplicate;
 use super::{Store, StoreError, codec, from_now};
 use crate::model::message::StoredMessage;
 
-/// The number of attempts to read a record. An attempt fails if the record expires between the insert and the read.
+/// The maximum number of attempts to read a record. A read finds nothing if the record expires between the failed
+/// insert and the read.
 const TRIES: usize = 3;
 
-/// An idempotency key, and the service that sent it.
+/// An idempotency key, together with the service that sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestKey {
-    /// A hash that identifies the service's API key without showing it.
+    /// A hash of the service's API key. It identifies the key without revealing it.
     pub(crate) service: [u8; 16],
     /// The value of the header `Idempotency-Key`, unchanged.
     pub(crate) key: String,
 }
 
-/// An attempt to process a request. The holder of this value has the lease on the record.
+/// An attempt to process a request. The owner of this value holds the lease on the request's record.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestAttempt {
     id: Document,
-    /// The id of the request's single write.
+    /// The id of the one write that the request causes.
     pub(crate) write_id: ObjectId,
-    /// Whether an earlier attempt held the record.
+    /// Whether an earlier attempt held the lease.
     pub(crate) is_another: bool,
 }
 
 impl RequestAttempt {
-    /// Returns the `client_id` of the request's message. All attempts use the same value, so the unique index lets only
-    /// one of them write. The value is longer than any `client_id` that a client can send.
+    /// Returns the `client_id` of the request's message. All attempts use the same `client_id`, so the unique index
+    /// lets only one of them write the message. It is longer than any `client_id` that a client can send.
     pub(crate) fn client_id(&self) -> String {
         let id = format!("request {}", self.write_id);
         format!("{id:.>width$}", width = ClientId::MAX_CHARS + 1)
@@ -61,13 +62,13 @@ pub(crate) struct StoredResponse {
 /// The result of claiming a request.
 #[derive(Debug)]
 pub(crate) enum Claim {
-    /// The caller holds the lease and must process the request.
+    /// The caller now holds the lease and must process the request.
     Do(RequestAttempt),
-    /// The request was processed. This is its response.
+    /// The request was already processed, with this response.
     Done(StoredResponse),
     /// Another attempt is processing the request.
     UnderWay,
-    /// The key belongs to a request with other content.
+    /// The key was used for a request with other content.
     Different,
 }
 
@@ -77,7 +78,7 @@ impl Store {
     }
 
     /// Claims a request if it is new, or if the lease of its last attempt has ended. `content` is a hash of the
-    /// request. `lease` is the time to process it, and `kept` the lifetime of its record.
+    /// request. `lease` is the time limit for processing the request. `kept` is the lifetime of its record.
     pub(crate) async fn claim(
         &self,
         key: &RequestKey,
@@ -93,7 +94,7 @@ impl Store {
             let requests = self.requests();
             let filter = doc! { "_id": id.clone() };
             let found = self.run_detached(async move { Ok(requests.find_one(filter).await?) }).await?;
-            // The record expired after the failed insert.
+            // The record existed at the insert, but has expired since.
             let Some(found) = found else { continue };
             if found.get("content") != Some(&binary(&content)) {
                 return Ok(Claim::Different);
@@ -114,8 +115,8 @@ impl Store {
         kept: Duration,
     ) -> Result<Option<RequestAttempt>, StoreError> {
         let write_id = ObjectId::new();
-        // This filter matches no document. So the upsert always tries to insert a record. If the key has a record
-        // already, the insert fails with a duplicate key.
+        // This filter matches no document, so the upsert always tries to insert a record. If the key already has a
+        // record, the insert fails with a duplicate key error.
         let none = doc! { "_id": id.clone(), "is_none": true };
         let record = doc! { "$replaceWith": {
             "_id": { "$literal": id.clone() },
@@ -135,7 +136,7 @@ impl Store {
         }
     }
 
-    /// Claims a record whose lease has ended. If several callers try this concurrently, only one of them succeeds.
+    /// Claims a record whose lease has ended. If several callers do this concurrently, only one of them succeeds.
     async fn take_over(&self, id: Document, found: &Document, lease: Duration) -> Result<Claim, StoreError> {
         let fault = || StoreError::Fault("could not decode a request's record".into());
         let until = *found.get_datetime("until").map_err(|_| fault())?;
@@ -153,7 +154,8 @@ impl Store {
         })
     }
 
-    /// Stores the response to a request. If one of the users in `about` is erased, the record is deleted.
+    /// Stores the response to a request. `about` are the users in the response. If one of them is erased, the record is
+    /// deleted.
     pub(crate) async fn keep_answer(
         &self,
         attempt: &RequestAttempt,
@@ -166,7 +168,7 @@ impl Store {
         self.update_request(attempt, update).await
     }
 
-    /// Ends the lease, so that the next attempt can start immediately. For an attempt that has no response to store.
+    /// Ends the lease, so that another attempt can start immediately. Used if the attempt has no response to store.
     pub(crate) async fn release(&self, attempt: &RequestAttempt) -> Result<(), StoreError> {
         self.update_request(attempt, doc! { "$set": { "until": DateTime::from_millis(0) } }).await
     }
@@ -184,8 +186,8 @@ impl Store {
         self.run_detached(async move { Ok(requests.delete_one(filter).await.map(|_| ())?) }).await
     }
 
-    /// Returns the message that an earlier attempt has written. None if there is none. A deleted message is returned
-    /// with the request's text, because the first response had this text.
+    /// Returns the message that an earlier attempt wrote. Returns none if no attempt wrote it. If the message was
+    /// deleted since, it is returned with the request's text, because the first response had this text.
     pub(crate) async fn written(
         &self,
         room: RoomId,
@@ -212,11 +214,11 @@ impl Store {
         Ok(Some(StoredMessage { id, sender, text, created_at, updated_at: created_at, write_id: None }))
     }
 
-    /// Returns the room that an attempt of this request has created, even if the room was deleted since. None if no
-    /// attempt has created one.
+    /// Returns the room that an attempt of this request created, even if the room was deleted since. Returns none if no
+    /// attempt created a room.
     ///
-    /// The read is linearizable, because another attempt may be writing the room at this moment. It returns that room
-    /// only when the write can no longer be rolled back.
+    /// The read is linearizable, because another attempt may be writing the room now. The read finds the room only when
+    /// the write can no longer be rolled back.
     pub(crate) async fn made(&self, attempt: &RequestAttempt) -> Result<Option<RoomId>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let filter = doc! { "write_id": attempt.write_id };
@@ -227,7 +229,8 @@ impl Store {
         Ok(found.await?.map(|room| codec::read_room_id(&room)).transpose()?)
     }
 
-    /// Deletes the records whose responses concern a user. If such a key is sent again, the request is processed again.
+    /// Deletes the records whose responses concern a user. If a client then repeats a request, the request is processed
+    /// again.
     pub(crate) async fn erase_answers(&self, user: &UserId) -> Result<(), StoreError> {
         let requests = self.requests();
         let filter = doc! { "about": codec::user_bson(user) };

@@ -1,8 +1,9 @@
 //! Checks that all collections and indexes exist, and creates missing ones.
 //!
-//! An operator may drop the database, a collection or an index while the server runs. Without its unique index, a pair
-//! of users could get two rooms. So a server with a missing unique index reports that it is not ready. The change
-//! stream reports most drops immediately. A check every `mongodb.indexes_seconds` finds the others.
+//! An operator may drop the database, a collection or an index while the server runs. Without a unique index, wrong
+//! data can arise: for example, a pair of users could get two direct rooms. Therefore a server with a missing unique
+//! index reports that it is not ready. The change stream reports most drops immediately. A check every
+//! `mongodb.indexes_seconds` finds the other drops.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,22 +29,22 @@ const NO_COLLECTION: i32 = 26;
 /// The database's error code for a hint that names a missing index (`BadValue`).
 const BAD_VALUE: i32 = 2;
 
-/// The state of the indexes, as this server knows it.
+/// What this server knows about the indexes.
 #[derive(Default)]
 pub(crate) struct Indexes {
-    /// The problem for the operator. None if all indexes are complete.
+    /// The problem for the operator. None if no unique index is missing.
     problem: Mutex<Option<String>>,
     check_requested: Notify,
 }
 
 impl Indexes {
-    /// Requests an immediate check, because an index may be missing. The server isn't ready until the check has ended.
+    /// Requests an immediate check, because an index may be missing. The server is not ready until the check has ended.
     pub(crate) fn request_check(&self) {
         self.lock_problem().get_or_insert_with(|| "an index may be missing; checking the indexes".to_owned());
         self.check_requested.notify_one();
     }
 
-    /// Returns the problem for the operator. None if the indexes are complete.
+    /// Returns the problem for the operator. Returns none if no unique index is missing.
     pub(crate) fn problem(&self) -> Option<String> {
         self.lock_problem().clone()
     }
@@ -57,16 +58,16 @@ impl Indexes {
     }
 }
 
-/// An index that is missing, or has other keys or options.
+/// An index that is missing, or that has other keys or another uniqueness than it should.
 #[derive(Debug, PartialEq, Eq)]
 struct MissingIndex {
-    /// `collection.index`
+    /// The collection and the index, as `collection.index`.
     name: String,
     unique: bool,
 }
 
 impl Store {
-    /// Returns the state of the indexes, as this server knows it.
+    /// Returns what this server knows about the indexes.
     pub(crate) fn indexes(&self) -> &Indexes {
         &self.indexes
     }
@@ -99,7 +100,7 @@ impl Store {
         let names: Vec<_> = missing.iter().map(|index| index.name.as_str()).collect();
         let names = names.join(", ");
         metrics.count_fault("indexes");
-        // A missing non-unique index makes operations slow, but not wrong.
+        // Without a non-unique index, operations are slow but correct.
         let is_fault = missing.iter().any(|index| index.unique);
         self.indexes.set(is_fault.then(|| format!("missing: {names}")));
         tracing::error!(missing = names, "indexes are missing; creating them");
@@ -107,7 +108,7 @@ impl Store {
             tracing::error!(%error, missing = names, "could not create indexes; trying again");
             self.indexes.set(is_fault.then(|| format!("missing: {names}; could not create them: {error}")));
         }
-        // False, so that another check follows. The next check confirms that the indexes exist.
+        // The next check confirms that the new indexes exist.
         false
     }
 
@@ -151,7 +152,7 @@ impl Store {
         Ok(batch.iter().filter_map(Bson::as_document).cloned().collect())
     }
 
-    /// Raises the counter of room ids to the greatest room id in use. After the counter was dropped, a new room would
+    /// Raises the counter of room ids to the greatest room id in use. If the counter was dropped, a new room would
     /// otherwise get the id of an existing room.
     pub(super) async fn raise_room_counter(&self) -> Result<(), StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
@@ -159,7 +160,7 @@ impl Store {
         self.run_detached(async move {
             let last = rooms.find_one(doc! {}).sort(doc! { "_id": -1 }).projection(doc! { "_id": 1 });
             let Some(last) = last.await? else { return Ok(()) };
-            // Another program may have written a document with any kind of `_id`.
+            // Another program may have written a room whose `_id` has any type.
             let Ok(last) = codec::read_room_id(&last).map(RoomId::get) else { return Ok(()) };
             let raise = doc! { "$max": { "last": last } };
             counters.update_one(doc! { "_id": "rooms" }, raise).upsert(true).await?;
@@ -168,15 +169,15 @@ impl Store {
         .await
     }
 
-    /// Requests a check of the indexes, and returns the error for a statement that failed because of a missing index.
-    /// Nothing was written.
+    /// Requests a check of the indexes. Returns the error for a statement that failed because an index is missing, and
+    /// wrote nothing.
     pub(super) fn without_index(&self) -> StoreError {
         self.indexes.request_check();
         StoreError::Unreachable(None)
     }
 }
 
-/// Returns whether two index keys mean the same to the database. The directions may be numbers of different types.
+/// Returns whether two index keys mean the same to the database. A direction may be stored as a number of any type.
 fn is_same_key(one: &Document, other: &Document) -> bool {
     let number = |value: &Bson| {
         value
@@ -190,7 +191,7 @@ fn is_same_key(one: &Document, other: &Document) -> bool {
     of(one) == of(other)
 }
 
-/// Returns whether a statement failed because the index in its hint is missing.
+/// Returns whether a statement failed because its hint names a missing index.
 pub(super) fn lacks_index(error: &Error) -> bool {
     has_code(error, BAD_VALUE)
 }

@@ -1,7 +1,8 @@
-//! Estimates the size of data as JSON, in bytes, before the data is encoded. Pages and first frames have a maximum of
-//! bytes.
+//! Estimates the size of data as JSON, in bytes, before the data is encoded. The sizes of pages and first frames are
+//! bounded in bytes.
 //!
-//! A maximum of messages would not be enough: a message of 4,096 characters U+0001 takes 24,576 bytes of JSON.
+//! A bound for the number of messages would not be enough: 4,096 characters U+0001 in one message take 24,576 bytes of
+//! JSON.
 
 use handlers::UserId;
 
@@ -9,23 +10,23 @@ use super::rooms::summary::RoomSummary;
 use crate::model::message::StoredMessage;
 use crate::model::room::StoredMember;
 
-/// The bytes of a message's keys, numbers and two times: all without the text, the sender's id and the e-mail address.
+/// The bytes of a message's keys, numbers and two times: all except the text, the sender's id and the e-mail address.
 const MESSAGE: usize = 220;
 
-/// The maximum of an id's bytes. An id has up to 128 bytes. JSON may escape each byte with a second one, and adds two
-/// quotes.
+/// The maximum bytes of an id in JSON. An id has up to 128 bytes. JSON may escape each byte with a second byte, and
+/// adds two quotes.
 const ID: usize = 258;
 
-/// The assumed bytes of an e-mail address that isn't known.
+/// The assumed bytes of an e-mail address if the address is not known.
 pub(super) const EMAIL: usize = 64;
 
-/// The bytes of a member without the id and the e-mail address.
+/// The bytes of a member, without the id and the e-mail address.
 const MEMBER: usize = 110;
 
-/// The bytes of a room without its members and its last message.
+/// The bytes of a room, without its members and its last message.
 const ROOM: usize = 400;
 
-/// Returns the bytes of a text as JSON, without the quotes.
+/// Returns the bytes of a text in JSON, without the quotes.
 pub(crate) fn of_text(text: &str) -> usize {
     text.bytes().map(of_byte).sum()
 }
@@ -38,13 +39,13 @@ const fn of_byte(byte: u8) -> usize {
     }
 }
 
-/// Returns an upper bound of a message's bytes. `email` is the size of the longest e-mail address among the room's
-/// members.
+/// Returns an upper bound of a message's bytes in JSON. `email` is the size of the longest e-mail address among the
+/// room's members.
 pub(super) fn of_message(message: &StoredMessage, email: usize) -> usize {
     of_text(&message.text) + of_user(&message.sender) + email + MESSAGE
 }
 
-/// Returns the bytes of a user's id, at most.
+/// Returns an upper bound of the bytes of a user's id in JSON.
 pub(crate) fn of_user(user: &UserId) -> usize {
     match user {
         UserId::Int(_) => 20,
@@ -57,7 +58,7 @@ pub(super) fn of_longest_email(members: &[StoredMember]) -> usize {
     members.iter().filter_map(|member| member.email.as_deref()).map(of_text).max().unwrap_or_default()
 }
 
-/// Returns the approximate bytes of a room in a list of rooms.
+/// Returns the approximate bytes in JSON of a room in a list of rooms.
 pub(super) fn of_listed(listed: &RoomSummary) -> usize {
     let member =
         |member: &StoredMember| of_user(&member.user) + member.email.as_deref().map_or(0, of_text) + MEMBER;
@@ -68,7 +69,7 @@ pub(super) fn of_listed(listed: &RoomSummary) -> usize {
     ROOM + name + members + last
 }
 
-/// A budget of bytes. It admits items in their order while they fit. The first item is always admitted.
+/// A budget of bytes. It accepts items in their order while they fit. It always accepts the first item.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ByteBudget {
     left: usize,
@@ -85,7 +86,7 @@ impl ByteBudget {
         self.left
     }
 
-    /// Takes an item if it fits or is the first one. Returns whether the item was taken.
+    /// Takes an item if it fits or is the first item. Returns whether it took the item.
     pub(super) fn takes(&mut self, bytes: usize) -> bool {
         let fits = bytes <= self.left || !self.taken;
         if fits {

@@ -1,8 +1,8 @@
-//! The database layer: the stored documents, their indexes, and every operation on MongoDB.
+//! The database layer: the stored documents, their indexes, and all operations on MongoDB.
 //!
-//! A write that succeeds is a majority write: a majority of the database's nodes has it, so it survives the loss of a
-//! node. No caller waits longer than `mongodb.operation_ms` for an operation, except for change streams and exports.
-//! This layer does not know the clients' sockets. Sockets receive writes through the [change
+//! A write that succeeds is a majority write: a majority of the database's members has stored it, so it survives the
+//! loss of a member. No caller waits longer than `mongodb.operation_ms` for an operation, except for change streams and
+//! exports. This layer does not know the clients' sockets. Sockets receive writes through the [change
 //! stream](crate::realtime::change_stream), which is the database's ordered list of committed changes.
 
 pub(crate) mod advice;
@@ -88,7 +88,7 @@ use crate::config;
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
-/// The database, as handlers, sockets and the API use it. Cheap to clone.
+/// The database operations for handlers, sockets and the API. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     client: Client,
@@ -105,7 +105,7 @@ pub struct Store {
     touched: Arc<RecentRoomChanges>,
     overlay: Arc<Overlay>,
     reached: Arc<StreamPosition>,
-    /// The bounds of bulk reads. None in a command, and in the store that a bulk read itself uses.
+    /// The permits of bulk reads. None in a command, and in the store that a bulk read itself uses.
     bulk: Option<Arc<BulkReads>>,
     indexes: Arc<Indexes>,
     database_clock: Arc<DatabaseClock>,
@@ -115,7 +115,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store. The driver connects only later, so this reports errors of the URI and not of the network.
+    /// Opens the store. The driver connects later, so this call reports errors of the URI and not of the network.
     ///
     /// # Errors
     /// [`StoreError::Fault`] if the URI is missing or can't be used.
@@ -147,7 +147,7 @@ impl Store {
         })
     }
 
-    /// Returns the same store with new connections. A caller uses it if the old connections may hang.
+    /// Returns this store with new connections. Used if the old connections may hang.
     pub(crate) fn reconnected(&self) -> Result<Self, StoreError> {
         let client = Client::with_options(ClientOptions::clone(&self.options))?;
         let db = client.database(self.db.name());
@@ -155,16 +155,17 @@ impl Store {
         Ok(Self { client, db, messages, members, ..self.clone() })
     }
 
-    /// Returns the driver's database, for the change stream.
+    /// Returns the driver's database object, for the change stream.
     pub(crate) fn database(&self) -> &Database {
         &self.db
     }
 
-    /// Writes a server's heartbeat with its number, and returns when a majority has it. True if the server had no
-    /// heartbeat before: the server is new, or another server removed it as dead.
+    /// Writes a server's heartbeat with the number `beat`. Returns after a majority has stored it. Returns true if the
+    /// server had no heartbeat document: the server is new, or another server removed the document because it declared
+    /// this server dead.
     pub(crate) async fn beat(&self, server: ObjectId, beat: i64) -> Result<bool, StoreError> {
         let heartbeats = self.db.collection::<Document>("heartbeats");
-        // If two of these updates overtake each other, the greater number stays.
+        // If two of these updates arrive in the wrong order, the greater number stays.
         let update = doc! { "$max": { "beat": beat }, "$currentDate": { "at": true } };
         self.run_detached(async move {
             let beaten = heartbeats.update_one(doc! { "_id": server }, update).upsert(true).await?;
@@ -178,20 +179,20 @@ impl Store {
         &self.database_clock
     }
 
-    /// Returns the time for a new document: the time of the database, not of this machine.
+    /// Returns the time for a new document: the estimated time of the database, not this server's own time.
     pub(crate) fn now(&self) -> Time {
         self.database_clock.now()
     }
 
-    /// Returns the time for a new document in a room. It is not earlier than the last message of the room that this
+    /// Returns the time for a new document in a room. The time is not earlier than the room's last message that this
     /// server knows.
     pub(crate) fn now_in(&self, room: RoomId) -> DateTime {
         let last = self.numbers.last(room).unwrap_or_default();
         DateTime::from_millis(self.now().max(last.at).0)
     }
 
-    /// Clears all caches of rooms. Call it after collections were dropped: then a room id may belong to a new room, and
-    /// its message numbers may start again.
+    /// Clears all caches of rooms. Needed after collections were dropped: a room id may then belong to a new room,
+    /// whose message numbers begin at 1 again.
     pub(crate) fn forget_rooms(&self) {
         self.numbers.clear();
         self.activity.clear();
@@ -232,7 +233,7 @@ impl Store {
         &self.reached
     }
 
-    /// Returns this server's id, and whether other servers use the database.
+    /// Returns this server's id and its knowledge of other servers.
     pub(crate) fn peers(&self) -> &Peers {
         &self.peers
     }
@@ -245,17 +246,17 @@ impl Store {
     /// Starts the message writer and the receipts writer. The writers run until the supervisor stops them.
     ///
     /// # Errors
-    /// The same as those of [`open`](Self::open).
+    /// The same errors as those of [`open`](Self::open).
     pub async fn writers(
         &self,
         config: &config::Config,
         metrics: &Arc<Metrics>,
         supervisor: &Supervisor,
     ) -> Result<(Writer, Receipts), StoreError> {
-        // The driver's own retries are off, because the two writers check themselves whether a write happened. With
-        // retries, the database would record the session of each write, which costs processor time. The database's
-        // processor time at full speed was 0.061 ms a message with retries, and 0.056 ms without. These are medians of
-        // five runs in turn with 6.0.5.
+        // The driver's own retries are off, because the two writers find out themselves whether a write happened. With
+        // retries, the database would record the session of each write, which costs processor time. At full speed, the
+        // database's processor time was 0.061 ms for each message with retries, and 0.056 ms without. These are medians
+        // of five runs in turn with MongoDB 6.0.5.
         let mut options = client_options(&config.mongodb).await?;
         options.retry_writes = Some(false);
         let db = Client::with_options(options)?.database(self.db.name());
@@ -268,12 +269,12 @@ impl Store {
     }
 }
 
-/// Builds the options of every connection: reads go to the primary, every write waits for a majority, and each wait has
-/// a limit.
+/// Returns the options of every connection: reads go to the primary, every write waits for a majority, and each wait
+/// has a limit.
 ///
 /// The client has no default read concern, because a default would override the snapshot of a session. Each read that
-/// needs a read concern states its own. The configuration refuses options of the URI that contradict these options
-/// (`config/uri.rs`). Options of a DNS record are overridden here.
+/// needs a read concern sets it. The configuration refuses options of the URI that contradict these options
+/// (`config/uri.rs`). Options from a DNS record are overridden here.
 async fn client_options(settings: &config::MongodbConfig) -> Result<ClientOptions, StoreError> {
     let uri = settings.uri.as_ref().ok_or_else(|| StoreError::Fault("mongodb.uri is not set".into()))?;
     let mut options = ClientOptions::parse(uri.expose()).await?;
@@ -290,8 +291,8 @@ async fn client_options(settings: &config::MongodbConfig) -> Result<ClientOption
     Ok(options)
 }
 
-/// Returns an expression for the time `by` after the database's current time. Leases use it, so servers' clocks may
-/// differ.
+/// Returns an expression for the database's current time plus `by`. Leases use the database's time, because the
+/// servers' clocks may differ.
 fn from_now(by: Duration) -> Document {
     doc! { "$add": ["$$NOW", i64::try_from(by.as_millis()).unwrap_or(i64::MAX)] }
 }

@@ -1,5 +1,5 @@
 //! Runs the store's database operations. An operation always runs to its end, even if its caller stops waiting. The
-//! wait has a limit.
+//! caller's wait has a time limit.
 
 use bson::{RawArrayBuf, doc, rawdoc};
 use tracing::Instrument;
@@ -7,8 +7,8 @@ use tracing::Instrument;
 use super::{Store, StoreError};
 
 impl Store {
-    /// Runs an operation in a task of its own, because the driver's futures must not be dropped half way. The caller
-    /// waits for `mongodb.operation_ms` at most, and then gets [`StoreError::Unknown`].
+    /// Runs an operation in a separate task, because the driver's futures must not be dropped before they end. The
+    /// caller waits for at most `mongodb.operation_ms`. After this time it receives [`StoreError::Unknown`].
     pub(super) async fn run_detached<T: Send + 'static>(
         &self,
         operation: impl Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -20,8 +20,8 @@ impl Store {
         }
     }
 
-    /// Runs the statements of an `update` command, and returns when a majority has the writes. A failed statement does
-    /// not stop the others.
+    /// Runs the statements of an `update` command. Returns after a majority has stored the writes. A failed statement
+    /// does not stop the other statements.
     ///
     /// # Errors
     /// [`StoreError::Fault`] if any statement failed.

@@ -1,11 +1,11 @@
-//! This server's id, and whether other servers use the same database. A server that is alone can skip work that only
-//! other servers need.
+//! Stores this server's id, and whether other servers use the same database. If no other server does, this server can
+//! skip work that only other servers need.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bson::oid::ObjectId;
 
-/// The servers that use the database, as far as this server knows them. Cheap to clone.
+/// What this server knows about the other servers at the database. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Peers(Arc<PeersState>);
 
@@ -17,9 +17,10 @@ struct PeersState {
 
 #[derive(Default)]
 struct ObservedPeers {
-    /// Whether the last search found no other server, and no heartbeat of another server came since that search began.
+    /// True if the last search found no other server, and no heartbeat of another server has arrived since that search
+    /// began.
     alone: bool,
-    /// The number of heartbeats that were received from other servers.
+    /// The number of heartbeats that this server has received from other servers.
     heartbeats: u64,
 }
 
@@ -29,27 +30,26 @@ impl Peers {
         self.0.server
     }
 
-    /// Records that a heartbeat of another server was received.
+    /// Records that this server has received a heartbeat of another server.
     pub(crate) fn on_heartbeat(&self) {
         let mut observed = self.observed();
         observed.alone = false;
         observed.heartbeats += 1;
     }
 
-    /// Returns the number of heartbeats that were received from other servers. Read it before a search for other
-    /// servers.
+    /// Returns the number of heartbeats received from other servers. Call this before a search for other servers.
     pub(crate) fn heartbeats(&self) -> u64 {
         self.observed().heartbeats
     }
 
     /// Records the result of a search for other servers. `heartbeats` is the number before the search. If a heartbeat
-    /// came during the search, this server is not alone.
+    /// of another server arrived during the search, this server does not count as alone.
     pub(crate) fn on_search(&self, heartbeats: u64, found: bool) {
         let mut observed = self.observed();
         observed.alone = !found && observed.heartbeats == heartbeats;
     }
 
-    /// Returns whether no other server uses the database. False before the first search.
+    /// Returns whether no other server uses the database. Returns false before the first search.
     pub(crate) fn is_alone(&self) -> bool {
         self.observed().alone
     }

@@ -1,9 +1,9 @@
-//! Reads the database's state at a cluster time of a few seconds ago. A cluster time is the database's own time of a
-//! commit. A change event has the cluster time of its change, so these reads can return the state at that change or
-//! just before it.
+//! Reads the database's state at a cluster time of a few seconds ago. The cluster time is MongoDB's logical clock: each
+//! commit has a cluster time. A change event contains the cluster time of its change. Therefore these reads can return
+//! the state at a change, or just before it.
 //!
 //! The database keeps the history for these reads for five minutes (`minSnapshotHistoryWindowInSeconds`). The driver
-//! has no option for the cluster time of a read, so the reads are sent as commands.
+//! has no option for the cluster time of a read, so these reads are sent as raw commands.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ use super::{Store, StoreError};
 use crate::model::message::StoredMessage;
 use crate::model::room::StoredMember;
 
-/// A member's number of unread messages, and its read marker, at a cluster time.
+/// A member's number of unread messages and read marker, at a cluster time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnreadCount {
     pub(crate) unread: i64,
@@ -28,7 +28,7 @@ pub(crate) struct UnreadCount {
 }
 
 impl Store {
-    /// Reads the time of the database's clock, by a request.
+    /// Reads the database's clock with a request.
     pub(crate) async fn clock(&self) -> Result<DateTime, StoreError> {
         let admin = self.client.database("admin");
         let hello =
@@ -36,8 +36,8 @@ impl Store {
         Ok(*hello.get_datetime("localTime").map_err(|error| StoreError::Fault(Box::new(error)))?)
     }
 
-    /// Updates the estimate of the database's clock ([`database_clock`](super::database_clock)) by a request. Without
-    /// this, documents that are written before the first heartbeat returns would have the time of this machine.
+    /// Updates the estimate of the database's clock ([`database_clock`](super::database_clock)) with a request. Without
+    /// this, documents that are written before the first heartbeat comes back would contain this server's own time.
     pub(crate) async fn read_clock(&self) -> Result<(), StoreError> {
         let sent = Instant::now();
         let time = self.clock().await?;
@@ -45,8 +45,7 @@ impl Store {
         Ok(())
     }
 
-    /// Returns a cluster time. Every write that a majority had before this call has the same or an earlier cluster
-    /// time.
+    /// Returns a cluster time that is not earlier than any majority-committed write at the time of this call.
     pub(crate) async fn moment(&self) -> Result<Timestamp, StoreError> {
         let store = self.clone();
         self.run_detached(async move {
@@ -60,8 +59,8 @@ impl Store {
         .await
     }
 
-    /// Returns a room at a cluster time that the change stream has reached. The messages that a member had not read are
-    /// included.
+    /// Returns a room at a cluster time that the change stream has reached. Includes the messages that some member had
+    /// not read.
     pub(crate) async fn snapshot_at(&self, room: RoomId, at: Timestamp) -> Result<Snapshot, StoreError> {
         let store = self.clone();
         self.run_detached(async move {
@@ -81,8 +80,8 @@ impl Store {
         .await
     }
 
-    /// Returns a member's unread messages at a cluster time that the change stream has reached. None if the user was
-    /// not a member at that time.
+    /// Returns the number of a member's unread messages at a cluster time that the change stream has reached. Returns
+    /// none if the user was not a member at that time.
     pub(crate) async fn unread_at(
         &self,
         room: RoomId,
@@ -111,7 +110,7 @@ impl Store {
         .await
     }
 
-    /// Returns the number of messages after `read` that others had sent and that were deleted at a cluster time.
+    /// Returns how many messages after `read` from other users were deleted at a cluster time.
     async fn deleted_at(
         &self,
         room: RoomId,
@@ -149,7 +148,7 @@ impl Store {
         Ok(messages.collect::<Result<_, _>>()?)
     }
 
-    /// Returns the documents of a `find` command. They must fit into one reply of the database.
+    /// Returns the documents that a `find` command finds. They must fit into one reply of the database.
     async fn find_at(&self, at: Timestamp, mut find: Document) -> Result<Vec<RawDocumentBuf>, StoreError> {
         find.insert("singleBatch", true);
         find.insert("batchSize", i32::MAX);

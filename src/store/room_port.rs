@@ -1,5 +1,5 @@
 //! Implements [`Room`], the interface through which the action handlers use the database. A [`BoundRoom`] is the store
-//! for one call: with its caller, its room and its deadline.
+//! for one call of a client or service, with its caller, its room and its deadline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,19 +18,19 @@ use super::{Audience, Receipts, Snapshot, Store, StoreError, Writer, Written};
 use crate::model::message::StoredMessage;
 use crate::model::receipts::Marks;
 
-/// A write that has not started this long before the call's deadline is given up. The time for the selection of a
-/// database node is added. The margin leaves time to answer `unavailable`, which says that nothing was written. The
-/// margin is at most half of the time until the deadline.
+/// A write must start at least this long before the call's deadline, plus the time for the selection of a database node
+/// (`mongodb.selection_ms`). If it has not started by then, there is still time to answer `unavailable`, which says
+/// that nothing was written. The sum is at most half of the time until the deadline.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// If a call waits longer than this before its write, the membership is read again. A user who was removed meanwhile
-/// must not write.
+/// If a call has waited longer than this before its write, the membership is read again. A user who was removed
+/// meanwhile must not write.
 pub(super) const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
-/// The rights that the caller of an edit or deletion must still have after a wait.
+/// The rights of a caller that are checked again if an edit or a deletion had to wait.
 #[derive(Clone, Copy)]
 enum RevisionRights {
-    /// A service, which may change any message.
+    /// The caller is a service, which may change any message.
     Service,
     /// The caller must be a member.
     Member,
@@ -38,7 +38,7 @@ enum RevisionRights {
     AuthorOrAdmin,
 }
 
-/// The store for one caller in one room, until one deadline.
+/// The store for one call of one caller in one room.
 pub struct BoundRoom {
     /// The database.
     pub store: Store,
@@ -50,11 +50,11 @@ pub struct BoundRoom {
     pub room: RoomId,
     /// The user who makes the call.
     pub caller: UserId,
-    /// The id of the call, as written to the log and the database.
+    /// The id of the call. The log and the database contain it.
     pub request: ObjectId,
     /// The sockets of the room on this server.
     pub audience: Arc<dyn Audience>,
-    /// The time when the caller stops waiting.
+    /// The time at which the caller stops waiting.
     pub deadline: Instant,
     /// The configured `limits.page_bytes`.
     pub page_bytes: usize,
@@ -62,19 +62,19 @@ pub struct BoundRoom {
     pub selection: Duration,
 }
 
-/// Returns the latest time for the start of a write whose outcome must be known before `deadline`.
+/// Returns the latest time at which a write may start, so that its outcome is known before `deadline`.
 pub(crate) fn begin_by(deadline: Instant, selection: Duration) -> Instant {
     let now = Instant::now();
     let left = deadline.saturating_duration_since(now);
     now + left.saturating_sub(selection + MARGIN).max(left / 2)
 }
 
-/// The time before a call's deadline at which the wait for a write's confirmation ends. It is at most a tenth of the
-/// remaining time. So the client still gets the answer that the outcome is unknown.
+/// The wait for a write's confirmation ends this long before the call's deadline, but a tenth of the remaining time at
+/// most. This leaves time to answer the client that the outcome is unknown.
 const CONFIRM_MARGIN: Duration = Duration::from_millis(100);
 
 impl BoundRoom {
-    /// Waits for a write, at most until shortly before the call's deadline. Then returns [`StoreError::Unknown`].
+    /// Waits for a write, until shortly before the call's deadline. Then returns [`StoreError::Unknown`].
     async fn confirmed<T>(
         &self,
         write: impl Future<Output = Result<T, StoreError>>,
@@ -97,7 +97,7 @@ impl BoundRoom {
         codec::read_message(&document).map_err(Error::internal)?.ok_or_else(Error::not_found)
     }
 
-    /// Reads the caller's role again after a wait.
+    /// Reads the caller's role again, after the call has waited.
     ///
     /// # Errors
     /// `not_found` if the caller is no longer a member, or the room was deleted.
@@ -123,7 +123,7 @@ impl BoundRoom {
         if changed.map_err(StoreError::of_write)? > 0 { Ok(()) } else { Err(Error::not_found()) }
     }
 
-    /// Checks that the caller still has the required rights to the message.
+    /// Checks that the caller still has the required rights to edit or delete the message.
     async fn stands(&self, id: MessageId, standing: RevisionRights) -> Result<(), Error> {
         match standing {
             RevisionRights::Service => Ok(()),
@@ -138,8 +138,9 @@ impl BoundRoom {
     }
 
     async fn change_text(&self, id: MessageId, text: &Text, standing: RevisionRights) -> Result<Time, Error> {
-        // A change event contains only changed fields. If an edit repeats the text or the millisecond, `text` or
-        // `updated_at` is not in the event. `edit` changes each time, because it contains this call's id.
+        // A change event contains only fields whose values have changed. If an edit has the same text or the same
+        // millisecond as before, the event lacks `text` or `updated_at`. The field `edit` changes with each edit,
+        // because it contains this call's id.
         let at = self.store.now_in(self.room);
         let now = Bson::DateTime(at);
         let edit = doc! { "text": text.as_str(), "id": self.request, "at": &now };
@@ -154,17 +155,17 @@ impl BoundRoom {
         self.change(id, MessageChange { set, unset: &["text", "edit"] }, standing).await
     }
 
-    /// Replaces the text of a message of any user. Returns the new `updated_at`.
+    /// Replaces the text of any user's message. Returns the new `updated_at`.
     pub(crate) async fn edit_as_service(&self, id: MessageId, text: &Text) -> Result<Time, Error> {
         self.change_text(id, text, RevisionRights::Service).await
     }
 
-    /// Deletes a message of any user.
+    /// Deletes any user's message.
     pub(crate) async fn delete_as_service(&self, id: MessageId) -> Result<(), Error> {
         self.delete_message(id, RevisionRights::Service).await
     }
 
-    /// Returns the outcome for a message that an earlier call has written.
+    /// Returns the outcome for a message that an earlier call wrote.
     async fn again(&self, id: MessageId) -> Result<AppendOutcome, Error> {
         let found = self.store.message(self.room, id).await.map_err(of_stored)?;
         let Some(snapshot) = found else { return self.deleted(id).await };
@@ -188,7 +189,8 @@ impl BoundRoom {
         Err(Error::new(Code::NotFound, "no such room"))
     }
 
-    /// Returns the outcome for a deleted message. Fails if the message is not deleted: the last read was stale.
+    /// Returns the outcome for a deleted message. Fails if the message is not deleted: then the previous read was
+    /// outdated.
     async fn deleted(&self, id: MessageId) -> Result<AppendOutcome, Error> {
         if self.store.is_deleted(self.room, id).await.map_err(of_stored)? {
             return Ok(AppendOutcome::Deleted(id));
@@ -196,7 +198,8 @@ impl BoundRoom {
         Err(of_stored(StoreError::Unreachable(None)))
     }
 
-    /// Returns the outcome for the caller's message with this `client_id`. None if no such message was written.
+    /// Returns the outcome for the caller's message with this `client_id`. Returns none if this message was not
+    /// written.
     pub(crate) async fn appended_before(&self, client_id: ClientId) -> Result<Option<AppendOutcome>, Error> {
         let found = self.store.of_client_id(self.room, &self.caller, &client_id.into_string()).await;
         match found.map_err(StoreError::of_read)? {
@@ -205,7 +208,8 @@ impl BoundRoom {
         }
     }
 
-    /// Returns a message's number, at most the room's last number. Later messages can't be marked as read.
+    /// Returns the smaller of a message's number and the room's last number, so that future messages can't be marked as
+    /// read.
     async fn within(&self, id: MessageId) -> Result<i64, StoreError> {
         let numbers = self.store.numbers();
         if let Some(last) = numbers.last(self.room).filter(|last| last.n >= id.get()) {
@@ -217,7 +221,8 @@ impl BoundRoom {
     }
 }
 
-/// Converts the error of a read about a stored message. `unavailable` would say that nothing was written.
+/// Converts the error of a read that follows a write. The code `unavailable` would wrongly say that nothing was
+/// written.
 fn of_stored(error: StoreError) -> Error {
     error.after_a_write().of_write()
 }
@@ -268,7 +273,8 @@ impl Room for BoundRoom {
                 let turn = self.store.bulk(Some(&self.caller)).await;
                 turn.map_err(|busy| StoreError::from(busy).of_read())?
             } else {
-                // A page of very long texts takes much memory, so the number of a user's concurrent pages is bounded.
+                // A page of very long texts takes much memory. Therefore the number of concurrent pages of a user is
+                // bounded.
                 let turn = self.store.own_turn(&self.caller).await;
                 (self.store.clone(), turn.map_err(|busy| StoreError::from(busy).of_read())?)
             };

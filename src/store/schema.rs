@@ -1,5 +1,5 @@
-//! Creates the collections and indexes at the start. Also collects what `parlor check` reports about the database's
-//! deployment.
+//! Creates the collections and indexes when a server starts. Also collects the findings about the database's deployment
+//! that `parlor check` prints.
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use super::{Store, StoreError};
 /// The time after which the heartbeat of a dead server is removed.
 const HEARTBEAT_KEPT: Duration = Duration::from_hours(1);
 
-/// The time after which an ephemeral event is removed. Every server has received it by then.
+/// The time after which an ephemeral event (for example typing) is removed. By then, every server has received the
+/// event from the change stream.
 const SIGNALS_KEPT: Duration = Duration::from_mins(1);
 
 /// The names of all collections.
@@ -45,7 +46,7 @@ impl Store {
     /// its start. Concurrent runs do no harm.
     ///
     /// # Errors
-    /// The database can't be used or reached. [`Store::diagnose`] explains the error.
+    /// Fails if Parlor can't use or reach the database. [`Store::diagnose`] explains the error.
     pub async fn prepare(&self) -> Result<(), StoreError> {
         self.check_deployment().await?;
         for collection in COLLECTIONS {
@@ -72,15 +73,15 @@ fn already_there(error: &(dyn std::error::Error + Send + Sync + 'static)) -> boo
     matches!(kind, Some(ErrorKind::Command(command)) if command.code == EXISTS)
 }
 
-/// Returns all indexes that Parlor creates, with their collections. MongoDB itself creates the index on `_id`, which
-/// finds a room's messages and members.
+/// Returns all indexes that Parlor creates, with their collections. MongoDB itself creates the index on `_id`. Queries
+/// for a room's messages and members use that index.
 pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
     let unique_pair = IndexOptions::builder()
         .name("pair".to_owned())
         .unique(true)
         .partial_filter_expression(doc! { "pair": { "$exists": true } })
         .build();
-    // Lets only one attempt of an idempotent request create a room.
+    // Lets only one attempt of an HTTP request with an idempotency key create a room.
     let made_once = IndexOptions::builder().name("write_id".to_owned()).unique(true).sparse(true).build();
     let deleted = IndexOptions::builder()
         .name("deleted".to_owned())
@@ -91,8 +92,8 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
         let options = IndexOptions::builder().name("at".to_owned()).expire_after(after).build();
         IndexModel::builder().keys(doc! { "at": 1 }).options(options).build()
     };
-    // Finds the messages of a user for the export and the erasure, and counts a user's messages after a receipt marker.
-    // Messages without a sender are not in the index.
+    // Finds the messages of a user for the export and the erasure. Also counts a user's messages after a receipt
+    // marker. Messages without a sender are not in the index.
     let by_sender = IndexOptions::builder()
         .name("sender_room".to_owned())
         .partial_filter_expression(doc! { "sender": { "$exists": true } })
@@ -126,8 +127,8 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
         .build();
     let about = IndexOptions::builder().name("about".to_owned()).sparse(true).build();
     let named = IndexOptions::builder().name("users".to_owned()).build();
-    // If a server dies during a delivery, another one delivers the event again. This index lets the event be set aside
-    // only once.
+    // If a server dies while it delivers an event to a webhook, another server delivers the event again. With this
+    // index, only one of them can set the event aside.
     let event = IndexOptions::builder().name("event".to_owned()).unique(true).build();
     let connected = IndexOptions::builder()
         .name("servers".to_owned())
@@ -158,7 +159,7 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
     ]
 }
 
-/// One finding of [`inspect`].
+/// One finding of [`inspect`] about the database's deployment.
 #[derive(Debug)]
 pub struct Advice {
     /// Whether the finding prevents Parlor from running.

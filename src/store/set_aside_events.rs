@@ -1,13 +1,13 @@
-//! Set-aside events: events that a webhook's receiver did not accept after several tries. They are kept until an
-//! operator sends them again or drops them.
+//! Set-aside events: events that a webhook's receiver (a server of the application) did not accept after several tries.
+//! Each event is kept until an operator sends it again or drops it. At most `hooks.set_aside` events are kept.
 //!
 //! | field | meaning |
 //! |---|---|
 //! | `hook`, `event` | the webhook, and the event's id as the receiver gets it; unique together |
 //! | `type`, `room`, `n`, `user`, `time` | the kind of the event, its message or user, and its time |
 //! | `recipient` | the user to whom an offline message is sent |
-//! | `users` | all users that the event names; the event is deleted with their erasure, and part of their export |
-//! | `tries`, `reason`, `at` | the number of tries, the reason of the last failure, and the time when it was set aside |
+//! | `users` | all users that the event names; a user's erasure deletes the event, an export includes it |
+//! | `tries`, `reason`, `at` | the number of tries, the reason of the last failure, the time when the event was set aside |
 //!
 //! The documents contain no text. A message that is sent again has its current text. A message that was deleted
 //! meanwhile is not sent.
@@ -58,7 +58,7 @@ pub(crate) struct SetAside {
 
 /// The result of setting an event aside.
 pub(crate) struct SetAsideOutcome {
-    /// The number of the oldest events that were dropped because there were too many.
+    /// The number of events that were dropped, the oldest first, because too many events were set aside.
     pub(crate) dropped: u64,
 }
 
@@ -107,8 +107,8 @@ impl Store {
         self.db.collection("set_aside")
     }
 
-    /// Sets an event aside. If there are then more than `most` events, the oldest ones are dropped. An event for a user
-    /// without any data is not kept, because the user was erased.
+    /// Sets an event aside. If more than `most` events are then set aside, the oldest ones are dropped. If the database
+    /// has no data of the event's user, the user was erased, and the event is not kept.
     pub(crate) async fn set_aside(
         &self,
         new: NewSetAside<'_>,
@@ -148,8 +148,8 @@ impl Store {
         .await
     }
 
-    /// Lists events, the oldest first, at most `limit`. Each argument that is given restricts the list: to one webhook,
-    /// to one user, or to the events after one event.
+    /// Lists set-aside events, the oldest first, at most `limit`. Each argument that is not None restricts the list: to
+    /// one webhook, to one user, or to the events after the event `after`.
     pub(crate) async fn list_set_aside(
         &self,
         hook: Option<&str>,
@@ -170,7 +170,7 @@ impl Store {
         Ok(found.iter().map(|document| read(document)).collect::<Result<_, _>>()?)
     }
 
-    /// Returns one event. None if there is no such event.
+    /// Returns one set-aside event. None if no event has this id.
     pub(crate) async fn find_set_aside(&self, id: ObjectId) -> Result<Option<SetAside>, StoreError> {
         let collection = self.set_asides();
         let found =
@@ -186,7 +186,7 @@ impl Store {
         self.run_detached(note).await
     }
 
-    /// Removes a set-aside event. Returns false if there is no such event.
+    /// Removes a set-aside event. Returns false if no event has this id.
     pub(crate) async fn drop_set_aside(&self, id: ObjectId) -> Result<bool, StoreError> {
         let collection = self.set_asides();
         self.run_detached(
@@ -195,21 +195,21 @@ impl Store {
         .await
     }
 
-    /// Removes all events that name a user.
+    /// Removes all set-aside events that name a user.
     pub(crate) async fn erase_set_aside(&self, user: &UserId) -> Result<(), StoreError> {
         let collection = self.set_asides();
         let filter = doc! { "users": codec::user_bson(user) };
         self.run_detached(async move { Ok(collection.delete_many(filter).await.map(|_| ())?) }).await
     }
 
-    /// Reads all events that name a user, for an export.
+    /// Reads all set-aside events that name a user, for an export.
     pub(crate) async fn set_aside_of(&self, user: &UserId) -> Result<ExportCursor<SetAside>, StoreError> {
         let collection = self.set_asides();
         let filter = doc! { "users": codec::user_bson(user) };
         self.run_detached(async move { Ok(ExportCursor::new(collection.find(filter).await?, read)) }).await
     }
 
-    /// Returns a message. None if it is deleted or doesn't exist.
+    /// Returns a message. None if the message is deleted or doesn't exist.
     pub(crate) async fn message_alone(
         &self,
         room: RoomId,
@@ -222,7 +222,7 @@ impl Store {
         Ok(message)
     }
 
-    /// Returns the sender of a message, even of a deleted one. None if the sender was erased.
+    /// Returns the sender of a message, even if the message is deleted. None if the sender was erased.
     async fn sender_of(&self, room: RoomId, id: MessageId) -> Result<Option<UserId>, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "_id": codec::message_id(room, id) };

@@ -1,9 +1,11 @@
-//! The position of this server's change stream, and the wait until the stream reaches a cluster time.
+//! The position of this server's change stream, and the wait until the stream reaches a cluster time (a time of
+//! MongoDB's logical clock).
 //!
-//! This server receives receipt markers only from the change stream. A socket needs no wait, because later markers are
-//! sent to it as events. A caller that reads once, such as the API, waits until the stream has reached the snapshot
-//! time of the documents that it read. Usually the stream has reached that time already. If there are no changes, the
-//! stream does not advance. Then one of the waiting callers writes a document, and the stream advances for all of them.
+//! This server receives receipt markers only from the change stream. A socket needs no wait, because it gets later
+//! markers as events. A caller that reads once, for example the HTTP API, must wait. It waits until the stream has
+//! reached the snapshot time of the documents that the caller read. Usually the stream has reached that time already.
+//! Without changes in the database, the stream does not advance. Then one of the waiting callers writes a document, and
+//! the stream advances for all of them.
 
 use std::time::Duration;
 
@@ -13,17 +15,18 @@ use tokio::sync::{Mutex, watch};
 use super::{Store, StoreError};
 use crate::model::cluster_time;
 
-/// The time for which a caller first waits for events that are already on their way.
+/// The time for which a caller first waits for events that the database has already sent. After it, a caller writes a
+/// document to advance the stream.
 const ON_ITS_WAY: Duration = Duration::from_millis(3);
 
-/// The longest wait. After it, the stream counts as broken, and the caller uses the markers up to the stream's
-/// position.
+/// The longest wait of a caller. After it, the caller treats the stream as broken, and uses the markers up to the
+/// stream's position.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The cluster time that the stream has reached.
 pub(crate) struct StreamPosition {
     time: watch::Sender<Timestamp>,
-    /// Locked by a caller that writes a document to advance the stream.
+    /// Locked by the one caller that writes a document to advance the stream.
     turn: Mutex<()>,
 }
 
@@ -34,7 +37,7 @@ impl Default for StreamPosition {
 }
 
 impl StreamPosition {
-    /// Records that all changes up to this cluster time were received.
+    /// Records that this server has received all changes up to this cluster time.
     pub(crate) fn advance_to(&self, time: Timestamp) {
         self.time.send_if_modified(|last| std::mem::replace(last, time.max(*last)) < time);
     }
@@ -43,7 +46,7 @@ impl StreamPosition {
         *self.time.borrow()
     }
 
-    /// Returns the cluster time up to which all markers are known, at most `time`.
+    /// Returns the cluster time up to which this server knows all receipt markers, at most `time`.
     pub(super) fn capped_at(&self, time: Timestamp) -> Timestamp {
         self.last().min(time)
     }
@@ -56,9 +59,10 @@ impl StreamPosition {
 
 impl Store {
     /// Waits until the stream has reached the cluster time `to`, for [`TIMEOUT`] at most. Returns the time up to which
-    /// all markers are known, at most `to`.
+    /// this server knows all receipt markers, at most `to`.
     ///
-    /// A command reads no change stream, and does not wait.
+    /// A process that runs a command, for example `parlor check`, reads no change stream. There, this function does not
+    /// wait.
     pub(super) async fn wait_until_reached(&self, to: Timestamp) -> Timestamp {
         let reached = &*self.reached;
         if reached.last().time > 0 && reached.last() < to {
@@ -81,7 +85,7 @@ impl Store {
         reached.capped_at(to)
     }
 
-    /// Writes a document, so that the change stream advances.
+    /// Updates this server's heartbeat document, so that the change stream advances.
     async fn nudge(&self) -> Result<(), StoreError> {
         let heartbeats = self.db.collection::<Document>("heartbeats");
         let (filter, update) = (doc! { "_id": self.peers.server() }, doc! { "$inc": { "nudges": 1_i64 } });

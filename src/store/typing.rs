@@ -1,10 +1,10 @@
-//! Typing notifications: the other members of a room are notified that a user is typing. They are not stored
+//! Typing notifications: the other members of a room are notified that a user is typing. Notifications are not stored
 //! permanently.
 //!
 //! A notification is an ephemeral event, and reaches the servers through the change stream like all events. This module
-//! avoids needless writes and reads. If no other member is online, nothing is written. If no other server uses the
-//! database, the members' presence is not read. This server does not know which sockets other servers have, so it reads
-//! the presence of the members instead.
+//! avoids needless writes and reads. If no other member is online, nothing is written. This server does not know the
+//! sockets of other servers, so it reads the presence of the members from the database. If no other server uses the
+//! database, this read is skipped.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ pub trait Audience: Send + Sync {
     fn has_listeners(&self, room: RoomId, typist: &UserId) -> bool;
 }
 
-/// A user's notifications in a room are sent at most once in this time (docs/protocol.md, `typing`).
+/// The minimum time between two notifications of a user in a room (docs/protocol.md, `typing`).
 const PERIOD: Duration = Duration::from_secs(3);
 
 /// The maximum of users who type at the same time. Users beyond it may be announced more often than once in [`PERIOD`].
@@ -51,7 +51,7 @@ impl Typists {
         true
     }
 
-    /// Makes a notification of the user due in the room.
+    /// Makes the next notification of the user in the room due immediately.
     fn end(&self, room: RoomId, user: &UserId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(room, user.clone()));
     }
@@ -80,7 +80,8 @@ impl Store {
         self.signal(&EphemeralEvent::Typing { room, user: user.clone() }).await
     }
 
-    /// Ends the typing of a user who sends a message. The user's next text is a new one.
+    /// Ends the typing of a user who sends a message. When the user types again, the other members are notified
+    /// immediately.
     pub(super) fn end_typing(&self, room: RoomId, user: &UserId) {
         self.typists.end(room, user);
     }

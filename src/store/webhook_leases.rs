@@ -1,15 +1,17 @@
-//! The leases of webhooks. A lease names the server that delivers a webhook's events, and ends by itself if it is not
-//! renewed. The lease's document also has the webhook's position in the change stream. There is one document for each
-//! event source: `after_send`, `offline`, and `presence` for both `connected` and `disconnected`.
+//! The leases of webhooks. A lease names the server that delivers a webhook's events. A lease ends by itself if the
+//! server does not renew it. The lease's document also has the webhook's position in the change stream. The collection
+//! `hooks` has one document for each event source: `after_send`, `offline`, and `presence`. The webhooks `connected`
+//! and `disconnected` share the source `presence`.
 //!
 //! | field | meaning |
 //! |---|---|
 //! | `holder` | the `_id` of the delivering server's heartbeat |
 //! | `until` | the end of the lease, by the database's clock |
-//! | `token` | the resume token of the change stream: every event up to it was delivered |
+//! | `token` | the resume token of the change stream: every event up to this token was delivered |
 //! | `at` | the cluster time of the token, which is needed if the stream's history is lost |
 //!
-//! Only the holder of the lease writes the position. So a server that lost the lease can't set the position back.
+//! Only the holder of the lease writes the position. Therefore a server that lost the lease can't set the position
+//! back.
 
 use std::time::Duration;
 
@@ -27,14 +29,14 @@ pub(crate) struct WebhookPosition {
 }
 
 impl Store {
-    /// Tells whether a webhook has a position.
+    /// Tells whether the database has a position of this event source.
     pub(crate) async fn hook_is_known(&self, hook: &'static str) -> Result<bool, StoreError> {
         let hooks = self.db.collection::<Document>("hooks");
         let find = async move { Ok(hooks.find_one(doc! { "_id": hook }).await?.is_some()) };
         self.run_detached(find).await
     }
 
-    /// Stores a webhook's first position. An existing position is kept.
+    /// Stores the first position of an event source. An existing position is kept.
     pub(crate) async fn begin_hook(
         &self,
         hook: &'static str,
@@ -51,8 +53,8 @@ impl Store {
         .await
     }
 
-    /// Takes a webhook's lease for the time `lease` and returns the position. None if another server holds the lease,
-    /// or the webhook has no position.
+    /// Takes the lease of an event source for the time `lease`, and returns the source's position. None if another
+    /// server holds the lease, or if the source has no position.
     pub(crate) async fn take_hook(
         &self,
         hook: &'static str,

@@ -1,8 +1,9 @@
 //! Logs and traces. Logs go to stderr, as text or JSON. Traces go to a collector, with the feature `otlp`.
 //!
-//! Neither contains a token or a message's text, at any level: see [`is_discreet`].
+//! Logs and traces contain no token and no text of a message, at any level: see [`is_discreet`].
 //!
-//! A separate thread writes to stderr, from a queue, so that logging never waits for the reader of stderr.
+//! A separate thread takes the lines from a queue and writes them to stderr. So logging never waits for the process
+//! that reads stderr.
 
 use std::io::{self, IsTerminal};
 use std::sync::mpsc;
@@ -23,11 +24,11 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 
 type LogError = Box<dyn std::error::Error>;
 
-/// Starts logging. Keep the returned guard until the end: dropping it sends the remaining traces and writes the
-/// remaining lines, for two seconds at most.
+/// Starts logging. The caller keeps the returned guard until the process ends. When the guard is dropped, it sends the
+/// remaining traces, and then writes the remaining lines for two seconds at most.
 ///
 /// # Errors
-/// The configured filter or the collector's URL is invalid, or logging is already set up.
+/// Fails if the configured filter or the collector's URL is invalid, or if logging is already set up.
 pub fn init(config: &Config) -> Result<LogGuard, LogError> {
     let filter = filter(&config.log.filter)?;
     let queue = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(config.log.queue_lines);
@@ -43,36 +44,39 @@ pub fn init(config: &Config) -> Result<LogGuard, LogError> {
     Ok(LogGuard { traces: Some(traces), written: Some(written), dropped })
 }
 
-/// Returns the operator's filter, limited to what [`is_discreet`].
+/// Returns the operator's filter, limited to the lines and spans for which [`is_discreet`] returns true.
 ///
-/// The hint keeps the operator's level as that of the whole filter. Without a hint every `trace!` of the libraries below
-/// reached the filter. tungstenite has several for each frame, and they took 7% of the processor time of a busy server.
+/// The level hint lets the whole filter keep the operator's level. Without a hint, every `trace!` of the libraries
+/// reached the filter. The WebSocket library tungstenite has several `trace!` calls for each frame. They took 7% of the
+/// processor time of a busy server.
 fn filter(directives: &str) -> Result<impl Filter<Registry> + Send + Sync + 'static, ParseError> {
     let discreet = filter_fn(is_discreet).with_max_level_hint(LevelFilter::TRACE);
     Ok(EnvFilter::try_new(directives)?.and(discreet))
 }
 
-/// Returns a panic's text up to the first value that it quotes. For example, the panic for a text cut in the middle of
-/// a character quotes the whole text.
+/// Returns the message of a panic up to the first quotation mark or backtick, because a quoted value may be
+/// confidential. For example, Rust panics when code cuts a text in the middle of a character, and the message quotes
+/// the whole text.
 pub fn discreet(panic: &str) -> &str {
     panic.split(['`', '"', '\'']).next().unwrap_or_default()
 }
 
-/// The targets of this code's own log lines. They contain ids and outcomes, never a text or a token.
+/// The targets (the crate names) of Parlor's own log lines. These lines contain ids and outcomes, never a message's
+/// text or a token.
 const OWN_TARGETS: &[&str] = &["parlor", "parlor_handlers", "handlers"];
 
-/// Returns whether a line or a span may be logged, regardless of the operator's filter. Libraries may log anything at
-/// their finer levels: frames, request heads with tokens, database commands with users' texts. At info and above they
-/// log only what happens to them.
+/// Returns whether a line or a span may be logged, regardless of the operator's filter. At the levels debug and trace,
+/// libraries may log frames, request heads with tokens, and database commands with users' texts. At info and above,
+/// libraries log only events of their own work.
 fn is_discreet(metadata: &Metadata<'_>) -> bool {
     let of = metadata.target().split("::").next().unwrap_or_default();
     OWN_TARGETS.contains(&of) || *metadata.level() <= Level::INFO
 }
 
-/// How long the last lines may wait for the reader of stderr.
+/// The longest time that the last lines wait for the process that reads stderr.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// Keeps the log open. The last line is about the traces, if they could not be sent.
+/// Keeps the log open until it is dropped. If the last traces can't be sent, the last log line says so.
 pub struct LogGuard {
     traces: Option<TraceExporter>,
     written: Option<WorkerGuard>,
@@ -80,7 +84,7 @@ pub struct LogGuard {
 }
 
 impl LogGuard {
-    /// Returns the count of dropped lines, for the server's metrics.
+    /// Returns the counter of dropped lines, for the server's metrics.
     pub fn dropped(&self) -> DroppedLines {
         self.dropped.clone()
     }
@@ -90,13 +94,13 @@ impl Drop for LogGuard {
     fn drop(&mut self) {
         self.traces = None;
         let written = self.written.take();
-        // If the queue is full, the library prints to stdout, which may block if nobody reads it.
+        // If the queue is full, the library prints to stdout. This may block if no process reads stdout.
         for_at_most(LAST_LINES, move || drop(written));
     }
 }
 
-/// Runs work that may block on a separate thread, and waits for it no longer than `limit`. If no thread can be started,
-/// the work is not done.
+/// Runs `work`, which may block, on a separate thread. Waits until the work has ended, but no longer than `limit`. If
+/// no thread can be started, the work is not done.
 pub fn for_at_most(limit: Duration, work: impl FnOnce() + Send + 'static) {
     let (done, waits) = mpsc::channel();
     let thread = std::thread::Builder::new().spawn(move || {
@@ -108,7 +112,7 @@ pub fn for_at_most(limit: Duration, work: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Counts the lines that were dropped because `log.queue_lines` others were waiting.
+/// Counts the log lines that were dropped because `log.queue_lines` lines were already waiting.
 #[derive(Clone, Debug, Default)]
 pub struct DroppedLines(Option<ErrorCounter>);
 
@@ -127,7 +131,7 @@ struct TraceExporter {
 
 #[cfg(not(feature = "otlp"))]
 impl TraceExporter {
-    /// There is nothing to open.
+    /// Opens nothing, because this build has no collector (feature `otlp`).
     #[expect(clippy::unnecessary_wraps, reason = "with the feature it may fail")]
     fn open(_: &Config) -> Result<Self, LogError> {
         Ok(Self {})
@@ -160,7 +164,7 @@ impl TraceExporter {
         use tracing_subscriber::filter::Targets;
 
         let spans = self.provider.as_ref().map(|provider| {
-            // Only Parlor's own spans: those of libraries may contain anything.
+            // Only Parlor's own spans are sent, because spans of libraries may contain tokens or texts.
             let ours = Targets::new().with_target("parlor", LevelFilter::DEBUG);
             tracing_opentelemetry::layer().with_tracer(provider.tracer("parlor")).with_filter(ours)
         });

@@ -1,15 +1,17 @@
-//! Rebuilds webhook events from the collections if the change stream no longer has the changes after the hook's
-//! position. The backfill sends every event that the collections show since that position, with these differences from
-//! the stream:
+//! Rebuilds webhook events from the database's collections. Parlor does this if the change stream no longer has the
+//! changes after the position of the events' source. The backfill sends every event since that position that the
+//! collections still show. It differs from the stream:
 //!
-//! - A message that was deleted meanwhile gives only the event `deleted`.
-//! - A message that was edited several times gives only the last edit.
-//! - Presence is sent as it is now, without the changes in between.
+//! - For a message that was deleted meanwhile, only the event `deleted` is sent.
+//! - For a message that was edited several times, only the last edit is sent.
+//! - For each user, only the current presence is sent, without the changes in between.
 //! - Events that were delivered before are sent again, with the same `id`.
-//! - Messages that another program inserted without a stamp are left out.
+//! - Messages without the field `stamp` (the database's time of the insert) are left out. Only another program can have
+//!   inserted such messages.
 //!
-//! The backfill reads a whole collection, because no index contains the times of changes. It is meant for emergencies
-//! only. If the server dies during the backfill, another server starts the backfill from the beginning.
+//! The backfill reads a whole collection, because no index contains the times of changes. Therefore the backfill is
+//! meant for emergencies only. If the server dies during the backfill, another server starts the backfill from the
+//! beginning.
 
 use std::time::Duration;
 
@@ -24,15 +26,15 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::users::presence;
 use crate::store::webhook_leases::WebhookPosition;
 
-/// The backfill starts this much before the hook's position. The database stamps a change shortly before it commits the
-/// change, so a change after the position may have a stamp from before it.
+/// The backfill starts this much before the source's position. The database sets the stamp of a change shortly before
+/// it commits the change. So a change that was committed after the position may have a stamp from before the position.
 const BEFORE: Duration = Duration::from_secs(10);
 
 /// The number of documents in one batch of the database. The batch is small, so that the next batch is requested before
 /// the database closes the cursor, even if deliveries are slow.
 const BATCH: u32 = 100;
 
-/// Sends the events since a position. The inner error means that the receiving task has ended.
+/// Sends the events since the position `from` to the dispatcher. The inner error means that the dispatcher has ended.
 pub(super) async fn run(
     reader: &HookStreamReader,
     from: &WebhookPosition,
@@ -41,7 +43,7 @@ pub(super) async fn run(
     let since = Timestamp { time: from.at.time.saturating_sub(before), increment: 0 };
     let (collection, filter) = changed_since(reader.source, since);
     let collection = reader.store.database().collection::<RawDocumentBuf>(collection);
-    // In the order of `_id`, the messages of a room come in the order of their numbers.
+    // The sort by `_id` puts the messages of a room into the order of their numbers.
     let mut found = collection.find(filter).sort(doc! { "_id": 1 }).batch_size(BATCH).await?;
     while let Some(document) = found.try_next().await? {
         for event in read(reader, &document, since, from.at)? {

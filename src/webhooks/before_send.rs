@@ -1,12 +1,13 @@
 //! `[hooks.before_send]`: asks the application's server about each new or edited text before it is written. The
 //! application may let the text pass, replace it, or reject it with a reason that the sender sees. Edits are checked
-//! too, because otherwise a sender could write a harmless message and edit it afterwards.
+//! too. Otherwise a sender could write a harmless message and later replace its text by an edit.
 //!
-//! The sender waits for the hook's answer, at most for half of the time until the action's deadline. If there is no
-//! valid answer, `on_failure` decides: with `open` the text passes, with `closed` the sender gets `unavailable`.
+//! The sender waits for the hook's answer, at most for half of the time until the action's deadline. If the hook gives
+//! no valid answer, the setting `on_failure` decides. With `open` the text passes; with `closed` the sender gets the
+//! error `unavailable`.
 //!
-//! The caller may be removed from the room while the hook is asked. So after each wait the membership is read again,
-//! before anything is written. A server without this hook takes none of these steps.
+//! The sender may be removed from the room while Parlor waits for the hook. Therefore Parlor reads the membership again
+//! after each wait, before it writes the text. A server without this hook takes none of these steps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::outbound::{OutboundError, Receiver};
 use crate::store::BoundRoom;
 use crate::telemetry::metrics::Metrics;
 
-/// The maximum of characters of a reason that the sender sees. A longer reason is cut.
+/// The maximum number of characters of a rejection's reason that the sender sees. A longer reason is cut.
 pub(crate) const REASON_CHARS: usize = 200;
 
 /// The hook: the receiver of its requests, and its settings.
@@ -42,22 +43,22 @@ struct BeforeSendRequest<'a> {
     hook: &'static str,
     room_id: RoomId,
     sender_id: &'a UserId,
-    /// The message that is edited. None for a new message.
+    /// The id of the edited message. None for a new message.
     #[serde(skip_serializing_if = "Option::is_none")]
     message_id: Option<MessageId>,
     text: &'a str,
 }
 
-/// The reason why there is no valid answer.
+/// The result of a question that got no valid answer.
 struct Unanswered {
     failure: String,
-    /// Whether a request was sent. If so, the call has waited for the receiver.
+    /// Whether a request was sent. Then Parlor has waited for the receiver, and must check the membership again.
     waited: bool,
-    /// Whether the receiver answers other callers and fails only for this caller.
+    /// Whether the receiver works for other senders and fails only for the requests of this sender.
     own: bool,
 }
 
-/// The answer of the application. An empty answer lets the text pass.
+/// The application's answer. If both fields are None, the text passes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BeforeSendAnswer {
@@ -79,8 +80,8 @@ impl BeforeSend {
         })))
     }
 
-    /// Returns the text that may be written. If the hook was asked, checks afterwards that the caller is still a
-    /// member.
+    /// Returns the text that may be written. If Parlor waited for the hook, this function then checks that the caller
+    /// is still a member.
     async fn ask(&self, room: &BoundRoom, message_id: Option<MessageId>, text: Text) -> Result<Text, Error> {
         let (text, waited) = self.moderate(room, message_id, text).await?;
         if waited {
@@ -105,7 +106,7 @@ impl BeforeSend {
             text: text.as_str(),
         };
         let question = serde_json::to_string(&question).map_err(Error::internal)?;
-        // Half of the remaining time is left for the write.
+        // The other half of the remaining time is for the write of the message.
         let timeout = room.deadline.saturating_duration_since(Instant::now()) / 2;
         let answer = match self.request_answer(&room.caller, question, timeout).await {
             Ok(answer) => answer,
@@ -117,7 +118,7 @@ impl BeforeSend {
         Ok((text, true))
     }
 
-    /// Applies a valid answer to the text: passes, replaces or rejects it.
+    /// Applies a valid answer: returns the original text or its replacement, or fails if the text is rejected.
     fn apply_answer(&self, answer: BeforeSendAnswer, text: Text) -> Result<Text, Error> {
         match (answer.reject, answer.text) {
             (Some(reason), _) => {
@@ -158,9 +159,9 @@ impl BeforeSend {
         read(&answer).map_err(bad)
     }
 
-    /// Decides about a text without a valid answer. `own` means that the receiver fails only for the texts of this
-    /// caller. Such a text is refused even with `on_failure = "open"`. Otherwise a caller could bypass the check with a
-    /// few texts that make the receiver fail.
+    /// Decides about a text for which there is no valid answer. `own` means that the receiver fails only for the texts
+    /// of this caller. Such a text is refused even with `on_failure = "open"`. Otherwise a caller could bypass the
+    /// check by sending a few texts that make the receiver fail.
     fn handle_failure(&self, failure: &str, own: bool, text: Text) -> Result<Text, Error> {
         match self.on_failure {
             OnFailure::Open if !own => {
@@ -181,7 +182,7 @@ impl BeforeSend {
     }
 }
 
-/// Parses an answer. The error text quotes nothing of the answer.
+/// Parses an answer. An empty answer lets the text pass. The error text contains no part of the answer.
 pub(crate) fn read(answer: &[u8]) -> Result<BeforeSendAnswer, String> {
     if answer.is_empty() {
         return Ok(BeforeSendAnswer { text: None, reject: None });
@@ -189,7 +190,7 @@ pub(crate) fn read(answer: &[u8]) -> Result<BeforeSendAnswer, String> {
     if !answer.trim_ascii_start().starts_with(b"{") {
         return Err("the receiver's answer is not a JSON object".to_owned());
     }
-    // The parser's own message may quote the answer. The position is enough to find the mistake.
+    // The error message of `serde_json` may quote the answer, so only the position of the mistake is reported.
     serde_json::from_slice(answer).map_err(|error| {
         format!("the receiver's answer is malformed at line {}, column {}", error.line(), error.column())
     })
@@ -215,8 +216,8 @@ impl Room for ModeratedRoom {
             match (self.hook.ask(&self.room, None, text).await, client_id) {
                 (Ok(text), client_id) => self.room.append(text, client_id).await,
                 (Err(refused), None) => Err(refused),
-                // The client may send a message again because its answer was lost. If the message was already written,
-                // the sender gets it, even if the hook rejects the text now.
+                // A client may send a message again because the answer to the first `send` was lost. If the first
+                // `send` wrote the message, the sender gets that message, even if the hook rejects the text now.
                 (Err(refused), Some(client_id)) => self.room.appended_before(client_id).await?.ok_or(refused),
             }
         })

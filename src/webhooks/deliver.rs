@@ -1,6 +1,6 @@
-//! Delivers one event to the receiver of its hook. A failed delivery is tried again after a pause, until the receiver
-//! accepts the event or the event is set aside. A set-aside event is stored for the operator, and Parlor no longer
-//! tries to deliver it.
+//! Delivers one event to the receiver of its hook. After a failure and a pause, the delivery is tried again, until the
+//! receiver accepts the event or the event is set aside. A set-aside event is stored for the operator, and Parlor no
+//! longer tries to deliver it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    /// Delivers the event. Returns when no request of the event is left to send.
+    /// Delivers the event. Returns when all requests of the event were accepted or set aside, or are no longer needed.
     pub(super) async fn run(self) {
         let mut pauses = RetryPauses::of(&self.settings);
         let mut requests = loop {
@@ -37,15 +37,14 @@ impl Delivery {
                 Err(error) => self.retry(&mut pauses, &error.to_string()).await,
             }
         };
-        // The order of the requests doesn't matter: each one has another recipient. A request leaves the list before it
-        // is sent.
+        // The order of the requests doesn't matter, because each request is about another offline member.
         while let Some(post) = requests.pop() {
             self.deliver(post, &mut pauses).await;
         }
     }
 
-    /// Delivers one request. Returns when the receiver accepted it, when it was set aside, or when its message or
-    /// recipient is gone.
+    /// Delivers one request. Returns when the receiver accepted the request or the request was set aside. Also returns
+    /// when the request's message was deleted, or its recipient left the room.
     async fn deliver(&self, post: WebhookRequest, pauses: &mut RetryPauses) {
         let lane = self.event.lane();
         let receiver = &self.target.receiver;
@@ -72,8 +71,7 @@ impl Delivery {
                     self.retry(pauses, &reason).await;
                 }
             }
-            // The pause may have been long. Meanwhile the message may have been deleted, or the recipient may have left
-            // the room.
+            // During a long pause, the message may have been deleted, or the recipient may have left the room.
             match self.is_due(&post).await {
                 Ok(true) => {}
                 Ok(false) => return,
@@ -88,7 +86,7 @@ impl Delivery {
         self.target.receiver.post(&self.event.lane(), post.body.clone()).await.map(|_| ())
     }
 
-    /// Counts the failure, logs it if it is the first one of the event, and waits for the next pause.
+    /// Counts a failure and waits for the next pause. Logs only the event's first failure.
     async fn retry(&self, pauses: &mut RetryPauses, reason: &str) {
         self.metrics.hook(self.name(), "retried");
         if pauses.is_first() {
@@ -128,7 +126,8 @@ impl Delivery {
         self.target.kind.name()
     }
 
-    /// Returns the requests for this event: one for each recipient of an offline message, otherwise exactly one.
+    /// Returns the requests for this event. The hook `offline` gets one request for each offline member; the other
+    /// hooks get exactly one request.
     async fn requests(&self) -> Result<Vec<WebhookRequest>, StoreError> {
         let post = |user| self.event.post(user).map_err(|error| StoreError::Fault(error.into()));
         match &self.event.what {
@@ -142,8 +141,8 @@ impl Delivery {
         }
     }
 
-    /// Returns the members that had no socket on any server since the message was committed, without the sender.
-    /// Members to whom the message was delivered are left out. The list is empty if the message was deleted meanwhile.
+    /// Returns the members who had no socket on any server since the message was committed. Leaves out the sender and
+    /// the members to whom the message was delivered. Returns an empty list if the message was deleted meanwhile.
     async fn offline_members(
         &self,
         room: RoomId,
@@ -166,8 +165,8 @@ impl Delivery {
         Ok(users.into_iter().filter(|user| !was_there(user)).collect())
     }
 
-    /// Tells whether a request must still be delivered. An offline message need not be delivered if the message was
-    /// deleted or the recipient left the room.
+    /// Tells whether a request must still be delivered. A request of the hook `offline` is no longer needed if the
+    /// message was deleted or the recipient left the room.
     async fn is_due(&self, post: &WebhookRequest) -> Result<bool, StoreError> {
         let (EventPayload::Sent { room_id, message_id, .. }, Some(user)) = (&self.event.what, &post.user)
         else {
@@ -197,8 +196,8 @@ fn subject(what: &EventPayload) -> Subject {
     }
 }
 
-/// The pauses between two tries of one event. Each pause is twice as long as the pause before, up to
-/// `hooks.retry_max_ms`.
+/// The pauses between the tries of one event. The first pause is `hooks.retry_ms`. Each pause is twice as long as the
+/// pause before, up to `hooks.retry_max_ms`.
 struct RetryPauses {
     first: bool,
     pause: Duration,

@@ -1,5 +1,6 @@
-//! Delivers the events of one source to its hooks. A source is one change stream with one position and one lease in the
-//! database. Only the server that holds the lease delivers, so two servers don't deliver the same event concurrently.
+//! Delivers the events of one source to the source's hooks. A source is one change stream, with one position and one
+//! lease in the database. A lease is the right to deliver until a time of the database's clock. Only the server that
+//! holds the lease delivers, so two servers don't deliver the same event concurrently.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use crate::store::webhook_leases::WebhookPosition;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The number of times that a lease is renewed within its duration.
+/// The number of renewals of a lease within its duration (`hooks.lease_ms`).
 const RENEWALS: u32 = 3;
 
 /// The receiver of one hook's events, and the permits for requests to it.
@@ -30,11 +31,11 @@ const RENEWALS: u32 = 3;
 pub(super) struct HookTarget {
     pub(super) kind: HookKind,
     pub(super) receiver: Arc<Receiver>,
-    /// Limits the concurrent requests. An event in a pause between two tries holds no permit.
+    /// Limits the number of concurrent requests. An event that waits between two tries holds no permit.
     pub(super) permits: Arc<Semaphore>,
 }
 
-/// The hooks of one source on this server, and the parts of the server that their delivery uses.
+/// The hooks of one source on this server, and the parts of the server that the delivery uses.
 #[derive(Clone)]
 pub(super) struct Dispatcher {
     pub(super) source: EventSource,
@@ -64,7 +65,7 @@ impl From<StoreError> for DispatchEnd {
 }
 
 impl Dispatcher {
-    /// Stores a position for the source if it has none: the current end of the stream.
+    /// Stores the current end of the stream as the source's position, if the source has no position.
     pub(super) async fn begin(&self) -> Result<(), StoreError> {
         let source = self.source.name();
         if self.store.hook_is_known(source).await? {
@@ -79,8 +80,8 @@ impl Dispatcher {
     pub(super) async fn run(self, stop: CancellationToken) {
         let (hook, lease) = (self.source.name(), self.settings.lease);
         loop {
-            // The end of the lease is counted from the time before the request. So for this server the lease never ends
-            // later than for the database.
+            // This server computes the end of the lease from the time before the request. Therefore this server never
+            // counts on the lease for longer than the database does.
             let until = Instant::now() + lease;
             match self.store.take_hook(hook, self.server, lease).await {
                 Ok(Some(position)) => {
@@ -201,8 +202,8 @@ impl Dispatcher {
         (reads, tokio::spawn(reading))
     }
 
-    /// Renews the lease and stores the position. Returns the new end of the lease, or the old one if the database
-    /// reported an error.
+    /// Renews the lease and stores the position. Returns the new end of the lease. Returns the old end if the database
+    /// reported an error. Fails if the lease is lost.
     async fn renew(&self, window: &DeliveryWindow, until: Instant) -> Result<Instant, DispatchEnd> {
         let (hook, lease) = (self.source.name(), self.settings.lease);
         let now = self.store.now();
@@ -222,7 +223,7 @@ impl Dispatcher {
         }
     }
 
-    /// Releases the lease. Another server can then take it immediately.
+    /// Releases the lease, so that another server can take it immediately.
     async fn release(&self, window: &DeliveryWindow) {
         let position = window.position().clone();
         let released = self.store.hold_hook(self.source.name(), self.server, Duration::ZERO, position).await;
@@ -232,7 +233,7 @@ impl Dispatcher {
     }
 }
 
-/// Returns the age of an event at the time `now` of the database's clock.
+/// Returns the age of an event at the time `now`, a time of the database's clock.
 fn age(event: &WebhookEvent, now: Time) -> Duration {
     Duration::from_millis(u64::try_from(now.0.saturating_sub(event.at.0)).unwrap_or_default())
 }

@@ -1,5 +1,5 @@
-//! Webhook events, built from the changes of the change stream. The `id` of an event is derived from its content. So an
-//! event that several servers send, or one server sends twice, has the same `id` each time.
+//! Webhook events, built from the changes in MongoDB's change stream. The `id` of an event is derived from its content.
+//! Therefore an event has the same `id` each time, even if it is sent twice, or by several servers.
 
 use bson::oid::ObjectId;
 use bson::{Document, RawBsonRef, RawDocument, Timestamp, doc};
@@ -9,17 +9,18 @@ use serde::Serialize;
 use crate::store::codec::{self, Undecodable};
 use crate::store::users::presence;
 
-/// A source of events: one change stream. The events of one source have one order, even if they are for different
+/// A source of events: one change stream. The events of a source have one common order, even if they are for different
 /// hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventSource {
     AfterSend,
     Offline,
-    /// The events `connected` and `disconnected`. One source has both, so each user's events keep their order.
+    /// The events `connected` and `disconnected`. They share one source, so that the events of each user keep their
+    /// order.
     Presence,
 }
 
-/// The hooks that receive events. Each has its own URL.
+/// The hooks that receive events. Each hook has its own URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HookKind {
     AfterSend,
@@ -39,14 +40,15 @@ pub(super) struct WebhookEvent {
     pub(super) what: EventPayload,
 }
 
-/// The key by which events are ordered: a room or a user. Events of one lane are delivered one after the other.
+/// A lane: the room or the user that an event belongs to. Events of one lane are delivered one after the other, in
+/// order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Lane {
     Room(RoomId),
     User(UserId),
 }
 
-/// The content of an event, as the request's body has it.
+/// The content of an event, in the form of the request's JSON body.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum EventPayload {
@@ -86,7 +88,7 @@ pub(super) enum EventPayload {
 struct WebhookBody<'a> {
     id: &'a str,
     hook: &'static str,
-    /// The recipient of an offline message.
+    /// For the hook `offline`: the offline member who missed the message. Otherwise None.
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<&'a UserId>,
     #[serde(flatten)]
@@ -131,8 +133,9 @@ impl EventSource {
         }
     }
 
-    /// Returns the filter for the changes that become events. The filter is the same whichever hooks are configured. A
-    /// stream can resume only if its filter still matches the change that the resume token names.
+    /// Returns the filter for the changes that become events. The filter does not depend on the configured hooks.
+    /// Otherwise a new configuration could change the filter, and a stream can resume only if its filter still matches
+    /// the change of the resume token.
     pub(super) fn changes(self) -> Document {
         let online = doc! { "updateDescription.updatedFields.online": { "$in": [true, false] } };
         match self {
@@ -141,14 +144,14 @@ impl EventSource {
             }
             Self::Offline => doc! { "ns.coll": "messages", "operationType": "insert" },
             Self::Presence => {
-                // The database reports such a replacement only if a user went offline.
+                // A replacement with `online: false` is reported only if a user went offline.
                 let replaced = doc! { "operationType": "replace", "fullDocument.online": false };
                 doc! { "ns.coll": "presence", "$or": [{ "operationType": "insert" }, online, replaced] }
             }
         }
     }
 
-    /// Builds the event of a change. None if the change is not an event.
+    /// Builds the event of a change. None if the change causes no event.
     pub(super) fn read(self, change: &RawDocument) -> Result<Option<WebhookEvent>, Undecodable> {
         let id = change.get_document("documentKey")?;
         let inserted = change.get_str("operationType")? == "insert";
@@ -190,8 +193,8 @@ impl EventSource {
     }
 }
 
-/// Returns the fields that a change has set. For an update by a pipeline, the database may report the whole document as
-/// a replacement.
+/// Returns the fields that a change has set. The database may report an update by a pipeline as a replacement. In this
+/// case, returns the whole document.
 fn fields_of(change: &RawDocument) -> Result<&RawDocument, Undecodable> {
     match change.get_str("operationType")? {
         "replace" => Ok(change.get_document("fullDocument")?),
@@ -199,7 +202,7 @@ fn fields_of(change: &RawDocument) -> Result<&RawDocument, Undecodable> {
     }
 }
 
-/// Builds the event of a new message. None if the message was deleted and its text is gone.
+/// Builds the event of a new message. None if the message was deleted meanwhile.
 pub(super) fn sent(message: &RawDocument) -> Result<Option<EventPayload>, Undecodable> {
     let room_id = codec::read_room(message.get_document("_id")?)?;
     Ok(codec::read_message(message)?.map(|message| EventPayload::Sent {
@@ -211,7 +214,8 @@ pub(super) fn sent(message: &RawDocument) -> Result<Option<EventPayload>, Undeco
     }))
 }
 
-/// Builds the event of an edit or a deletion from the fields that a change has set. None if the change is neither.
+/// Builds the event of an edit or a deletion from the fields that a change has set. None if the change is neither an
+/// edit nor a deletion.
 pub(super) fn changed(id: &RawDocument, fields: &RawDocument) -> Result<Option<EventPayload>, Undecodable> {
     let (room_id, message_id) = codec::read_message_id(id)?;
     if fields.get("deleted_at")?.is_some() {
@@ -224,7 +228,7 @@ pub(super) fn changed(id: &RawDocument, fields: &RawDocument) -> Result<Option<E
 }
 
 impl EventPayload {
-    /// Returns the event's `id`. For the event `connected`, `time` makes the id unique.
+    /// Returns the event's `id`. For the event `connected`, the cluster time `time` of the change makes the id unique.
     fn id(&self, time: Timestamp) -> String {
         match self {
             Self::Sent { room_id, message_id, .. } => format!("sent-{room_id}-{}", message_id.get()),
@@ -241,13 +245,13 @@ impl EventPayload {
 }
 
 impl WebhookEvent {
-    /// Creates an event. `at` and `time` are the times of the change. For an event of the backfill, `time` is the
-    /// cluster time of the lost position.
+    /// Creates an event. `at` is the time of the change by the database's clock, and `time` is its cluster time. For an
+    /// event of the backfill, `time` is the cluster time of the lost position.
     pub(super) fn new(source: EventSource, what: EventPayload, at: Time, time: Timestamp) -> Self {
         Self { kind: source.kind(&what), id: what.id(time), at, what }
     }
 
-    /// Returns the key by which the event is ordered: its room, or its user.
+    /// Returns the event's lane: its room, or its user.
     pub(super) fn lane(&self) -> Lane {
         match &self.what {
             EventPayload::Sent { room_id, .. }
@@ -259,7 +263,8 @@ impl WebhookEvent {
         }
     }
 
-    /// Returns the HTTP request for this event. `user` is the recipient of an offline message.
+    /// Returns the HTTP request for this event. `user` is the offline member if the request is for the hook `offline`,
+    /// otherwise None.
     pub(super) fn post(&self, user: Option<UserId>) -> Result<WebhookRequest, serde_json::Error> {
         let id = match &user {
             Some(user) => format!("offline-{}-{user}", self.id.trim_start_matches("sent-")),
@@ -272,10 +277,10 @@ impl WebhookEvent {
 
 /// One HTTP request to a hook's receiver.
 pub(super) struct WebhookRequest {
-    /// The id in the request's body. It differs from the event's `id` for offline messages, because each recipient has
-    /// its own.
+    /// The id in the request's body: the event's `id`. For the hook `offline`, the id also contains the offline member,
+    /// because each of these members gets a request of its own.
     pub(super) id: String,
-    /// The recipient of an offline message.
+    /// For the hook `offline`: the offline member who missed the message. Otherwise None.
     pub(super) user: Option<UserId>,
     pub(super) body: String,
 }

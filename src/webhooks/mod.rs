@@ -1,26 +1,27 @@
 //! Webhooks (`[hooks]`): Parlor asks the application's server before a message is written, and reports events to it.
 //!
-//! Only [`before_send`] is asked during a `send`, so only this hook makes a sender wait. All other hooks receive events
-//! of committed changes. These events are read from the database's change stream: the ordered list of all committed
-//! changes. Their guarantees:
+//! Only the hook [`before_send`] is asked during a `send` or an `edit`, so only this hook makes a sender wait. All
+//! other hooks receive events about committed changes. Parlor reads these events from the database's change stream: the
+//! ordered list of all committed changes. The delivery of these events has these guarantees:
 //!
-//! - At least once. Each hook has a position in the stream, which is stored in the database. The position moves past an
-//!   event only after the receiver has answered the event with 2xx, or after the event was set aside. After any other
-//!   answer the event is sent again, with growing pauses.
-//! - One bad event does not block a hook for ever. If the receiver refuses an event while it accepts others, the event
-//!   is set aside after some tries ([`retry_budget`]). A set-aside event is stored and listed, and an operator can send it
-//!   again.
-//! - In order within a room, or for one user: an event waits until the event before it is delivered. Rooms don't wait
-//!   for each other.
-//! - By one server at a time: the server that holds the lease, a record in the database with an end time. If that
-//!   server dies, another server continues from the stored position. Some events are then sent twice, with the same
-//!   `id`.
-//! - A slow hook does not delay another hook: each hook has a stream, a position and a lease of its own. Only
-//!   `connected` and `disconnected` share them, so that both kinds of events of one user stay in order.
-//! - Bounded memory, however long a receiver is unavailable: at most `hooks.window` undelivered events are held.
+//! - At least once. The database stores a position in the stream for each hook. The position moves past an event only
+//!   after the receiver has answered the event with 2xx, or after the event was set aside. After any other answer, the
+//!   event is sent again, with growing pauses.
+//! - One bad event does not block a hook for ever. If the receiver refuses one event but accepts other events, the
+//!   event is set aside after some tries ([`retry_budget`]). A set-aside event is stored. An operator can list such
+//!   events and send them again.
+//! - In order within a room, or for one user. An event waits until the previous event of its room or user is delivered.
+//!   Rooms don't wait for each other.
+//! - By one server at a time. Only the server that holds the lease delivers. A lease is a record in the database with
+//!   an end time. If that server dies, another server continues from the stored position. Some events are then sent
+//!   twice, with the same `id`.
+//! - A slow hook does not delay another hook. Each hook has its own stream, position and lease. The only exception are
+//!   the hooks `connected` and `disconnected`: they share these, so that the events of one user stay in order.
+//! - Bounded memory. Even if a receiver is unavailable for hours, memory holds at most `hooks.window` undelivered
+//!   events for each stream.
 //!
-//! The database keeps the stream's history for a limited time only. If the changes after a hook's position are gone,
-//! the error is logged and counted, and the events are rebuilt from the collections ([`backfill`]).
+//! The database keeps the stream's history for a limited time only. If the stream no longer has the changes after a
+//! hook's position, Parlor logs and counts the error. It then rebuilds the events from the collections ([`backfill`]).
 
 pub(crate) mod backfill;
 pub(crate) mod before_send;
@@ -92,7 +93,8 @@ impl Webhooks {
         Ok(Self { dispatchers })
     }
 
-    /// Stores a position for each source that has none: the current end of the stream. Earlier events are not sent.
+    /// Stores the current end of the stream as the position of each source that has no position. Earlier events are not
+    /// sent.
     pub(crate) async fn begin(&self) -> Result<(), StoreError> {
         for dispatcher in &self.dispatchers {
             dispatcher.begin().await?;
@@ -100,7 +102,7 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Starts one delivering task for each source.
+    /// Starts one task for each source. The task delivers the source's events.
     pub(crate) fn start(self, supervisor: &Supervisor) -> RunningWebhooks {
         let targets = self.dispatchers.iter().flat_map(|dispatcher| dispatcher.targets.clone()).collect();
         let running =
@@ -114,7 +116,7 @@ impl Webhooks {
     }
 }
 
-/// Returns the receiver of a hook. None if the hook has no URL.
+/// Returns the receiver and the permits of a hook. None if the hook has no URL.
 fn target(
     kind: HookKind,
     hooks: &config::HooksConfig,
@@ -141,7 +143,8 @@ pub(crate) struct RunningWebhooks {
 }
 
 impl RunningWebhooks {
-    /// Stops the delivery and releases the leases. Other servers can then continue immediately.
+    /// Stops the delivery and releases the leases, so that other servers can continue immediately. Waits for
+    /// [`STOP_GRACE`] at most.
     pub(crate) async fn end(&self) {
         self.stop.cancel();
         if tokio::time::timeout(STOP_GRACE, self.tracker.wait()).await.is_err() {

@@ -1,7 +1,6 @@
 //! Reads the change stream of one [`EventSource`], starting at the source's position in the stream. The reader is a
-//! task of its own and hands events to the dispatcher one at a time. The reader takes the next event from the stream
-//! only after the dispatcher has taken the last one. Therefore memory holds at most the dispatcher's window and one
-//! batch of the database.
+//! separate task that hands the events to the dispatcher one at a time. The channel between the two tasks holds one
+//! event. So memory holds little more than the dispatcher's window and one batch of the database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,15 +21,16 @@ use crate::store::webhook_leases::WebhookPosition;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The longest time for which the database waits for a change. If none comes, the database sends an empty answer.
+/// The longest time for which the database waits for a change. If there is no change in this time, the database sends
+/// an empty answer.
 const MAX_AWAIT: Duration = Duration::from_secs(1);
 
-/// The maximum of changes in one batch of the database.
+/// The maximum number of changes in one batch of the database.
 const BATCH: u32 = 100;
 
-/// A position in the stream, and the event at that position.
+/// One read from the stream: a position, and the event at that position.
 pub(super) struct StreamRead {
-    /// None if the read only reports how far the stream has been read.
+    /// None if the read only reports a new position, without an event for a hook.
     pub(super) event: Option<WebhookEvent>,
     /// The source's position once the event is delivered. None for an event of the backfill.
     pub(super) position: Option<WebhookPosition>,
@@ -43,19 +43,20 @@ pub(super) struct HookStreamReader {
     pub(super) kinds: Vec<HookKind>,
     pub(super) store: Store,
     pub(super) stream_store: Store,
-    /// The minimum age of an event when it is handed to the dispatcher. For `hooks.offline` this is
-    /// `hooks.offline.wait_ms`: after this time, Parlor checks which members have no socket.
+    /// The minimum age of an event when it is handed to the dispatcher. For the hook `offline` this is
+    /// `hooks.offline.wait_ms`: after this time, Parlor checks which members have no socket. For the other hooks it is
+    /// zero.
     pub(super) rest: Duration,
     pub(super) clock: AgeClock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) to: mpsc::Sender<StreamRead>,
 }
 
-/// The receiving end of the channel was dropped: the dispatcher has stopped.
+/// The error if the receiving end of the channel was dropped: the dispatcher has stopped.
 pub(super) struct ConsumerGone;
 
-/// Computes the age of changes, which are dated by the database's clock. Keeps one time of this clock, in milliseconds,
-/// and the local instant at which the time was read.
+/// Computes the age of a change by the database's clock. The fields are one time of this clock, in milliseconds, and
+/// the local instant at which that time was read.
 #[derive(Clone, Copy)]
 pub(super) struct AgeClock(i64, Instant);
 
@@ -86,8 +87,8 @@ impl HookStreamReader {
                 return Err(error);
             }
             let now = now(&self.stream_store, self.source).await?;
-            // `now` becomes the source's position only after the whole backfill is delivered. If the position were
-            // stored before, a crash during the backfill would lose events.
+            // `now` becomes the source's position only after the whole backfill is delivered. If `now` were stored
+            // earlier, a crash during the backfill would lose events.
             if backfill::run(&self, &from).await?.is_err()
                 || self.send(None, Some(now.clone())).await.is_err()
             {
@@ -97,8 +98,8 @@ impl HookStreamReader {
         }
     }
 
-    /// Tells whether the stream can't continue at its position: an event is too large, or the history is lost. Logs the
-    /// reason.
+    /// Tells whether the stream can't continue at its position. The reason is an event that is too large for the
+    /// database to send, or a lost history of the stream. Logs the reason.
     fn is_position_lost(&self, error: &StoreError) -> bool {
         let StoreError::Fault(fault) = error else { return false };
         let Some(fault) = fault.downcast_ref::<Error>() else { return false };
@@ -123,8 +124,8 @@ impl HookStreamReader {
         false
     }
 
-    /// Sends the events of the stream until the dispatcher stops. Sets `from` to the position of each change that is
-    /// read.
+    /// Sends the events of the stream to the dispatcher until the dispatcher stops. Sets `from` to the position of each
+    /// change that was read.
     async fn follow(
         &self,
         mut stream: ChangeStream<RawDocumentBuf>,
@@ -149,7 +150,7 @@ impl HookStreamReader {
         }
     }
 
-    /// Decodes a change. A change that can't be decoded is logged and skipped, because a second try would fail in the
+    /// Decodes a change. If this fails, logs the error and skips the change, because a second try would fail in the
     /// same way.
     fn read(&self, change: &RawDocument) -> Option<WebhookEvent> {
         self.source.read(change).unwrap_or_else(|error| {
@@ -159,7 +160,8 @@ impl HookStreamReader {
         })
     }
 
-    /// Sends an event when it is at least `rest` old.
+    /// Sends an event and a position to the dispatcher, as soon as the event is at least `rest` old. Drops an event
+    /// whose hook has no URL, and sends only the position.
     pub(super) async fn send(
         &self,
         event: Option<WebhookEvent>,
@@ -173,7 +175,7 @@ impl HookStreamReader {
     }
 }
 
-/// Returns the position of the current end of the stream.
+/// Returns the current end of the stream as a position.
 pub(super) async fn now(stream_store: &Store, source: EventSource) -> Result<WebhookPosition, StoreError> {
     let at = stream_store.moment().await?;
     let stream = stream_store.watch_for(source, None).await?;

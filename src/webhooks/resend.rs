@@ -1,4 +1,5 @@
-//! Sends a set-aside event again, on request of an operator.
+//! Sends a set-aside event again, when an operator requests it. A set-aside event is one that a hook's receiver did not
+//! accept after several tries.
 
 use super::event::{self, EventPayload, Lane};
 use super::{HookKind, RunningWebhooks};
@@ -11,7 +12,7 @@ use crate::store::{Store, StoreError};
 pub(crate) enum ResendOutcome {
     /// The receiver accepted the event.
     Taken,
-    /// The event's message was deleted meanwhile, so there is nothing to send.
+    /// The event's message was deleted meanwhile, so the event is no longer sent.
     Withdrawn,
     /// The event's hook has no URL on this server.
     NoHook,
@@ -35,7 +36,8 @@ impl RunningWebhooks {
     }
 }
 
-/// Returns the lane of the event. The circuit breaker counts failures by lane, as for the automatic delivery.
+/// Returns the event's lane: its room or its user. The circuit breaker counts failures for each lane, as in the
+/// automatic delivery.
 fn lane(subject: &Subject) -> Lane {
     match subject {
         Subject::Sent { room, .. } | Subject::Edited { room, .. } | Subject::Deleted { room, .. } => {

@@ -1,19 +1,19 @@
 //! Decides how many times the delivery of an event is tried before the event is set aside. A lane is a room or a user:
 //! the events of one lane are delivered one after the other.
 //!
-//! A receiver may be unavailable for hours, and no event may be lost. In that case every event fails, and no single
-//! event is the cause. So a failed try counts only if the event itself is the likely cause:
+//! A receiver may be unavailable for hours. Then every event fails, but no event is the cause, and no event may be set
+//! aside. Therefore a failed try counts only if the event itself is the likely cause:
 //!
 //! - The receiver refused the request with status 400, 413, 415 or 422.
-//! - Or the request reached the receiver and failed in another way, although the receiver works. Another way is another
-//!   status, a timeout, a broken connection, or an answer that is too large. The receiver works if it has accepted
-//!   another event with 2xx since the previous counted try.
+//! - Or the request failed with another status, a timeout, a broken connection, or an answer that is too large,
+//!   although the receiver works. The receiver works if it has accepted another event with 2xx since the previous
+//!   counted try.
 //!
 //! A try never counts if the connection was refused, or if the circuit breaker is open.
 //!
-//! One sender can write unacceptable messages faster than they are set aside. So each event that is set aside halves
-//! the number of tries for the next event of its lane, down to zero. After [`REST`], one event of the lane gets one try
-//! again. If the receiver accepts an event, the lane has all its tries again.
+//! One sender can write unacceptable messages faster than Parlor sets their events aside. Therefore each event that is
+//! set aside halves the number of tries for the next event of its lane, down to zero. After [`REST`], one event of the
+//! lane gets one try again. If the receiver accepts an event of the lane, the lane has all its tries again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,12 +25,12 @@ use crate::outbound::OutboundError;
 /// A lane that has no tries left gets one try after this time.
 const REST: Duration = Duration::from_mins(1);
 
-/// If more lanes than this are remembered, lanes without a try in the last [`REST`] are forgotten.
+/// When [`RetryBudget`] has this many lanes, it removes the lanes without a try in the last [`REST`].
 const REMEMBERED: usize = 1_000;
 
-/// The number of tries, and the lanes in which events were set aside.
+/// The number of tries of an event, and the lanes with fewer tries.
 pub(super) struct RetryBudget {
-    /// The number of tries of an event. Zero means no limit.
+    /// The number of tries of an event (`hooks.max_tries`). Zero means no limit.
     max_tries: u32,
     lanes: Mutex<HashMap<Lane, SetAsideStreak>>,
 }
@@ -65,13 +65,12 @@ impl RetryBudget {
         Some(left.max(least))
     }
 
-    /// Gives a lane all its tries again, because the receiver accepted one of its events.
+    /// Gives a lane all its tries again, because the receiver accepted an event of the lane.
     pub(super) fn restore(&self, lane: &Lane) {
         self.lanes().remove(lane);
     }
 
-    /// Records that an event of a lane was set aside. `tried` is false if the event was set aside without a try of its
-    /// own.
+    /// Records that an event of a lane was set aside. `tried` is false if no try of this event counted.
     pub(super) fn record_set_aside(&self, lane: &Lane, tried: bool) {
         let mut lanes = self.lanes();
         if lanes.len() >= REMEMBERED {
@@ -104,8 +103,8 @@ impl TryCounter {
         self.counted
     }
 
-    /// Records a failed try, which counts only if the event is the likely cause. `accepted` is the number of events that
-    /// the receiver has accepted until now.
+    /// Records a failed try. The try counts only if the event is the likely cause of the failure. `accepted` is the
+    /// number of events that the receiver has accepted until now.
     pub(super) fn record_failure(&mut self, error: &OutboundError, accepted: u64) {
         let counts = match error {
             OutboundError::Status(400 | 413 | 415 | 422) => true,

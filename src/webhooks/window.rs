@@ -1,10 +1,11 @@
-//! The events of one source that were read from the stream and are not delivered yet. The window decides which of them
-//! may be delivered now. It also computes the source's position, which is stored in the database: the point of the
-//! stream before which every event was delivered.
+//! The delivery window: the events of one source that were read from the change stream and are not delivered yet. The
+//! window decides which of these events may be delivered now. It also computes the source's position, which the
+//! database stores. Every event up to this position was delivered.
 //!
-//! A slow event delays only the later events of its own lane. Later events of other lanes may be delivered first. The
-//! window keeps their positions in the stream until all earlier events are delivered. `hooks.window` bounds the number
-//! of undelivered events. The number of kept positions is at most [`POSITIONS_PER_EVENT`] times as high.
+//! A lane is a room or a user. A slow event delays only the later events of its own lane. Later events of other lanes
+//! may be delivered before the slow event. The window keeps their positions in the stream until all earlier events are
+//! delivered. `hooks.window` is the maximum number of undelivered events. The maximum number of kept positions is
+//! [`POSITIONS_PER_EVENT`] times as high.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,10 +13,10 @@ use super::event::{HookKind, Lane, WebhookEvent};
 use super::reader::StreamRead;
 use crate::store::webhook_leases::WebhookPosition;
 
-/// The maximum of kept positions is `hooks.window` times this number. A position takes about 300 bytes.
+/// The maximum number of kept positions is `hooks.window` times this number. A position takes about 300 bytes.
 const POSITIONS_PER_EVENT: usize = 16;
 
-/// The window. It returns the events of one lane in their order.
+/// The delivery window. It returns the events of one lane in their order, one after the other.
 pub(super) struct DeliveryWindow {
     most: usize,
     /// The number of undelivered events.
@@ -23,8 +24,8 @@ pub(super) struct DeliveryWindow {
     /// The number of the first slot. Slots are numbered in the order of the stream, starting at 0.
     first: u64,
     slots: VecDeque<WindowSlot>,
-    /// The numbers of the events that wait for an earlier event of their lane. A lane is in the map while an event of
-    /// it is ready or being delivered.
+    /// The numbers of the events that wait for an earlier event of their lane. A lane is in the map while one of its
+    /// events is ready or is being delivered.
     lanes: HashMap<Lane, VecDeque<u64>>,
     ready: VecDeque<u64>,
     position: WebhookPosition,
@@ -37,7 +38,7 @@ struct WindowSlot {
 }
 
 impl DeliveryWindow {
-    /// Creates an empty window at a position. `most` is the maximum of undelivered events.
+    /// Creates an empty window at a position. `most` is the maximum number of undelivered events.
     pub(super) fn new(most: usize, position: WebhookPosition) -> Self {
         Self {
             most,
@@ -85,8 +86,8 @@ impl DeliveryWindow {
         self.advance();
     }
 
-    /// Returns the number and the event to deliver next. None if every undelivered event is being delivered or waits
-    /// for its lane.
+    /// Returns the event to deliver next, with its slot number. None if every undelivered event is being delivered or
+    /// waits for an earlier event of its lane.
     pub(super) fn next(&mut self) -> Option<(u64, WebhookEvent)> {
         let number = self.ready.pop_front()?;
         let event = self.slot(number)?.event.clone()?;

@@ -1,13 +1,13 @@
 //! The connection under a WebSocket. It counts the frames that the WebSocket library does not report, and lets a
 //! socket continue to read after a failed write.
 //!
-//! The library joins the fragments of a message and returns only the whole message. A client could send empty
-//! fragments without end, and no rate limit would count them. So this module also reads the head of each frame, and
-//! bounds the fragments of a message.
+//! A client may split a message into several frames, called fragments. The library joins the fragments and returns only
+//! the whole message. A client could send empty fragments without end, and no rate limit would count them. Therefore
+//! this module also reads the head (the first bytes) of each frame, and limits the number of fragments of a message.
 //!
-//! A client may send its last frames and close immediately. The next write to that client then fails, while the frames
-//! are still in the kernel's buffer. After the first failed write this module drops all written bytes, and reading
-//! continues to the end of the stream.
+//! A client may send its last frames and close immediately. The next write to that client then fails, while the
+//! client's frames are still in the kernel's buffer. After the first failed write, this module drops all bytes that the
+//! server writes. The server can then read the rest of the stream.
 
 use salvo::hyper::upgrade::Upgraded;
 use salvo::rt::tokio::TokioIo;
@@ -30,23 +30,23 @@ const HEAD_BYTES: usize = 14;
 pub(crate) struct CountedStream<S> {
     io: S,
     heads: FrameHeads,
-    /// The most fragments of a message, without the last fragment.
+    /// The maximum number of fragments of a message (`limits.message_fragments`), without the last fragment.
     most_fragments: u32,
     lost_at: Option<Instant>,
 }
 
 impl<S> CountedStream<S> {
-    /// Wraps a connection from which nothing was read yet.
+    /// Wraps a connection. No byte may have been read from it yet.
     pub(crate) fn new(io: S, most_fragments: u32) -> Self {
         Self { io, heads: FrameHeads::default(), most_fragments, lost_at: None }
     }
 
-    /// Returns when a write first failed; none while writes succeed.
+    /// Returns the time when a write first failed. None while writes succeed.
     pub(crate) fn lost_at(&self) -> Option<Instant> {
         self.lost_at
     }
 
-    /// Whether a message has more fragments than allowed.
+    /// Tells whether the current message has more fragments than allowed.
     pub(crate) fn is_too_fragmented(&self) -> bool {
         self.heads.fragments > self.most_fragments
     }
@@ -68,8 +68,9 @@ impl<S> CountedStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> CountedStream<S> {
-    /// Shuts down the writing side, and discards up to `most` received bytes until the peer shuts down its own side. The
-    /// kernel resets a connection that is closed with unread data, and a reset can discard the last written bytes.
+    /// Shuts down the writing side. Then reads and discards up to `most` bytes, until the peer shuts down its own side.
+    /// Without this, the kernel would reset a connection that is closed with unread data, and the reset could discard
+    /// the last written bytes.
     pub(crate) async fn discard(&mut self, most: u64) {
         if self.io.shutdown().await.is_ok() {
             let mut rest = (&mut self.io).take(most);
@@ -81,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CountedStream<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // Checked at the next read, so that earlier frames of the last read are processed first.
+        // The error is returned only at the next read. So the frames before the excess fragment are processed first.
         if this.is_too_fragmented() {
             return Poll::Ready(Err(io::Error::other("too many fragments")));
         }
@@ -134,12 +135,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
     }
 }
 
-/// The heads of the frames in a stream of bytes.
+/// Scans a stream of bytes for the heads of frames, and counts the fragments.
 #[derive(Debug, Default)]
 struct FrameHeads {
-    /// The received bytes of the next head.
+    /// The received bytes of the head that is being read.
     head: [u8; HEAD_BYTES],
-    /// The number of these bytes.
+    /// The number of received bytes in `head`.
     come: usize,
     /// The remaining bytes of the current frame's payload.
     payload: u64,
@@ -150,8 +151,8 @@ struct FrameHeads {
 }
 
 impl FrameHeads {
-    /// Counts the frames that begin in these bytes. Returns the number of scanned bytes. The scan stops after the head of
-    /// the first frame that exceeds the fragments of a message.
+    /// Counts the fragments that begin in these bytes. Returns the number of scanned bytes. The scan stops after the
+    /// head of the frame with which a message has more than `most_fragments` fragments.
     fn scan(&mut self, read: &[u8], most_fragments: u32) -> usize {
         let mut bytes = read;
         loop {
@@ -177,7 +178,7 @@ impl FrameHeads {
         }
     }
 
-    /// Returns the payload's length once the whole head was received.
+    /// Returns the payload's length in bytes if the whole head was received, otherwise None.
     fn payload_of_head(&self) -> Option<u64> {
         let come = self.head.get(..self.come)?;
         let (second, rest) = come.get(1..)?.split_first()?;
@@ -192,7 +193,7 @@ impl FrameHeads {
         (rest.len() >= if masked { 4 } else { 0 }).then_some(length)
     }
 
-    /// Counts the frame whose head was received.
+    /// Counts the frame whose head was received, unless it is a control frame or the last fragment of a message.
     fn count(&mut self) {
         let [first, ..] = self.head;
         let (ends, is_control) = (first & 0x80 != 0, first & 0x08 != 0);
@@ -212,7 +213,7 @@ impl FrameHeads {
 mod tests {
     use super::*;
 
-    /// A frame as a client sends it, masked by zeros.
+    /// Returns a frame as a client sends it, masked by zeros.
     fn frame(first: u8, payload: usize) -> Vec<u8> {
         let mut bytes = vec![first];
         match payload {
@@ -226,7 +227,7 @@ mod tests {
                 bytes.extend((payload as u64).to_be_bytes());
             }
         }
-        // A payload that looks like heads.
+        // The mask, and then a payload whose bytes look like heads of frames.
         bytes.extend([0; 4]);
         bytes.extend(std::iter::repeat_n(0x01, payload));
         bytes

@@ -1,7 +1,8 @@
-//! Parses a handshake: the ids in the URL, the token, and the caller.
+//! Parses the WebSocket handshake of a client: the parameters of the URL and the token. Checks that the URL and the
+//! token name the same user.
 //!
-//! A refusal is not an HTTP answer: a browser shows a close code to its page, but no HTTP status. So a refusal is sent as a
-//! close code once the socket is open.
+//! A refusal is not sent as an HTTP status, because a browser does not show the status to its page. Instead, the server
+//! opens the socket and then closes it with a close code, which the page can read.
 
 use std::borrow::Cow;
 
@@ -17,7 +18,7 @@ use crate::protocol::session_options::SessionOptions;
 /// The only supported subprotocol. Upper and lower case count as equal.
 const BEARER: &str = "Bearer";
 
-/// A caller whose token matches the URL. Room and membership are not checked yet.
+/// A caller (the user of the token) whose token is valid and matches the URL. Room and membership are not checked yet.
 #[derive(Debug)]
 pub(crate) struct Admission {
     pub(crate) caller: Caller,
@@ -45,8 +46,8 @@ pub(crate) enum SocketTarget {
     All,
 }
 
-/// Checks the parameters, the token and the identity, in this order. `caller` is the result of the token check; none if
-/// the handshake has no token.
+/// Checks the parameters, then the token, and then that the first user in the URL is the caller. `caller` is the result
+/// of the token check. None if the handshake has no token.
 pub(crate) fn admit(
     path: HandshakePath,
     query: &str,
@@ -67,7 +68,8 @@ pub(crate) fn admit(
     Ok(Admission { caller, room, options })
 }
 
-/// Returns the subprotocol `Bearer` in the client's spelling, if the client offers it. The handshake accepts no other.
+/// Returns the subprotocol `Bearer` in the client's spelling, if the client offers it. The server accepts no other
+/// subprotocol.
 pub(crate) fn offered_bearer_protocol(headers: &HeaderMap) -> Option<&str> {
     offered(headers).find(|name| name.eq_ignore_ascii_case(BEARER))
 }
@@ -81,20 +83,22 @@ fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
 }
 
-/// Returns the token: the subprotocol that is not `Bearer`, otherwise the one in the `Authorization` header.
+/// Returns the client's token. If the client offers `Bearer` and another subprotocol, the other subprotocol is the
+/// token. Otherwise the token is in the `Authorization` header.
 pub(crate) fn token(headers: &HeaderMap) -> Option<&str> {
     let mut others = offered(headers).filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(BEARER));
     if offered_bearer_protocol(headers).is_some()
         && let Some(token) = others.next()
     {
-        // A token contains no comma. If the client offers two candidates, none of them is used.
+        // If the client offers two subprotocols besides `Bearer`, it is unclear which one is the token, and neither is
+        // used.
         return others.next().is_none().then_some(token);
     }
     let (scheme, token) = items(headers, AUTHORIZATION).next()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case(BEARER).then_some(token.trim()).filter(|token| !token.is_empty())
 }
 
-/// The known parameters of a handshake. Unknown parameters are ignored.
+/// The known parameters of the URL's query. Unknown parameters are ignored.
 #[derive(Default)]
 struct Parameters {
     first: Option<String>,
@@ -126,7 +130,7 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// Returns the options that Level 1 does not have.
+    /// Returns the options of the session: `since` and `receipts`. Level 1 has no options.
     fn options(&mut self) -> Result<SessionOptions, Close> {
         let manual_receipts = match self.receipts.take().as_deref() {
             None => false,
@@ -136,7 +140,7 @@ impl Parameters {
         Ok(SessionOptions { since: self.since.take(), manual_receipts })
     }
 
-    /// Returns the caller, if named, and the room.
+    /// Returns the first user, if the URL names one, and the room.
     fn shape(self) -> Result<(Option<UserId>, SocketTarget), Close> {
         const BAD_FIRST: Close = Close::Malformed("firts_user is missing or malformed");
         const BAD_SECOND: Close = Close::Malformed("second_user is missing or malformed");
@@ -158,7 +162,7 @@ impl Parameters {
     }
 }
 
-/// Decodes percent-encoding. A `+` becomes a space, because `URLSearchParams` of browsers encodes spaces so.
+/// Decodes percent-encoding. A `+` becomes a space, because `URLSearchParams` in browsers encodes a space as `+`.
 fn decoded(text: &str) -> Result<String, Close> {
     let text = text.replace('+', " ");
     let text = percent_decode_str(&text).decode_utf8();

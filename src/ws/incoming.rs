@@ -1,4 +1,4 @@
-//! Handles the messages of a client, and writes the answers to its frames.
+//! Handles the WebSocket messages that a client sends, and writes the answers.
 
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -13,17 +13,18 @@ use super::session::{SessionEnd, SocketTask};
 use crate::actions::envelope::FrameAnswer;
 use crate::protocol::close::Close;
 
-/// A socket is closed with 4029 after this many rate-limit refusals within this time (docs/protocol.md, Close codes).
+/// After this number of rate-limit refusals within this time, the server closes the socket with 4029 (docs/protocol.md,
+/// Close codes).
 const RATE_LIMIT_STRIKES: (usize, Duration) = (10, Duration::from_secs(10));
 
-/// The most batches of waiting frames that are written before an answer with an unknown outcome. A batch has up to 64
-/// frames, so these batches hold the default `limits.send_queue`.
+/// The maximum number of batches of waiting frames that are written before an answer with an unknown outcome. A batch
+/// has up to 64 frames. So these batches hold all frames of a queue with the default `limits.send_queue`.
 const CONTRADICTION_WRITES: usize = 16;
 
 pub(super) type RunningAction = Pin<Box<dyn Future<Output = Option<FrameAnswer>> + Send>>;
 
 impl SocketTask<'_> {
-    /// Handles an incoming message. Returns the running action if the message is a frame.
+    /// Handles an incoming message. Returns the running action if the message is a text frame.
     pub(super) async fn handle_incoming(
         &mut self,
         message: Option<Result<Message, Error>>,
@@ -32,7 +33,8 @@ impl SocketTask<'_> {
         let message = message.map_err(|error| self.end_for(&error))?;
         self.last_received = Instant::now();
         self.outbox.mark_alive(self.last_received);
-        // The last fragment of a message is not in this number: it is counted with the message.
+        // This number does not include the last fragment of a message. The last fragment is counted with the whole
+        // message.
         let fragments = self.ws.get_mut().take_fragments();
         self.services.runtime.spend_frames(&self.caller, fragments);
         let asked = self.pinged.take().is_some();
@@ -41,7 +43,8 @@ impl SocketTask<'_> {
                 let request = ObjectId::new();
                 (self.request, self.is_acknowledged) = (Some(request), false);
                 let answer = self.services.runtime.clone().invoke(frame, self.caller.clone(), request);
-                // A shutdown waits for the actions that are running already. It starts no new ones.
+                // During a shutdown, the server waits for the actions that are already running, but starts no new
+                // action.
                 Ok((!self.services.lifecycle.is_draining()).then(|| Box::pin(answer) as RunningAction))
             }
             Message::Binary(_) => {
@@ -52,7 +55,8 @@ impl SocketTask<'_> {
             Message::Close(_) => Err(Close::Normal.into()),
             Message::Pong(_) if asked => Ok(None),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
-                // Pongs must not pile up for a client that sends pings and reads nothing.
+                // The pong is written now. Otherwise pongs would pile up in memory if a client sends pings and reads
+                // nothing.
                 Box::pin(self.flush()).await?;
                 if let Some(answer) = self.services.runtime.charge_control_frame(&self.caller) {
                     Box::pin(self.answer(answer)).await?;
@@ -62,7 +66,7 @@ impl SocketTask<'_> {
         }
     }
 
-    /// Returns how the socket ends after this error. Counts the bound if the client hit one.
+    /// Returns the reason why the socket ends after this error. If the client hit a bound, counts that bound.
     fn end_for(&self, error: &Error) -> SessionEnd {
         let close = close_for(error)
             .or_else(|| self.ws.get_ref().is_too_fragmented().then_some(Close::TooFragmented));
@@ -86,7 +90,7 @@ impl SocketTask<'_> {
         if answer.refused == Some(Code::RateLimited) { self.record_strike() } else { Ok(()) }
     }
 
-    /// Counts a refusal by a rate limit. Fails if the client has had too many of them.
+    /// Counts a refusal by a rate limit. Fails if the client has had too many refusals ([`RATE_LIMIT_STRIKES`]).
     fn record_strike(&mut self) -> Result<(), SessionEnd> {
         let (most, within) = RATE_LIMIT_STRIKES;
         let now = Instant::now();
@@ -97,16 +101,18 @@ impl SocketTask<'_> {
         if self.refusals.len() >= most { Err(Close::TooMuch.into()) } else { Ok(()) }
     }
 
-    /// Returns whether the client has already received the event that its frame caused.
+    /// Tells whether the client has already received the event of its frame, although the server does not know the
+    /// outcome of the frame's write.
     ///
-    /// If the database fails right after a majority has a write, the event may arrive without the result of the write. The
-    /// answer `timeout` would then be a second answer to the frame. A client that sends no `ref` would take it for the
-    /// answer to its next frame.
+    /// If the database fails right after a majority has stored a write, the server may receive the event but not the
+    /// result of the write. The event is already the answer to the frame. The error `timeout` would be a second answer.
+    /// A client that sends no `ref` would take that error for the answer to its next frame.
     pub(super) async fn is_contradicted(&mut self, answer: &FrameAnswer) -> Result<bool, SessionEnd> {
         if !answer.is_outcome_unknown {
             return Ok(false);
         }
-        // The event may wait in the outbox behind other frames. The loop is bounded, because new frames may arrive.
+        // The event may wait in the outbox (the socket's queue) behind other frames. The loop is bounded, because new
+        // frames may arrive.
         for _ in 0..CONTRADICTION_WRITES {
             if self.is_acknowledged || self.outbox.is_empty() {
                 break;
@@ -120,7 +126,7 @@ impl SocketTask<'_> {
     }
 }
 
-/// Returns the close code for an invalid message; none if the client is gone.
+/// Returns the close code for an invalid message. None if the connection is broken.
 pub(crate) fn close_for(error: &Error) -> Option<Close> {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::TooLarge),

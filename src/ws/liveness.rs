@@ -1,4 +1,5 @@
-//! The periodic checks of a socket: pings, a client that does not answer, and the end of its token.
+//! The periodic checks of a socket. They send pings, and close the socket if the client does not answer or its token
+//! expires.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +9,14 @@ use super::session::{SessionEnd, SocketTask};
 use crate::protocol::close::Close;
 
 impl SocketTask<'_> {
-    /// Returns the time until the next check: a ping, a dead peer, or an expiring token.
+    /// Returns the time until the next check is due: a ping, the end of the wait for an answer, or the end of the
+    /// token.
     pub(super) fn next_tick(&self) -> Duration {
         let sockets = &self.services.config.load().sockets;
         let quiet = self.last_received.elapsed();
         let next = match self.pinged {
-            // The peer may answer late. The next ping must then still be sent in time.
+            // If the client answers late, the next ping must still be sent in time. So this time is at most
+            // `sockets.ping_seconds`.
             Some(pinged) => sockets.dead.saturating_sub(pinged.elapsed()).min(sockets.ping),
             None => sockets.ping.saturating_sub(quiet),
         };
@@ -24,8 +27,8 @@ impl SocketTask<'_> {
         next.min(self.until_expiry()).max(Duration::from_millis(1))
     }
 
-    /// Runs the periodic checks. While an action runs, nothing is read. A dead peer then looks like a peer that answers,
-    /// so it is not closed before the action ends.
+    /// Runs the periodic checks. `busy` tells whether an action runs. During an action, the server reads nothing and
+    /// can't see the client's answer to a ping. Then the server does not close the socket, but sends another ping.
     pub(super) async fn tick(&mut self, busy: bool) -> Result<(), SessionEnd> {
         let (ping, dead, last_frames) = {
             let sockets = &self.services.config.load().sockets;
@@ -52,8 +55,8 @@ impl SocketTask<'_> {
         Ok(())
     }
 
-    /// Pings the client, because another connect of the user waits for the result. While an action runs, nothing is read,
-    /// and the client counts as alive, because it sent that frame.
+    /// Pings the client, because a new connection of the same user waits for a free slot. While an action runs
+    /// (`busy`), the server reads nothing. Then the client counts as alive, because it sent the frame of that action.
     pub(super) async fn send_probe(&mut self, busy: bool) -> Result<(), SessionEnd> {
         if busy {
             self.outbox.mark_alive(Instant::now());

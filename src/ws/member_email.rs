@@ -1,4 +1,4 @@
-//! Stores and removes the email address of a user. The address comes from the token of a connection.
+//! Stores and removes the e-mail address of a user. The address comes from the token of a connection.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use handlers::{RoomId, UserId};
 use super::services::SocketServices;
 use crate::limits::user_quota::UserSlot;
 
-/// Returns whether a token's address may be stored. The number of address changes per minute is limited, because each
-/// change is sent to the user's rooms. Without the limit, a client could alternate between two addresses.
+/// Tells whether the address of a token may be stored. The number of address changes per minute is limited, because
+/// each change is sent to the user's rooms. Without the limit, a client could switch between two addresses without end.
 pub(super) fn may_keep(services: &SocketServices, slot: &UserSlot, email: &str) -> bool {
     let may = slot.accept_address(&services.runtime.rates(), email);
     if !may {
@@ -17,8 +17,8 @@ pub(super) fn may_keep(services: &SocketServices, slot: &UserSlot, email: &str) 
     may
 }
 
-/// Stores that a user accepts a direct room that the other member created by connecting. From then on, the other member
-/// sees the user's address and presence.
+/// Stores, in the background, that a user accepts a direct room that the other member created by connecting. From then
+/// on, the other member sees the user's address and presence.
 pub(super) fn accept(services: &Arc<SocketServices>, room: RoomId, user: &UserId, email: Option<String>) {
     let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
     services.lifecycle.spawn(async move {
@@ -29,8 +29,8 @@ pub(super) fn accept(services: &Arc<SocketServices>, room: RoomId, user: &UserId
     });
 }
 
-/// Stores the token's address for the member. The socket doesn't wait for the write, because the history on this socket
-/// already shows the address.
+/// Stores the token's address for the member, in the background. The socket doesn't wait for the write, because the
+/// history on this socket already shows the address.
 pub(super) fn keep_email(services: &Arc<SocketServices>, room: RoomId, user: &UserId, email: String) {
     let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
     services.lifecycle.spawn(async move {
@@ -41,8 +41,8 @@ pub(super) fn keep_email(services: &Arc<SocketServices>, room: RoomId, user: &Us
     });
 }
 
-/// Removes an address that the user's own token marks as unverified. The socket doesn't wait for the write, because the
-/// history on this socket already omits the address.
+/// Removes the address `doubted`, which the user's own token marks as unverified, from the room or from all rooms. The
+/// socket doesn't wait for the write, because the history on this socket already omits the address.
 pub(super) fn drop_email(
     services: &Arc<SocketServices>,
     room: Option<RoomId>,

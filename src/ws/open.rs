@@ -1,5 +1,5 @@
-//! Opens a socket, from the admission to the first frame: finds the room, joins it in the hub, reads its history and
-//! checks the membership.
+//! Opens a socket: finds the room, joins it in the hub, reads its history, checks the membership, and builds the first
+//! frame. The hub is the part of the server that passes the events of a room to its sockets.
 
 use std::sync::Arc;
 
@@ -34,7 +34,8 @@ pub(super) async fn open(
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
-    // This server receives no events at the moment. Another server may receive them.
+    // This server receives no events from the database at the moment. The client should try another server, which may
+    // receive events.
     if services.heartbeat.is_silent() {
         return Err(Close::Unavailable);
     }
@@ -45,7 +46,7 @@ pub(super) async fn open(
     }
 }
 
-/// Finds the room, joins it and reads its history.
+/// Finds or creates the room, joins it in the hub, reads its history, and checks the membership.
 async fn open_room(
     services: &Arc<SocketServices>,
     outbox: &Arc<Outbox>,
@@ -72,8 +73,8 @@ async fn open_room(
         }
         (None, SocketTarget::All) => return Err(Close::NoRoom),
     };
-    // Only a resume is a large read for the database. Other connects of one user take turns, too, because 20 concurrent
-    // histories take 200 MB of memory.
+    // Only a resume is a large read, and waits for its turn among the large reads. Other connects of the same user take
+    // turns with each other, because 20 concurrent histories take 200 MB of memory.
     let (store, turn) = if options.resumes() {
         services.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?
     } else {
@@ -97,7 +98,7 @@ async fn open_room(
         return Err(if exists { Close::NotMember } else { Close::NoRoom });
     };
     if std::mem::take(&mut member.pending) {
-        // Opening the room accepts it.
+        // A user who opens a room accepts the room.
         accept(services, room, &user, email.clone());
         member.email = email.or(member.email.take());
     } else if let Some(email) = email
@@ -108,12 +109,13 @@ async fn open_room(
         keep_email(services, room, &user, email);
     }
     // The address may have been stored before the token's issuer marked it as unverified. The members in memory may be
-    // older than the database, so the database compares the address as well.
+    // older than the database. So the write to the database compares the address as well.
     let is_shown = doubted_email.is_some() && member.email == doubted_email;
     if is_shown {
         member.email = None;
     }
-    // All rooms of the user are searched only if this room shows the address: a user may have thousands of rooms.
+    // Only if this room shows the address, the address is searched in all rooms of the user. A user may have thousands
+    // of rooms.
     drop_email(services, (!is_shown).then_some(room), &user, doubted_email);
     let email = member.email.clone();
     if changed.as_ref().is_some_and(ResumedRoom::is_cut) {
@@ -127,7 +129,7 @@ async fn open_room(
         room,
         _subscription: subscription,
         shown: snapshot.complete.then(|| HistoryWatermark::of(&snapshot)),
-        // If the history could not be read, there is no position to resume from.
+        // If the history could not be read, the client has no position to resume from.
         position: changed.map(|changed| changed.position),
         unacked_up_to: snapshot.unread(&user, options.manual_receipts).unwrap_or_default(),
     };
@@ -137,8 +139,8 @@ async fn open_room(
     Ok(Opened { caller, view: SocketView::Room(view), first_frame })
 }
 
-/// Creates the direct room of the caller and another user. The caller's token proves nothing about the other user, who
-/// becomes a member without an address and has not accepted the room.
+/// Creates the direct room of the caller and another user. The caller's token proves nothing about the other user. So
+/// the other user becomes a member without an address, and has not accepted the room.
 async fn make_direct(
     services: &SocketServices,
     slot: &UserSlot,
@@ -155,8 +157,8 @@ async fn make_direct(
     Ok(made.map_err(|error| services.room_reader.refused(&error))?.id)
 }
 
-/// Returns the first frame. For a Level 1 socket it is the array of the history. For a Level 2 socket it has the missed
-/// changes, and a cursor to resume from. The cursor is empty if the history could not be read.
+/// Returns the first frame. For a Level 1 socket, the frame is the history as an array. For a Level 2 socket, the frame
+/// has the missed changes, and a cursor for the next resume. The cursor is empty if the history could not be read.
 fn first_frame(
     snapshot: &Snapshot,
     room: RoomId,

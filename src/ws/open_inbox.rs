@@ -1,4 +1,5 @@
-//! Opens an inbox connection: the subscriptions in the hub, and the rooms as of one cluster time.
+//! Opens an inbox connection, which is one socket for all rooms of a user. It joins the rooms in the hub (the part of
+//! the server that passes events to sockets), and reads all rooms at one cluster time.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::realtime::room_reader::RETRY_PAUSE;
 use crate::retry;
 use crate::store::{InboxPage, InboxQuery, NoTurn, RoomPageQuery, Store, json_size};
 
-/// Joins all rooms of the user and reads them.
+/// Joins all rooms of the user, reads them, and builds the first frame.
 pub(super) async fn open(
     services: &Arc<SocketServices>,
     outbox: &Arc<Outbox>,
@@ -50,7 +51,7 @@ pub(super) async fn open(
     let (mut read, mut reached) = self::read(services, &store, &caller, &mut view, from.as_ref()).await?;
     let mut contacts = HashSet::new();
     if read.missed.is_some() {
-        // A resuming client also has to know which contacts are online in unchanged rooms.
+        // A resuming client must also learn which members of unchanged rooms are online.
         let online = store.contacts_online(&caller.user, &read.all, read.as_of).await;
         let online = online.map_err(|error| services.room_reader.refused(&error))?;
         let online = store.visible(&read.all, online).await;
@@ -82,8 +83,8 @@ pub(super) async fn open(
     Ok(Opened { caller, view: SocketView::Inbox(Box::new(view)), first_frame })
 }
 
-/// Stores the token's address in all rooms of the user. The socket doesn't wait, because the other members may see the
-/// address a little later.
+/// Stores the token's address in all rooms of the user, in the background. The socket doesn't wait for the write,
+/// because the other members may see the address a little later.
 fn keep_email(services: &Arc<SocketServices>, user: &UserId, email: String) {
     let (store, metrics, user) = (services.store.clone(), services.metrics.clone(), user.clone());
     services.lifecycle.spawn(async move {
@@ -94,8 +95,8 @@ fn keep_email(services: &Arc<SocketServices>, user: &UserId, email: String) {
     });
 }
 
-/// Joins the user's rooms and reads them, until a read is current. A current read is not older than the hub at the join,
-/// and has only rooms that the connection has joined.
+/// Joins the user's rooms and reads them, until a read is current. A current read includes every change that the hub
+/// had received at the join, and contains only rooms that the connection has joined.
 async fn read(
     services: &Arc<SocketServices>,
     store: &Store,

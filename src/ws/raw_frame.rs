@@ -1,13 +1,13 @@
-//! Writes a large text frame past the buffer of the WebSocket library.
+//! Writes a large text frame directly to the connection, without the buffer of the WebSocket library.
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-/// A larger text is not written through the buffer of the WebSocket library, because that buffer keeps the size of its
-/// largest frame. The text is written in parts of this size, each within one `limits.write_ms`.
+/// A larger text is not written through the buffer of the WebSocket library, because that buffer never shrinks below
+/// its largest frame. Such a text is written in parts of this size. Each part must be written within `limits.write_ms`.
 pub(super) const LARGE_BYTES: usize = 16 * 1024;
 
-/// Returns the head of a text frame for a text of this many bytes (RFC 6455, 5.2). The frame is final and not masked, and
-/// its length has 7, 16 or 64 bits.
+/// Returns the head (the first bytes) of a text frame for a text of `bytes` bytes (RFC 6455, 5.2). The frame is final
+/// and not masked, and its length field has 7, 16 or 64 bits.
 pub(super) fn head(bytes: usize) -> Vec<u8> {
     let mut head = vec![0x81];
     match (u8::try_from(bytes), u16::try_from(bytes)) {
@@ -24,7 +24,7 @@ pub(super) fn head(bytes: usize) -> Vec<u8> {
     head
 }
 
-/// Writes directly to the connection.
+/// Writes bytes to the connection and flushes them.
 pub(super) async fn write(io: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
     io.write_all(bytes).await?;
     io.flush().await

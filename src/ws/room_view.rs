@@ -1,4 +1,5 @@
-//! The view of a socket of one room: which frames it writes, and in what form (docs/protocol.md, Events).
+//! The view of a socket for one room. A view decides which frames the socket writes, and in what form
+//! (docs/protocol.md, Events).
 
 use handlers::RoomId;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -17,16 +18,16 @@ use crate::store::Receipts;
 pub(super) struct OneRoomView {
     pub(super) room: RoomId,
     pub(super) _subscription: HubSubscription,
-    /// The events that the history already contained; none if the history could not be read.
+    /// The events that the history already contained. None if the history could not be read.
     pub(super) shown: Option<HistoryWatermark>,
-    /// The position that the socket has sent to its client, if it is a Level 2 socket.
+    /// The position in the room's history that the client has received. None for a Level 1 socket.
     pub(super) position: Option<Position>,
     /// The number of the newest message of other users that was written to this socket and has no receipt yet.
     pub(super) unacked_up_to: i64,
 }
 
 impl OneRoomView {
-    /// Returns the text of a frame for this socket; none if the socket does not write the frame.
+    /// Returns the text of a frame for this socket. None if the socket does not write the frame.
     pub(super) fn take(&mut self, frame: &Frame, caller: &SocketSession) -> Result<Option<Utf8Bytes>, Close> {
         let FrameKind::Room(_, event) = &frame.kind else { return Ok(None) };
         if self.shown.as_mut().is_some_and(|shown| shown.contains(frame.time, event)) {
@@ -43,7 +44,8 @@ impl OneRoomView {
         }
     }
 
-    /// Returns the text of an event with its `ref`, and with the cursor for a Level 2 socket.
+    /// Returns the text of an event. Adds the `ref` of the client's frame if the event is its answer, and the cursor
+    /// for a Level 2 socket.
     fn render(&mut self, json: &Utf8Bytes, event: &RoomFrame, caller: &SocketSession) -> Utf8Bytes {
         let reference = event.request().and_then(|request| caller.take_ref(request));
         let cursor = self.position.as_mut().map(|position| {
@@ -59,7 +61,7 @@ impl OneRoomView {
         append_fields(json, &fields)
     }
 
-    /// Records that a frame was written.
+    /// Records that a frame was written to the socket.
     pub(super) fn wrote(&mut self, frame: &Frame, caller: &SocketSession) {
         if let Some((id, author)) = frame.message()
             && *author != caller.user
@@ -68,8 +70,8 @@ impl OneRoomView {
         }
     }
 
-    /// Queues the pending receipt markers. The client has the room open, so each written message counts as read, unless
-    /// the client sends read receipts itself.
+    /// Queues the receipt markers of written messages. The client has the room open, so each written message counts as
+    /// read, unless the client sends read receipts itself (`receipts=manual`).
     pub(super) fn flush_receipts(&mut self, receipts: &Receipts, caller: &SocketSession) {
         let read = if caller.has_manual_receipts() { 0 } else { self.unacked_up_to };
         let marks = Marks { delivered: self.unacked_up_to, read };

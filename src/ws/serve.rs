@@ -1,4 +1,4 @@
-//! Serves one connection: its outbox, its session, and its close.
+//! Serves one connection: creates its outbox (the queue of frames for the client), runs its session, and closes it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use crate::limits::permits::Permit;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::{Outbox, OutboxBounds};
 
-/// The size of a read, and of the buffer that each idle socket keeps. A chat frame fits into one read; a longer frame
-/// takes more reads. The library clears the whole buffer before every read. With its default of 128 KiB, 1,000 idle
-/// sockets used 135 MB.
+/// The size of a read, and of the buffer that each idle socket keeps. A usual chat frame fits into one read. A longer
+/// frame takes more reads. The WebSocket library writes zeros into the whole buffer before every read. With the
+/// library's default size of 128 KiB, 1,000 idle sockets used 135 MB.
 const READ_BYTES: usize = 1024;
 
-/// Frames are written once they reach this size, or no more wait.
+/// The socket collects frames, and writes them when they reach this size or when no more frames wait.
 const WRITE_BYTES: usize = 4 * 1024;
 
 /// Serves one connection from its upgrade to its end.
@@ -42,8 +42,8 @@ pub(crate) async fn serve(
     };
     let config = Some(bounded(frame_bytes));
     let line = CountedStream::new(TokioIo::new(io), fragments);
-    // Boxed, like each future that a socket awaits once or rarely. Otherwise its memory is kept for the socket's whole
-    // life.
+    // Boxed, like each future that a socket awaits once or rarely. Otherwise the socket keeps the memory of the future
+    // for its whole life.
     let mut ws = Box::pin(WebSocketStream::from_raw_socket(line, Role::Server, config)).await;
     let outbox = Arc::new(match &admission {
         Ok(Admission { room: SocketTarget::All, caller, .. }) => {
@@ -55,13 +55,14 @@ pub(crate) async fn serve(
         Ok(Admission { caller, .. }) => Outbox::new(bounds, Some(caller.user.clone())),
         Err(_) => Outbox::new(bounds, None),
     });
-    // Registered before the first read, so that no request about the user misses this socket.
+    // The outbox is registered before the first read. So a request that closes all sockets of the user finds this
+    // socket.
     let user = admission.as_ref().ok().map(|admission| &admission.caller.user);
     let registered = services.outboxes.register(&outbox, user);
     let end = match admission {
         Ok(admission) => Box::pin(run_session(&services, &mut ws, &outbox, admission, source)).await,
         Err(close) => {
-            // A connection without a valid token holds no permit while its close is sent.
+            // A refused connection gives its permit back before its close frame is sent.
             drop(place);
             services.refusals.record(&source, &services.config.load(), close);
             return Box::pin(close::close(ws, close)).await;
@@ -73,7 +74,8 @@ pub(crate) async fn serve(
     }
 }
 
-/// Returns the configuration of a WebSocket with this bound for messages, in any number of fragments.
+/// Returns the configuration of a WebSocket. `frame_bytes` is the maximum size of a message, also if the message has
+/// several fragments.
 pub(crate) fn bounded(frame_bytes: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
@@ -82,7 +84,7 @@ pub(crate) fn bounded(frame_bytes: usize) -> WebSocketConfig {
         .max_frame_size(Some(frame_bytes))
 }
 
-/// Runs everything between the handshake and the close.
+/// Opens the socket and serves the client, until the socket has to close.
 async fn run_session(
     services: &Arc<SocketServices>,
     ws: &mut WebSocket,
@@ -90,7 +92,7 @@ async fn run_session(
     admission: Admission,
     source: ClientSource,
 ) -> SessionEnd {
-    // The outbox is registered, so an erasure that begins after this check closes the socket.
+    // The outbox is already registered. So an erasure of the user that begins after this check closes the socket.
     if services.store.erasing().contains(&admission.caller.user) {
         services.refusals.record(&source, &services.config.load(), Close::Erased);
         return SessionEnd::Close(Close::Erased);

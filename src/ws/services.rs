@@ -29,10 +29,10 @@ pub(crate) struct SocketServices {
     pub(crate) room_reader: RoomReader,
     /// All open connections.
     pub(crate) outboxes: Sessions,
-    /// The bytes that wait for all connections.
+    /// The number of bytes that wait in the outboxes of all connections.
     pub(crate) held: HeldBytes,
     pub(crate) present: PresenceTracker,
-    /// The bounds that count over all connections of a user.
+    /// The limits that apply to all connections of a user together.
     pub(crate) users: UserQuotas,
     pub(crate) heartbeat: Arc<Heartbeat>,
 }

@@ -1,8 +1,9 @@
-//! The task of one open connection: reads the frames of the client, and writes answers and events.
+//! The task of one open socket: reads the frames of the client, and writes answers and events.
 //!
-//! The frames of one client are handled one after the other, in order. Events are written while a frame is handled. Every
-//! wait has a limit. A stalled write or a full queue closes the socket with 4008. A silent client is probed by a ping,
-//! and then disconnected. An expired token closes the socket with 4001.
+//! The task handles the frames of the client one after the other, in order. While it handles a frame, it still writes
+//! events. Every wait has a time limit. A stalled write or a full queue closes the socket with 4008. If the client
+//! sends nothing, the task sends a ping. If the client does not answer the ping, the task closes the socket. An expired
+//! token closes the socket with 4001.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -26,11 +27,11 @@ use crate::protocol::close::Close;
 use crate::realtime::frame::Frame;
 use crate::realtime::outbox::Outbox;
 
-/// Why a socket ended.
+/// The reason why a socket ended.
 pub(super) enum SessionEnd {
-    /// The client receives this close code.
+    /// The server closes the socket with this close code.
     Close(Close),
-    /// The client is gone.
+    /// The connection is broken or was closed by the client, so no close code can be sent.
     Gone,
 }
 
@@ -48,18 +49,20 @@ pub(super) struct SocketTask<'a> {
     pub(super) _presence: PresenceGuard,
     pub(super) caller: Arc<SocketSession>,
     pub(super) view: SocketView,
-    /// When the client last sent anything.
+    /// The time when the server last received a message from the client.
     pub(super) last_received: Instant,
-    /// When the ping was sent that the client has not answered yet.
+    /// The time of the last ping, if the client has not answered it yet.
     pub(super) pinged: Option<Instant>,
-    /// The frames that were taken from the outbox, and those of them that were written. Both are empty between writes.
+    /// The frames that were taken from the outbox and wait for their write. `written` has the frames that were written.
+    /// Both are empty between two calls of `write_waiting`.
     pub(super) taken: VecDeque<Arc<Frame>>,
     pub(super) written: Vec<Arc<Frame>>,
-    /// The request of the client's last frame, and whether the event of that request was written to the client.
+    /// The id of the request of the client's last frame. `is_acknowledged` tells whether the event of that request was
+    /// written to the client.
     pub(super) request: Option<ObjectId>,
     pub(super) is_acknowledged: bool,
     pub(super) pace: WritePace,
-    /// The times of the last refusals by a rate limit.
+    /// The times of the recent refusals by a rate limit.
     pub(super) refusals: VecDeque<Instant>,
 }
 
@@ -81,7 +84,8 @@ impl SocketTask<'_> {
             if !self.is_lost() {
                 self.view.flush_receipts(&self.services.receipts, &self.caller);
             } else if !std::mem::replace(&mut was_lost, true) {
-                // Dropped frames do not count as delivered. The timer now also limits the time for the last frames.
+                // A write has failed, so written messages do not count as delivered. From now on, the timer also limits
+                // the time for reading the client's last frames.
                 timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
             }
             if self.outbox.take_probe_request() {
@@ -89,7 +93,8 @@ impl SocketTask<'_> {
                 timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
             }
             match self.outbox.closing() {
-                // Before a shutdown closes the socket, its running action finishes and the client receives the answer.
+                // A shutdown closes the socket only after its running action has ended and the waiting frames are
+                // written.
                 Some(Close::GoingAway) if running.is_some() || !self.outbox.is_empty() => {}
                 Some(close) => return Err(close.into()),
                 None => {}
@@ -99,7 +104,8 @@ impl SocketTask<'_> {
                 () = wait_until(self.view.next_count()) => Box::pin(self.write_count()).await?,
                 answer = next_answer(&mut running) => {
                     running = None;
-                    // While the action ran, nothing was read. The client's answer to a ping has its full time again.
+                    // While the action ran, the server read nothing. So the client gets the full time again to answer a
+                    // ping.
                     self.pinged = self.pinged.map(|_| Instant::now());
                     if let Some(close) = self.caller.ended() {
                         return Err(close.into());
@@ -109,7 +115,7 @@ impl SocketTask<'_> {
                     {
                         self.answer(answer).await?;
                     }
-                    // The action may have brought a new token.
+                    // The action may have set a new token with a later end.
                     timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
                 }
                 message = self.ws.next(), if running.is_none() && !self.services.lifecycle.is_draining() => {
@@ -123,13 +129,14 @@ impl SocketTask<'_> {
         }
     }
 
-    /// Whether a write has failed. Then the client's last frames are still read and executed, but not answered.
+    /// Tells whether a write has failed. After a failed write, the client's last frames are still read and executed,
+    /// but not answered.
     pub(super) fn is_lost(&self) -> bool {
         self.ws.get_ref().lost_at().is_some()
     }
 }
 
-/// Waits until this time; forever if there is none.
+/// Waits until the time `at`. Without a time, waits forever.
 async fn wait_until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,

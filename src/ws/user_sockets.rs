@@ -1,6 +1,7 @@
-//! Takes a slot among the sockets of a user. On a mobile network a client loses its connection and opens another one,
-//! before the server notices that the old connection is dead. So when a user has the maximum number of sockets, their
-//! clients are probed by a ping. Of the clients that do not answer, the longest silent one loses its slot.
+//! Limits the number of sockets of a user: each socket takes a slot. On a mobile network, a client may lose its
+//! connection and open a new one before the server notices that the old connection is dead. Therefore, when all slots
+//! of a user are taken, the server sends a ping to each of these sockets. If some clients do not answer, the server
+//! closes the socket that was silent for the longest time, and the new socket takes its slot.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -30,8 +31,8 @@ pub(super) async fn take(services: &SocketServices, user: &UserId) -> Result<Use
     })
 }
 
-/// Probes the sockets and takes the slot of a dead one. Returns none if all clients are alive. Also returns none if too
-/// many connects of the user wait already: as many as the user may have sockets.
+/// Pings the sockets of the user, and takes the slot of a socket that does not answer. None if all clients answer. Also
+/// None if too many connects of the user already wait: as many as the user may have sockets.
 async fn after_probe(
     services: &SocketServices,
     user: &UserId,
@@ -40,14 +41,15 @@ async fn after_probe(
 ) -> Option<UserSlot> {
     let waiting = services.users.queue_for_slot(user, most)?;
     let silent = silent(services.outboxes.probe(user), Instant::now() + probe).await;
-    // Another connect may already have chosen the first of these sockets.
+    // Another waiting connect may already have chosen the first of these sockets, so take the first one that is not
+    // closing.
     silent.iter().find(|outbox| outbox.is_first_to_close(Close::Dead))?;
     services.metrics.bound_hit("probe_ms");
-    // The dead socket ends soon, and then frees its slot.
+    // The chosen socket ends soon, and then frees its slot.
     let end = Instant::now() + probe;
     loop {
         let mut freed = pin!(waiting.freed());
-        // Enabled before the check for a slot, so that no notification is missed.
+        // The notification is enabled before the check for a slot, so that it is not missed.
         freed.as_mut().enable();
         if let Some(slot) = services.users.acquire(user, most) {
             return Some(slot);
@@ -56,11 +58,12 @@ async fn after_probe(
     }
 }
 
-/// Returns the sockets whose clients have not answered by `end`, the longest silent one first.
+/// Returns the sockets whose clients have not answered by `end`. The socket that was silent for the longest time comes
+/// first.
 async fn silent(asked: Vec<ProbedSocket>, end: Instant) -> Vec<Arc<Outbox>> {
     let mut silent = Vec::new();
     for ProbedSocket { outbox, answer } in asked {
-        // A socket that has ended meanwhile counts as answered.
+        // A socket that has ended meanwhile is not returned.
         if tokio::time::timeout_at(end, answer).await.is_err() {
             silent.push(outbox);
         }
@@ -68,7 +71,7 @@ async fn silent(asked: Vec<ProbedSocket>, end: Instant) -> Vec<Arc<Outbox>> {
     silent
 }
 
-/// Takes a slot among the sockets of a user, and counts the connect.
+/// Takes a slot for a new socket of the user, and counts the connect. Fails if the user connects too often.
 pub(super) async fn take_slot(services: &SocketServices, user: &UserId) -> Result<UserSlot, Close> {
     let slot = take(services, user).await?;
     slot.spend_connect(&services.runtime.rates()).map_err(|_| {
@@ -78,7 +81,7 @@ pub(super) async fn take_slot(services: &SocketServices, user: &UserId) -> Resul
     Ok(slot)
 }
 
-/// Fails if the user's connects have read too many documents.
+/// Fails if the user's connects have read more documents in the last minute than allowed.
 pub(super) fn may_read(services: &SocketServices, slot: &UserSlot) -> Result<(), Close> {
     slot.check_read_budget(&services.runtime.rates()).map_err(|_| {
         services.metrics.bound_hit("documents_per_minute");

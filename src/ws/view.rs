@@ -1,4 +1,4 @@
-//! The view of a connection: one room, or all rooms of its user.
+//! The view of a socket: one room, or all rooms of its user.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) enum SocketView {
     Inbox(Box<InboxView>),
 }
 
-/// An open socket in its room, or in all rooms of its user.
+/// The result of opening a socket: its session, its view and its first frame.
 pub(super) struct Opened {
     pub(super) caller: Arc<SocketSession>,
     pub(super) view: SocketView,
@@ -29,8 +29,8 @@ pub(super) struct Opened {
 }
 
 impl SocketView {
-    /// Returns the texts that the socket writes for a frame: the event, and an event or unread count that results from
-    /// it. `behind` are the later frames in the queue.
+    /// Returns the texts that the socket writes for a frame. The first text is the event. The second text is a
+    /// consequence of the event, for example a new unread count. `behind` are the later frames in the queue.
     pub(super) async fn take(
         &mut self,
         frame: &Frame,
@@ -46,7 +46,7 @@ impl SocketView {
         }
     }
 
-    /// Records that a frame was written.
+    /// Records that a frame was written to the socket.
     pub(super) fn wrote(&mut self, frame: &Frame, caller: &SocketSession) {
         match self {
             Self::Room(view) => view.wrote(frame, caller),
@@ -54,7 +54,7 @@ impl SocketView {
         }
     }
 
-    /// Queues the pending receipt markers.
+    /// Queues the receipt markers of the messages that were written to the socket.
     pub(super) fn flush_receipts(&mut self, receipts: &Receipts, caller: &SocketSession) {
         match self {
             Self::Room(view) => view.flush_receipts(receipts, caller),
@@ -62,8 +62,8 @@ impl SocketView {
         }
     }
 
-    /// Records that the answer to the client's last frame is complete. `done` tells whether the answer was written and
-    /// is no refusal.
+    /// Records that the client's last frame was answered. `done` tells whether the answer was written and is not an
+    /// error.
     pub(super) fn answered(&self, done: bool) {
         match self {
             Self::Room(_) => {}
@@ -71,7 +71,7 @@ impl SocketView {
         }
     }
 
-    /// Returns when the next unread count is due, if any.
+    /// Returns the time when the next unread count is due. None if no count waits.
     pub(super) fn next_count(&self) -> Option<Instant> {
         match self {
             Self::Room(_) => None,
@@ -79,7 +79,7 @@ impl SocketView {
         }
     }
 
-    /// Returns the unread count of a room, if one is due.
+    /// Returns the event with the unread count of a room. None if no count is due.
     pub(super) async fn count_next(&mut self, caller: &SocketSession) -> Result<Option<Utf8Bytes>, Close> {
         match self {
             Self::Room(_) => Ok(None),

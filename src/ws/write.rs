@@ -1,4 +1,4 @@
-//! Writes the waiting frames of a socket. Every write has a limit.
+//! Writes the waiting frames of a socket. Every write has a time limit.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use super::write_pace::WritePace;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::Outbox;
 
-/// The most frames that are written before the socket does other work.
+/// The maximum number of frames that are written before the socket does other work.
 const WRITTEN_AT_ONCE: usize = 64;
 
 impl SocketTask<'_> {
@@ -28,20 +28,20 @@ impl SocketTask<'_> {
             return Err(Close::TooSlow.into());
         };
         let head = raw_frame::head(text.len());
-        // A small text goes out in one write.
+        // The head and the first part of the text go into one write, so that a small text needs only one.
         let (first, rest) = text.as_bytes().split_at(text.len().min(LARGE_BYTES));
         let first = [&*head, first].concat();
         for part in std::iter::once(&*first).chain(rest.chunks(LARGE_BYTES)) {
             let write = async { raw_frame::write(ws.get_mut(), part).await.map_err(Error::from) };
             let writing = BoundedWrite { services, outbox, pace, bytes: part.len() };
-            // After a failure no close frame can be sent: it would stand in the middle of this frame.
+            // After a failure, no close frame can be sent, because its bytes would be in the middle of this frame.
             writing.limited(|| caller.until_expiry(), write).await.map_err(|_| SessionEnd::Gone)?;
         }
         Ok(())
     }
 
-    /// Writes the waiting frames, at most [`WRITTEN_AT_ONCE`]. The queue of a slow client may never run empty, and the
-    /// socket has to do its other work, too.
+    /// Writes the waiting frames, at most [`WRITTEN_AT_ONCE`]. The number is limited, because the queue of a slow
+    /// client may never run empty, and the socket must also do its other work.
     pub(super) async fn write_waiting(&mut self) -> Result<(), SessionEnd> {
         self.outbox.take(WRITTEN_AT_ONCE, &mut self.taken);
         if self.taken.is_empty() {
@@ -62,7 +62,7 @@ impl SocketTask<'_> {
                 self.feed(Message::Text(text)).await?;
             }
         }
-        // Releases the memory of a burst.
+        // After a burst of frames, releases the memory of the queue.
         if self.taken.capacity() > WRITTEN_AT_ONCE {
             self.taken = VecDeque::new();
         }
@@ -76,7 +76,7 @@ impl SocketTask<'_> {
         Ok(())
     }
 
-    /// Writes the unread count of a room, if one is due.
+    /// Writes the unread count of a room, if a count is due.
     pub(super) async fn write_count(&mut self) -> Result<(), SessionEnd> {
         if let Some(unread) = self.view.count_next(&self.caller).await? {
             self.feed(Message::Text(unread)).await?;
@@ -93,7 +93,7 @@ impl SocketTask<'_> {
 
     pub(super) async fn flush(&mut self) -> Result<(), SessionEnd> {
         let Self { ws, outbox, services, caller, pace, .. } = self;
-        // Flushed bytes were counted when they were fed.
+        // `feed` has already counted the bytes that are flushed.
         let writing = BoundedWrite { services, outbox, pace, bytes: 0 };
         writing.limited(|| caller.until_expiry(), ws.flush()).await
     }
@@ -108,25 +108,26 @@ struct BoundedWrite<'a> {
 }
 
 impl BoundedWrite<'_> {
-    /// Waits for the write. The limits are `limits.write_ms`, the time that `sockets.min_bytes_per_second` allows, and the
-    /// end of the token. The wait also ends if the socket has to close because of its client. Other changes of the outbox
-    /// are not lost: the socket is woken for them again.
+    /// Waits for the write. The time limits are `limits.write_ms`, the time that `sockets.min_bytes_per_second` allows,
+    /// and the end of the token. The wait also ends if the socket must close because the client is too slow or does not
+    /// answer pings. If the outbox changes in another way, the socket is woken again after the write.
     async fn limited(
         self,
         until_expiry: impl FnOnce() -> Duration,
         write: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), SessionEnd> {
         tokio::pin!(write);
-        // Most writes fit into the kernel's buffer, and need no clock.
+        // Most writes fit into the kernel's buffer and complete immediately, so they need no timer.
         if let Some(written) = (&mut write).now_or_never() {
             self.pace.wrote(self.bytes);
             return written.map_err(|_| SessionEnd::Gone);
         }
-        // Boxed, because few writes wait. Otherwise each socket keeps the memory of the wait for its whole life.
+        // Boxed, because few writes must wait. Otherwise each socket would keep the memory of this future for its whole
+        // life.
         Box::pin(self.wait(until_expiry(), write)).await
     }
 
-    /// Waits for a write that does not fit into the kernel's buffer. The token expires after this time.
+    /// Waits for a write that does not fit into the kernel's buffer. `expired` is the time until the token expires.
     async fn wait(
         self,
         expired: Duration,

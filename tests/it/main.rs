@@ -1,6 +1,7 @@
-//! Integration tests. They use Parlor as its clients do: by WebSockets, HTTP and the command line.
+//! Integration tests. They use Parlor as its clients do: over WebSockets, HTTP and the command line.
 //!
-//! Each test starts its own server in this process, with its own database. A failed test prints the transcript of its sockets.
+//! Each test has its own database, and usually its own server in this process. A failed test prints all frames of its
+//! sockets (the transcript).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,6 +1,6 @@
-// Puts the compiled library, and the packages that the messenger uses, where the server's page loads them from:
-// `npm run page`, after a build. They are checked in there, so that the server is built without Node. A test fails if
-// the files there differ.
+// The script of `npm run page`, which needs a build first. It copies the compiled library into the assets of the
+// server, and also the packages that the messenger uses. The messenger is the web page that is part of Parlor. The
+// copies are checked in, so that the server is built without Node. A test fails if the copies are outdated.
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { argv } from "node:process";
@@ -10,10 +10,13 @@ const BUILT = new URL("../dist/", import.meta.url);
 const PAGE = new URL("../../../src/http/demo/assets/parlor/", import.meta.url);
 const VENDOR = new URL("../../../src/http/demo/assets/vendor/", import.meta.url);
 
-/** The packages of the page: the name of the file there, and its module and licence in node_modules. */
+/** The packages of the messenger: the name of the copy, and the paths of the module and its licence in node_modules. */
 const PACKAGES = { "linkify.js": ["linkifyjs/dist/linkify.mjs", "linkifyjs/LICENSE"] };
 
-/** What is in a folder of modules, by name; without those of types alone, which nothing loads. */
+/**
+ * Returns the texts of the modules in a folder, by file name. Leaves out modules that only have types, because no
+ * module loads them.
+ */
 export function modulesIn(folder) {
   const names = readdirSync(folder).filter((name) => name.endsWith(".js")).sort();
   const modules = names.map((name) => [name, readFileSync(new URL(name, folder), "utf8")]);
@@ -23,7 +26,7 @@ export function modulesIn(folder) {
 export const modulesOfPage = () => modulesIn(PAGE);
 export const packagesOfPage = () => modulesIn(VENDOR);
 
-/** The packages as they are installed, by the name of the file. Each file begins with its licence. */
+/** Returns the texts of the installed packages, by the name of the copy. Each text begins with its licence. */
 export function installedPackages() {
   const read = (path) => readFileSync(new URL(`../node_modules/${path}`, import.meta.url), "utf8");
   const entries = Object.entries(PACKAGES);

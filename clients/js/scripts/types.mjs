@@ -1,7 +1,8 @@
-// Makes src/wire.ts from the server's own description of what goes over its socket: `npm run types`.
+// `npm run types`: generates src/wire.ts from config/asyncapi.json, the server's description of its frames.
 //
-// It knows the part of JSON Schema that the description uses, and throws at what it doesn't know: a type that is
-// too wide would hide a change of the contract. Formats, bounds and patterns have no place in a type and are left out.
+// The script knows the part of JSON Schema that the description uses. It throws at any other schema, because a type
+// that is too wide would hide a change of the contract. TypeScript can't express formats, bounds and patterns, so they
+// are left out.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { argv } from "node:process";
@@ -22,8 +23,8 @@ export function generate(asyncapi) {
     parts.push(declare(`${typeName(name)}Frame`, schema, schema.description ?? summary));
   }
   const { client, server } = directions(asyncapi);
-  parts.push(`/** What a client says. */\nexport type ClientFrame =\n${client.map((name) => `  | ${name}`).join("\n")};`);
-  parts.push(`/** What the server says. */\nexport type ServerFrame =\n${server.map((name) => `  | ${name}`).join("\n")};`);
+  parts.push(`/** A frame that a client sends. */\nexport type ClientFrame =\n${client.map((name) => `  | ${name}`).join("\n")};`);
+  parts.push(`/** A frame that the server sends. */\nexport type ServerFrame =\n${server.map((name) => `  | ${name}`).join("\n")};`);
   parts.push(closeCodes(asyncapi));
   return `${parts.join("\n\n").replace(/ +$/gm, "")}\n`;
 }
@@ -49,7 +50,7 @@ function typeOf(schema, indent) {
   if ("const" in schema) return JSON.stringify(schema.const);
   if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
 
-  // All that a schema says holds at once; what stands beside a oneOf, too.
+  // All keywords of a schema apply together. So the keywords beside a `oneOf` are intersected with its choices.
   const all = [];
   const choices = schema.oneOf ?? schema.anyOf;
   if (choices) all.push(union(choices, indent));
@@ -60,7 +61,7 @@ function typeOf(schema, indent) {
   return all.length === 1 ? all[0] : all.map(grouped).join(" & ");
 }
 
-// `type: object` beside a oneOf of objects adds nothing.
+// Tells whether `type` adds nothing to the choices, as `type: object` beside a `oneOf` of objects.
 const isImplied = (schema) => schema.type !== "array" && !schema.properties && !schema.additionalProperties;
 
 function refName(ref) {
@@ -75,7 +76,7 @@ function union(choices, indent) {
     const deeper = `${indent}  `;
     return `\n${choices.map((choice) => `${comment(choice.description, deeper)}${deeper}| ${JSON.stringify(choice.const)}`).join("\n")}`;
   }
-  // A choice among choices is one: no parentheses.
+  // A union inside a union needs no parentheses.
   return [...new Set(choices.map((choice) => typeOf(choice, indent)))].join(" | ");
 }
 
@@ -104,12 +105,13 @@ function object(schema, indent) {
     return `${comment(property.description, deeper)}${deeper}${key}${optional}: ${typeOf(property, deeper)};\n`;
   });
   const more = schema.additionalProperties;
-  // Beside named properties, TypeScript wants one type that fits them all.
+  // Beside named properties, TypeScript requires that the index type fits all of them. So it is `unknown`.
   if (more) lines.push(`${deeper}[key: string]: ${lines.length ? "unknown" : typeOf(more, deeper)};\n`);
   return lines.length ? `{\n${lines.join("")}${indent}}` : "Record<string, never>";
 }
 
-// In parentheses where it would otherwise fall apart in a larger type: where it is several, outside of any bracket.
+// Puts a type into parentheses if it has a `|` or `&` outside of any brackets. Otherwise the type would change its
+// meaning inside a larger type.
 function grouped(type) {
   const flat = type.replace(/"(?:[^"\\]|\\.)*"|\/\*.*?\*\//gs, "");
   let depth = 0;
@@ -123,7 +125,7 @@ function grouped(type) {
 
 // --- Operations and channels ------------------------------------------------------------------
 
-// The description speaks for the server: what it receives a client says.
+// The description is written from the server's side: a message that the server receives is a frame of the client.
 function directions(asyncapi) {
   const client = new Set();
   const server = new Set();
@@ -142,7 +144,7 @@ function messageOf(asyncapi, ref) {
 function closeCodes(asyncapi) {
   const codes = Object.assign({}, ...Object.values(asyncapi.channels).map((channel) => channel["x-close-codes"]));
   const lines = Object.entries(codes).map(([code, why]) => `  ${code}: ${JSON.stringify(why)},\n`);
-  return `/** What it means when the server closes a socket. */\nexport const CLOSE_CODES: Readonly<Record<number, string>> = {\n${lines.join("")}};`;
+  return `/** The meaning of each close code that the server sends. */\nexport const CLOSE_CODES: Readonly<Record<number, string>> = {\n${lines.join("")}};`;
 }
 
 if (argv[1] === fileURLToPath(import.meta.url)) writeFileSync(TARGET, generate(readSource()));

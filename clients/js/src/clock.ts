@@ -1,12 +1,12 @@
-/** Time, so that tests need not wait for it. */
+/** The clock and the timers of the library. Tests replace it, so that they need not wait. */
 export interface Clock {
-  /** Milliseconds since 1970. */
+  /** Returns the time in milliseconds since 1970. */
   now(): number;
-  /** Runs it once, later; the function that this returns takes that back. */
+  /** Calls `run` once, after `ms` milliseconds. The returned function cancels the timer. */
   after(ms: number, run: () => void): () => void;
 }
 
-/** The longest time that a timer can be set to, in ms; a longer one would run out at once. */
+/** The longest time that `setTimeout` supports, in ms. A longer timer would fire immediately. */
 const LONGEST = 2 ** 31 - 1;
 
 export const systemClock: Clock = {

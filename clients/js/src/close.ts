@@ -1,12 +1,14 @@
 import { CLOSE_CODES } from "./wire.js";
 
 /**
- * What to do when a socket has closed.
- * - `back off`: connect again, each time later.
- * - `soon`: the server goes away and another is there; a pause is only so that not all come at once.
- * - `new token`: connect again at once, with a token that is asked for anew; but only once.
- * - `be patient`: it was too much of something; connecting again soon would be more of it.
- * - `give up`: connecting again would be answered in the same way.
+ * The client's reaction to the close of a socket.
+ * - `back off`: connect again after a pause that grows with each failure.
+ * - `soon`: the server shuts down, and another server is available. Connect again after a short random pause, so that
+ *   the clients don't all connect at the same time.
+ * - `new token`: connect again immediately, with a new token; but only once.
+ * - `be patient`: the client exceeded a limit, and connecting again soon would exceed it again. Connect again after a
+ *   long pause.
+ * - `give up`: stay closed, because the server would close a new connection in the same way.
  */
 export type Plan = "back off" | "soon" | "new token" | "be patient" | "give up";
 
@@ -21,10 +23,10 @@ const PLANS: Readonly<Record<number, Plan>> = {
 
 export const planFor = (code: number): Plan => PLANS[code] ?? "back off";
 
-/** The code of a connection that was lost, or never came to be; no server sends it. */
+/** The code of a connection that was lost or could not be opened. No server sends this code. */
 export const LOST = 1006;
 
-/** In words, for people: what the server said, else what its contract says. */
+/** Returns the reason of a close as text for users: the server's reason, or else the meaning of the code. */
 export function whyClosed(code: number, reason: string): string {
   const known = code === LOST ? "the connection was lost, or the server can't be reached" : CLOSE_CODES[code];
   return `${reason || known || "the connection was closed"} (${code})`;

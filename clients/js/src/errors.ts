@@ -1,32 +1,32 @@
 import type { ErrorFrame } from "./wire.js";
 
 /**
- * What goes wrong on this side of the socket.
- * - `disconnected`: there is no connection, or it was lost before the answer came; it may have been done or not.
- * - `no_answer`: none came in time; it may have been done or not.
- * - `no_token`: `token()` failed; it is asked again later.
- * - `cannot_connect`: there is no such URL, or the token is none that can be sent.
- * - `wrong_user`: the new token is another user's than the one before; the client closes itself.
- * - `too_large`: a message is over the size of a frame.
- * - `storage`: what was to be kept can't be, so that it would not outlive the page.
- * - `closed`: the server closed the socket in a way that connecting again wouldn't change.
+ * The codes of errors that this library itself detects.
+ * - `disconnected`: there is no connection, or it was lost before the answer arrived. The action may have been done.
+ * - `no_answer`: no answer arrived in time. The action may have been done.
+ * - `no_token`: `token()` failed. The library calls it again later.
+ * - `cannot_connect`: the URL is invalid, or the token can't be sent as a subprotocol.
+ * - `wrong_user`: the new token belongs to another user than the token before. The library closes the connection.
+ * - `too_large`: a message is larger than the server's limit for a frame.
+ * - `storage`: a message could not be stored. It is lost if the page is closed before the message is sent.
+ * - `closed`: the server closed the socket, and connecting again would not help, or not soon.
  */
 export type LocalCode =
   | "disconnected" | "no_answer" | "no_token" | "cannot_connect" | "wrong_user" | "too_large" | "storage" | "closed";
 
-/** What to branch on. A later server may have more of them. */
+/** The code of an error. A later version of the server may send more codes. */
 export type ErrorCode = ErrorFrame["code"] | LocalCode | (string & {});
 
-/** All that this library rejects with and reports. */
+/** The error with which promises of this library reject, and which the event `error` reports. */
 export class ParlorError extends Error {
   override readonly name = "ParlorError";
 
   constructor(
     readonly code: ErrorCode,
     message: string,
-    /** The action that failed, where there was one. */
+    /** The action that failed, if the error belongs to an action. */
     readonly action?: string,
-    /** With `rate_limited`: in how many ms it would pass. */
+    /** With `rate_limited`: the time in ms after which the server accepts the action again. */
     readonly retryAfterMs?: number,
   ) {
     super(message);
@@ -37,5 +37,5 @@ export class ParlorError extends Error {
   }
 }
 
-/** Why, in words, whatever was thrown. */
+/** Returns the text of any thrown value. */
 export const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -4,31 +4,35 @@ import type { Message, RoomEvent, UserId } from "./level3.js";
 import type { Outgoing } from "./outgoing.js";
 import type { Room } from "./room.js";
 
-/** What a Parlor tells, and what its listeners are given. A room is told of after it has changed. */
+/**
+ * The events of a `Parlor`, and the values that their listeners get. When a listener is called, the room has already
+ * changed.
+ */
 export interface Events {
   /**
-   * There is a connection, and the rooms are as the server has them. After `resumed` each change since the last
-   * connection has been told as an event of its own; else look at all rooms anew.
+   * The connection is open, and the rooms have the server's current state. If `resumed` is true, each change since the
+   * last connection was already reported by its own event. Otherwise any room may have changed, so read all rooms
+   * again.
    */
   ready: { resumed: boolean };
-  /** A new one, at the end of its room. */
+  /** A new message, at the end of its room. */
   message: { room: Room; message: Message };
   edited: { room: Room; message: Message };
   deleted: { room: Room; messageId: number };
-  /** Members have received or read more, and with that the status of messages may have changed. */
+  /** Members have received or read more messages. So the status of messages may have changed. */
   marks: { room: Room };
   unread: { room: Room };
   typing: { room: Room; userId: UserId };
   presence: { userId: UserId; online: boolean; lastSeen: string | undefined };
   roomAdded: { room: Room };
-  /** Its name, its members, or whether it is there at all in the form that was known. */
+  /** The room's name or members have changed, or its known messages were replaced. */
   roomChanged: { room: Room };
   roomRemoved: { room: Room };
-  /** What an action of the application's own tells the room. */
+  /** An event that one of the application's own actions sent to the room. */
   custom: { room: Room; frame: Extract<RoomEvent, { type: "custom" }> };
-  /** A message of this user's has come further, or won't. */
+  /** The state of a message that this user sends has changed. */
   outgoing: Outgoing;
   connection: ConnectionState;
-  /** What no promise tells of. */
+  /** An error that no promise reports. */
   error: ParlorError;
 }

@@ -1,4 +1,4 @@
-// All that an application needs.
+// The public interface of this library.
 
 export { Parlor, type ParlorOptions } from "./parlor.js";
 export type { Clock } from "./clock.js";

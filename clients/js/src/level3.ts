@@ -1,5 +1,6 @@
-// Level 3 as the client deals with it: the generated types under names for what they are, and what the server's
-// description leaves open: that on this socket each event of a room says which, and what is there when it is resumed.
+// The types of Level 3 (a connection for all rooms). They give the generated types shorter names. They also state two
+// facts that the server's description leaves open. On this connection, each event of a room has its `room_id`. And the
+// first frame has other fields if the connection was resumed.
 
 import type {
   AuthAnswerFrame, ChatMessageFrame, CustomFrame, ErrorFrame, HistoryAnswerFrame, HistoryFrame,
@@ -8,49 +9,58 @@ import type {
   TypingEventFrame, UnreadFrame,
 } from "./wire.js";
 
-/** A room as lists of rooms have it. `delivered` and `read` are the caller's own marks. */
+/**
+ * A room in a list of rooms. `delivered` and `read` are the receipt markers of this user. They are the number of the
+ * last message that was delivered to the user, and of the last message that the user has read.
+ */
 export type RoomView = RoomsAnswerFrame["rooms"][number];
 
-/** A member of a room; everything up to its marks is delivered to it, and read by it. */
+/**
+ * A member of a room. Its fields `delivered` and `read` are its receipt markers: all messages up to these numbers were
+ * delivered to the member, or read.
+ */
 export type Member = RoomView["members"][number] & {
-  /** Since when it isn't online, where that was told. */
+  /** When the member went offline, if a presence event has reported this. */
   last_seen?: string;
 };
 
-/** As the application's tokens have it: an integer, or a string that doesn't look like one. */
+/** The id of a user, as in the application's tokens: an integer, or a string that is not an integer. */
 export type UserId = Member["user_id"];
 
-/** A message; `sender_email` is there where it came by a list, not where it came by itself. */
+/** A message. `sender_email` is present if the message came in a list, and missing if it came as an event. */
 export type Message = ChatMessageFrame["message"] & Partial<Pick<ListedMessage, "sender_email">>;
 
-/** As lists of messages have it. */
+/** A message in a list of messages. */
 export type ListedMessage = HistoryAnswerFrame["messages"][number];
 
-/** How far a message has come with all of its other readers. */
+/** The status of a message: the lowest status over all members except the sender. */
 export type Status = Message["status"];
 
-/** What `room_changed` tells: no message and no count, for those have events of their own. */
+/** The data of `room_changed`. It has no message and no count, because these have their own events. */
 export type RoomChange = Pick<RoomView, "kind" | "name" | "members"> & Partial<Pick<RoomView, "last_activity">>;
 
-/** A room in which something changed while the client was away; the lists are missing where it was `added`. */
+/** A room that changed while the client was disconnected. If the room was `added`, it has no lists of changes. */
 export type ResumedRoom = PlainReadyFrame["rooms"][number];
 
 /** A page of the user's rooms. */
 export type RoomsPage = Pick<RoomsAnswerFrame, "rooms" | "has_more" | "next">;
 
-/** Where a page of rooms begins: where the one before ended, or before a room. */
+/** The beginning of a page of rooms: the end of the page before, or a time and optionally a room. */
 export type RoomsFrom = { next: string } | { before: string; before_room?: number };
 
-/** The first frame. */
+/** The first frame of a connection. */
 export type ReadyFrame = Omit<PlainReadyFrame, "resumed" | "rooms" | "room_ids" | "has_more" | "next"> & (
   | ({ resumed: false } & RoomsPage)
   | { resumed: true; rooms: ResumedRoom[]; room_ids: number[] }
 );
 
-/** On this socket each event of a room says which. `ref` is there on the socket that caused it. */
+/**
+ * On this connection, each event of a room has its `room_id`. `ref` is present only on the socket whose action caused
+ * the event.
+ */
 type Placed<Frame> = Frame & { room_id: number; ref?: string };
 
-/** What happens in one room. */
+/** An event of one room. */
 export type RoomEvent =
   | Placed<ChatMessageFrame>
   | Placed<MarkMessageAsDeliveredFrame>
@@ -64,7 +74,7 @@ export type RoomEvent =
   | Placed<RoomChangedFrame>
   | Placed<RoomRemovedFrame>;
 
-/** All that the server says. */
+/** Any frame that the server sends. */
 export type Incoming =
   | ReadyFrame
   | RoomEvent
@@ -75,10 +85,10 @@ export type Incoming =
   | PingAnswerFrame
   | ErrorFrame;
 
-/** Which page of a room's history: before or after a message, or the newest where neither is said. */
+/** A page of a room's history: before or after a message, or the newest messages if neither is given. */
 export type Page = { before?: number; after?: number; limit?: number };
 
-/** All that a client says; `ref` comes back with the answer. */
+/** Any frame that the client sends. The answer has the same `ref`. */
 export type Action = { ref?: string } & (
   | { action: "send"; room_id: number; message: string; client_id: string }
   | { action: "edit"; room_id: number; message_id: number; text: string }

@@ -1,26 +1,27 @@
 import type { Clock } from "./clock.js";
 
-/** A socket that says nothing for so long is asked, in ms ... */
+/** If no frame arrives for this time, in ms, the client sends a `ping`. */
 const QUIET = 25_000;
-/** ... and is dead if it then says nothing for so long. */
+/** If no frame arrives for this time after the `ping`, in ms, the connection counts as dead. */
 const ANSWER_WITHIN = 10_000;
 
 /**
- * Finds out that a connection is dead. A network that is gone doesn't say so, and the pings of WebSocket itself are
- * hidden from a page, so the protocol has an action for it. Any frame proves that the other side lives.
+ * Finds out that a connection is dead. If the network is gone, the browser gets no event. A web page can't send or see
+ * the pings of WebSocket itself, so the protocol has the action `ping`. Any received frame proves that the connection
+ * works.
  */
 export class Liveness {
   #cancel = (): void => {};
 
   constructor(readonly clock: Clock, readonly ping: () => void, readonly dead: () => void) {}
 
-  /** Something came. */
+  /** Records that a frame arrived. */
   heard(): void {
     this.#cancel();
     this.#cancel = this.clock.after(QUIET, () => this.ask());
   }
 
-  /** Asks now, for one: after a laptop slept. */
+  /** Sends a `ping` now, for example after a laptop slept. */
   ask(): void {
     this.#cancel();
     this.#cancel = this.clock.after(ANSWER_WITHIN, () => this.dead());

@@ -14,26 +14,35 @@ import { Rooms } from "./rooms.js";
 import type { StorageLike } from "./shelf.js";
 import type { SocketClass } from "./socket.js";
 
-/** The server passes one on in so long, in ms; more would be said in vain. */
+/** The server passes on one typing event of a user in a room in this time, in ms. It would drop further events. */
 const TYPING_EVERY = 3_000;
-/** Later than any room's last activity: the first page of rooms. */
+/** A time after any room's last activity. A page of rooms before this time is the first page. */
 const LATEST = "9999-12-31T23:59:59.999Z";
-/** After these errors an action may be tried again, by default in so long, in ms. */
+/** After these errors, an action may be tried again. `AGAIN` is the default pause before it, in ms. */
 const PASSING: readonly string[] = ["rate_limited", "timeout", "unavailable", "internal"];
 const AGAIN = 5_000;
 
 export interface ParlorOptions {
-  /** `wss://chat.example.com/ws/` */
+  /** The server's URL for a connection for all rooms, for example `wss://chat.example.com/ws/`. */
   url: string;
-  /** A JWT of the user; asked for at each connect and before the last one expires. `refused`: no cached one will do. */
+  /**
+   * Returns a JWT of the user. Called at each connect, and before the last token expires. If `refused` is true, the
+   * server refused the last token, and the function must not return a cached one.
+   */
   token(why: { refused: boolean }): Promise<string>;
-  /** Who the tokens speak for, where that is known before the server says it: then messages are kept from the first. */
+  /**
+   * The user of the tokens, if the application knows it before the first connection. Then messages are stored from the
+   * beginning.
+   */
   userId?: UserId;
-  /** Where messages wait until the server has them, such as `localStorage`. Without it they end with the page. */
+  /**
+   * Stores messages until the server has acknowledged them, for example `localStorage`. Without a storage, unsent
+   * messages are lost when the page is closed.
+   */
   storage?: StorageLike;
-  /** The browser's, where there is one. */
+  /** The class of the sockets. By default the global `WebSocket`. */
   WebSocket?: SocketClass;
-  /** From 0 up to 1. */
+  /** Returns a random number from 0 up to, but not including, 1. By default `Math.random`. */
   random?(): number;
   clock?: Clock;
 }
@@ -48,11 +57,11 @@ export class Parlor {
   readonly #outbox: Outbox;
   readonly #filler: Filler;
   readonly #renewal: Renewal;
-  readonly #open = new Set<number>(); // rooms that are looked at, by what was asked for
-  readonly #reads = new Map<number, number>(); // marks that the server hasn't answered yet
-  #again = (): void => {}; // takes back that the two are said again
-  readonly #typed = new Map<number, number>(); // when it was last said
-  #finding = false; // a room that wasn't listed
+  readonly #open = new Set<number>(); // the rooms that the application has opened
+  readonly #reads = new Map<number, number>(); // per room, the read marker that the server has not confirmed yet
+  #again = (): void => {}; // cancels the timer that sends the open rooms and read markers again
+  readonly #typed = new Map<number, number>(); // per room, the time of the last `typing`
+  #finding = false; // whether a request for unlisted rooms is running
   #userId: UserId | undefined;
 
   constructor(options: ParlorOptions) {
@@ -82,17 +91,20 @@ export class Parlor {
     });
   }
 
-  /** Calls the listener for each such event, until the function that this returns is called. */
+  /** Calls the listener for each event with this name. The returned function removes the listener. */
   on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
     return this.#emitter.on(name, listener);
   }
 
-  /** Connects, and again whenever the connection is lost; at once, where it waits. Call it when the network is back. */
+  /**
+   * Connects, and connects again whenever the connection is lost. During a pause, connects immediately. Call it also
+   * when the network is back.
+   */
   connect(): void {
     this.#connection.connect();
   }
 
-  /** Until `connect()`. What wasn't sent stays in the outbox. */
+  /** Closes the connection until `connect()` is called. Unsent messages stay in the queue. */
   close(): void {
     this.#connection.close();
   }
@@ -101,14 +113,14 @@ export class Parlor {
     return this.#connection.state;
   }
 
-  /** Undefined before the first connection, where it wasn't given. */
+  /** The id of the user. Undefined before the first connection, unless it was given as an option. */
   get userId(): UserId | undefined {
     return this.#userId;
   }
 
   // --- Rooms ---
 
-  /** Those that are known, the latest activity first. */
+  /** The known rooms, the latest activity first. */
   get rooms(): readonly Room[] {
     return this.#rooms.list();
   }
@@ -117,13 +129,16 @@ export class Parlor {
     return this.#rooms.get(roomId);
   }
 
-  /** Brings the next rooms of the list; false where there are no more. */
+  /** Loads the next page of the user's rooms. Resolves with false if there are no more rooms. */
   async moreRooms(): Promise<boolean> {
     if (this.#rooms.next) await this.#askRooms(this.#rooms.next, true);
     return this.#rooms.hasMore;
   }
 
-  /** From now on the user looks at this room: what is there and what comes is read. Others needn't hold so much. */
+  /**
+   * Tells the server that the user has opened this room: its present and new messages count as read. Rooms that are not
+   * open keep fewer messages in memory.
+   */
   open(roomId: number): void {
     this.#open.add(roomId);
     for (const room of this.rooms) if (!this.#open.has(room.id)) room.shrink();
@@ -135,10 +150,14 @@ export class Parlor {
     this.#look(roomId, false);
   }
 
-  /** Everything up to this message is read. Said again after a lost connection, until the server has it. */
+  /**
+   * Marks all messages up to this message as read. After a lost connection, the marker is sent again until the server
+   * confirms it.
+   */
   read(roomId: number, messageId: number): void {
     const room = this.room(roomId);
-    // Past the last message it means that one, and must not stand in the way of the next.
+    // A number after the last message counts as the last message. Otherwise it would block the markers of the next
+    // messages.
     const upTo = Math.min(messageId, room?.lastMessage?.message_id ?? messageId);
     if (upTo <= Math.max(this.#reads.get(roomId) ?? 0, room?.read ?? 0)) return;
     this.#reads.set(roomId, upTo);
@@ -152,35 +171,50 @@ export class Parlor {
     if (this.#say({ action: "typing", room_id: roomId })) this.#typed.set(roomId, now);
   }
 
-  /** Asks how far each member of the latest rooms has read: of a group, events tell only what all have read. */
+  /**
+   * Requests the receipt markers of each member in the first page of rooms. In a group, events report only when all
+   * members have read a message.
+   */
   async refreshMarks(): Promise<void> {
     await this.#askRooms({ before: LATEST }, false);
   }
 
   // --- Messages ---
 
-  /** Sends it, as soon as that is possible and after those before it; it is never lost without a word. */
+  /**
+   * Sends a message as soon as possible, after the earlier messages of the room. The returned value reports if the
+   * message was sent or failed.
+   */
   send(roomId: number, text: string): Outgoing {
     this.#typed.delete(roomId);
     return this.#outbox.add(roomId, text);
   }
 
-  /** What was sent to a room and isn't acknowledged yet, oldest first; after a reload, too. */
+  /**
+   * Returns the messages to a room that the server has not acknowledged yet, the oldest first. With a storage, they
+   * survive a reload of the page.
+   */
   pending(roomId: number): readonly Outgoing[] {
     return this.#outbox.list(roomId);
   }
 
-  /** Resolves when it is done. A ParlorError `disconnected` or `no_answer` leaves open whether it was. */
+  /**
+   * Edits a message, and resolves when the edit is done. After a ParlorError `disconnected` or `no_answer`, the edit
+   * may or may not have been done.
+   */
   async edit(roomId: number, messageId: number, text: string): Promise<void> {
     await this.#calls.call({ action: "edit", room_id: roomId, message_id: messageId, text });
   }
 
-  /** As `edit`. */
+  /** Deletes a message. Resolves and rejects as `edit` does. */
   async delete(roomId: number, messageId: number): Promise<void> {
     await this.#calls.call({ action: "delete", room_id: roomId, message_id: messageId });
   }
 
-  /** A page, oldest message first. What touches `room.messages` is in there as well from then on. */
+  /**
+   * Loads a page of a room's history, the oldest message first. If the page is adjacent to `room.messages`, its
+   * messages are added there.
+   */
   async history(roomId: number, page: Page = {}): Promise<{ messages: Message[]; hasMore: boolean }> {
     const room = this.room(roomId);
     if (!room) throw new ParlorError("not_found", "no such room is known", "history");
@@ -202,12 +236,15 @@ export class Parlor {
   #ready(resumed: boolean, wasIncomplete: boolean): void {
     this.#emitter.emit("ready", { resumed });
     this.#restate();
-    if (resumed && wasIncomplete) this.#findStrays(); // the answer didn't come on the connection before
+    if (resumed && wasIncomplete) this.#findStrays(); // the last connection was lost before the answer arrived
     for (const room of this.rooms) this.#filler.fill(room);
     this.#outbox.opened();
   }
 
-  /** What the user looks at and has read: a new connection doesn't know it. */
+  /**
+   * Sends the open rooms and the unconfirmed read markers again, because the server forgets open rooms with the
+   * connection.
+   */
   #restate(): void {
     for (const roomId of this.#open) this.#look(roomId, true);
     for (const [roomId, messageId] of this.#reads) {
@@ -216,7 +253,7 @@ export class Parlor {
     }
   }
 
-  /** What nobody waits for. */
+  /** Handles an error that no call waits for. */
   #refused(error: ParlorError): void {
     this.#emitter.emit("error", error);
     const { action = "", code, retryAfterMs = AGAIN } = error;
@@ -225,7 +262,7 @@ export class Parlor {
     this.#again = this.#clock.after(retryAfterMs, () => this.#restate());
   }
 
-  /** What an event of a room leaves to be done. */
+  /** Does the work that may be necessary after an event of a room. */
   #after(roomId: number): void {
     const room = this.room(roomId);
     if (!room && this.#rooms.incomplete) this.#findStrays();
@@ -245,7 +282,10 @@ export class Parlor {
     this.#emitter.emit("connection", state);
   }
 
-  /** One chat is one user's. With another user's token, messages would go out under the wrong name. */
+  /**
+   * Checks that the connection belongs to the same user as before. With another user's token, messages would be sent in
+   * the name of the wrong user.
+   */
   #isOurs(userId: UserId): boolean {
     if (this.#userId === undefined || this.#userId === userId) {
       this.#userId = userId;
@@ -284,23 +324,27 @@ export class Parlor {
     this.#rooms.page(answer, isNext);
   }
 
-  /** A room that wasn't listed yet has been heard of. It is among the latest now. */
+  /**
+   * Requests the first page of rooms, because an event of an unknown room arrived. That room now has a recent activity,
+   * so it is on the first page.
+   */
   #findStrays(): void {
     if (this.#finding) return;
     this.#finding = true;
-    // Where this fails, the next thing that is heard of such a room tries again.
+    // If this fails, the next event of an unknown room tries again.
     this.#askRooms({ before: LATEST }, false).catch(() => {}).finally(() => { this.#finding = false; });
   }
 
   #look(roomId: number, open: boolean): void {
     const room = this.room(roomId);
-    // Where it is gone the server says so to whoever speaks of it; where it isn't listed yet, this waits until it is.
+    // If the room is gone, the server would answer with an error. If the room is not listed yet, `open` is sent when it
+    // is added.
     if (!room) return;
     room.open = open;
     this.#say({ action: open ? "open" : "close", room_id: roomId });
   }
 
-  /** Without an answer to wait for; what is wrong with it is told as an `error` event. */
+  /** Sends a frame without waiting for an answer. The event `error` reports its errors. */
   #say(frame: Action): boolean {
     return this.#connection.send(frame);
   }

@@ -1,7 +1,7 @@
 import type { UserId } from "./level3.js";
 import { Outgoing } from "./outgoing.js";
 
-/** What is used of `localStorage`, or of anything that does this much. */
+/** The part of the `localStorage` interface that this library uses. Any object with these members works. */
 export interface StorageLike {
   readonly length: number;
   key(index: number): string | null;
@@ -11,16 +11,17 @@ export interface StorageLike {
 }
 
 /**
- * Where messages wait that the server hasn't acknowledged, so that they outlive the page.
+ * Stores the messages that the server has not acknowledged, so that they survive a reload of the page.
  *
- * A key for each, and no list of them: two tabs that change one value at a time would overwrite each other's. A user's
- * keys are found by their beginning, so that nobody else's are sent from the same browser.
+ * Each message has its own key, and there is no list of messages. If two tabs changed one shared list, each would
+ * overwrite the changes of the other. The keys of a user begin with the user's id, so that messages of another user of
+ * the same browser are not sent.
  */
 export class Shelf {
   readonly #prefix: string;
 
   constructor(readonly storage: StorageLike, user: UserId) {
-    // As JSON, for 7 and "7" are two.
+    // The id is written as JSON, because 7 and "7" would otherwise be the same text.
     this.#prefix = `parlor:outgoing:${JSON.stringify(user)}:`;
   }
 
@@ -32,7 +33,10 @@ export class Shelf {
     this.storage.removeItem(this.#prefix + clientId);
   }
 
-  /** All that is there, also what other tabs put there: sent twice it is one message all the same. */
+  /**
+   * Returns all stored messages of the user, also those of other tabs. If two tabs send the same message, the server
+   * stores it only once.
+   */
   all(): Outgoing[] {
     const keys = Array.from({ length: this.storage.length }, (_, index) => this.storage.key(index));
     const own = keys.filter((key) => key !== null).filter((key) => key.startsWith(this.#prefix));
@@ -40,7 +44,7 @@ export class Shelf {
   }
 }
 
-/** Undefined for what an older version, or someone else, may have left there. */
+/** Reads a stored message. Undefined if the value is not valid, for example because an older version wrote it. */
 function parse(clientId: string, value: string | null): Outgoing | undefined {
   try {
     const entry: unknown = JSON.parse(value ?? "");

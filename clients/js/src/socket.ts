@@ -1,4 +1,7 @@
-/** What is used of a WebSocket: a browser's, or any class that does this much. */
+/**
+ * The part of the WebSocket interface that this library uses. The browser's class and any class with these members
+ * work.
+ */
 export interface Socket {
   send(data: string): void;
   close(): void;

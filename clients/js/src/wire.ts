@@ -846,7 +846,7 @@ export type UnreadFrame = {
   unread: number;
 };
 
-/** What a client says. */
+/** A frame that a client sends. */
 export type ClientFrame =
   | AuthFrame
   | CloseFrame
@@ -860,7 +860,7 @@ export type ClientFrame =
   | SendFrame
   | TypingFrame;
 
-/** What the server says. */
+/** A frame that the server sends. */
 export type ServerFrame =
   | AuthAnswerFrame
   | ChatMessageFrame
@@ -884,7 +884,7 @@ export type ServerFrame =
   | TypingEventFrame
   | UnreadFrame;
 
-/** What it means when the server closes a socket. */
+/** The meaning of each close code that the server sends. */
 export const CLOSE_CODES: Readonly<Record<number, string>> = {
   1000: "the client closed the connection, and the server agrees",
   1001: "ping timeout: the client sent nothing and did not answer a ping",

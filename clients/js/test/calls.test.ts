@@ -74,8 +74,8 @@ test("a new connection is told what is open, and what was read on the old one", 
   const socket = await connected(view(7, { last_message: message(5) }));
   chat.open(7);
   chat.read(7, 3);
-  chat.read(7, 2); // less than before
-  chat.read(7, 99); // there are only five
+  chat.read(7, 2); // less than the marker before
+  chat.read(7, 99); // counts as 5, the last message
   chat.read(7, 5);
   assert.deepEqual(socket.actions("read").map(({ message_id }) => message_id), [3, 5]);
   await socket.ends(1006);

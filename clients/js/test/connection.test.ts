@@ -87,7 +87,7 @@ test("a refused token is replaced once, then that is told", async () => {
   await clock.pass(3_600_000);
   assert.equal(sockets.length, 2);
 
-  chat.connect(); // the application has signed the user in again
+  chat.connect(); // the application has logged the user in again
   await turn();
   await last().says(ready());
   assert.equal(chat.connection.state, "open");
@@ -160,7 +160,7 @@ test("a silent connection is asked, and given up where it doesn't answer", async
   assert.equal(chat.connection.state, "waiting");
   await clock.pass(500);
   assert.equal(sockets.length, 2);
-  await socket.says(ready()); // what it says late is not listened to
+  await socket.says(ready()); // a late frame of the old socket is ignored
   assert.equal(chat.connection.state, "connecting");
   assert.deepEqual(news(), []);
 });
@@ -195,7 +195,7 @@ test("one that is on its way when it is given up has twice as long the next time
   };
   chat.connect();
   await turn();
-  await given(15_000); // nobody was there
+  await given(15_000); // no handshake, so the limit is not doubled
   for (const limit of [15_000, 30_000, 60_000, 120_000, 240_000, 240_000]) {
     await last().opens();
     await given(limit);
@@ -230,12 +230,12 @@ test("connect() during an attempt: where that is lost there is another one at on
   chat.connect();
   await turn();
   chat.connect();
-  await last().ends(1013); // this has reached the server
+  await last().ends(1013); // the server answered, so there is no immediate retry
   assert.equal(chat.connection.state, "waiting");
 
   const opening = connected();
   chat.connect();
-  await opening; // and it hasn't been lost
+  await opening; // the attempt was successful
   await last().ends(1006);
   assert.equal(chat.connection.state, "waiting");
   assert.equal(sockets.length, 4);
@@ -255,7 +255,7 @@ test("where there was no token, connect() during the asking asks again at once",
 });
 
 test("there is one socket, however often it is connected and closed", async () => {
-  const { chat, clock, sockets } = stage(); // which asserts it at each new one
+  const { chat, clock, sockets } = stage(); // the fake asserts at each new socket that the others are closed
   for (const _ of Array(3)) {
     chat.connect();
     chat.connect();
@@ -293,7 +293,7 @@ test("a token that can't be sent is told", async () => {
 
 test("a token is replaced before it expires", async () => {
   let number = 0;
-  const clockStart = 1_000; // s, as the clock of the stage
+  const clockStart = 1_000; // in s, as in the clock of `stage`
   const { clock, connected, sockets, news } = stage({ token: async () => claims({ n: number++, exp: clockStart + 3600 * number }) });
   const socket = await connected();
   socket.pongs = true;
@@ -309,7 +309,7 @@ test("a token is replaced before it expires", async () => {
 });
 
 test("where this machine's clock is ahead, a token's own life counts", async () => {
-  const { clock, connected } = stage({ token: async () => claims({ iat: -3_100, exp: 500 }) }); // it is 1000 s here
+  const { clock, connected } = stage({ token: async () => claims({ iat: -3_100, exp: 500 }) }); // now: 1000 s
   const socket = await connected();
   socket.pongs = true;
   await clock.pass(3_539_000);

@@ -1,11 +1,11 @@
-// A server that says what a test tells it to, and time that passes when a test says so.
+// Fakes for the tests: a server whose frames the test chooses, and a clock that the test moves forward.
 
 import assert from "node:assert/strict";
 import { Parlor, type Message, type ParlorOptions, type Socket, type SocketClass, type StorageLike } from "../src/index.js";
 import type { Clock } from "../src/clock.js";
 import type { Incoming, ListedMessage, Member, RoomView } from "../src/level3.js";
 
-/** Lets everything run that waits for nothing but its turn. */
+/** Lets all pending promises and callbacks run. */
 export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 export class ManualClock implements Clock {
@@ -44,7 +44,7 @@ export type Sent = Record<string, unknown> & { action: string; ref?: string };
 export class FakeSocket implements Socket {
   readonly sent: Sent[] = [];
   closed = false;
-  /** It answers each ping by itself. */
+  /** Whether the socket answers each `ping` itself. */
   pongs = false;
   readonly #listeners: Record<Kind, ((event: never) => void)[]> = { open: [], message: [], error: [], close: [] };
 
@@ -65,15 +65,18 @@ export class FakeSocket implements Socket {
     this.#listeners[type].push(listener);
   }
 
-  // --- What the server does ---
+  // --- The actions of the server ---
 
-  /** The handshake is done. */
+  /** Reports that the handshake is done. */
   async opens(): Promise<void> {
     this.#tell("open", {});
     await turn();
   }
 
-  /** It can't be reached. An error that nobody listens to is thrown, as Node's `ws` does. */
+  /**
+   * Reports that the server can't be reached: an error, and then a close. Asserts that the client listens for the
+   * error, because Node's `ws` throws an error without a listener.
+   */
   async fails(): Promise<void> {
     assert.ok(this.#listeners.error.length > 0, "nobody listens to the error");
     this.#tell("error", {});
@@ -111,7 +114,7 @@ export class MemoryStorage implements StorageLike {
   removeItem(key: string): void { this.map.delete(key); }
 }
 
-/** A chat of user 1, its server, and all that it has told. */
+/** Creates a chat of user 1 with a fake server, and records all events of the chat. */
 export function stage(options: Partial<ParlorOptions> = {}) {
   const sockets: FakeSocket[] = [];
   const WebSocket: SocketClass = class extends FakeSocket {
@@ -143,9 +146,9 @@ export function stage(options: Partial<ParlorOptions> = {}) {
   };
   return {
     chat, clock, sockets, told, last,
-    /** What was told since this was asked for last. */
+    /** Returns the events since the last call. */
     news: (): string[] => told.splice(0),
-    /** Connects, with these rooms. */
+    /** Connects. The first frame has these rooms. */
     async connected(...rooms: RoomView[]): Promise<FakeSocket> {
       chat.connect();
       await turn();
@@ -167,7 +170,7 @@ export const view = (room_id: number, more: Partial<RoomView> = {}): RoomView =>
   last_message: null, unread: 0, delivered: 0, read: 0, ...more,
 });
 
-/** A time; a message's is its number. */
+/** Returns a time as text. The time of a message is `at` of its number. */
 export const at = (second: number): string => new Date(Date.UTC(2025, 1, 18) + second * 1000).toISOString();
 
 export const message = (message_id: number, text = `m${message_id}`, sender_id = 2, more: Partial<ListedMessage> = {}): ListedMessage =>

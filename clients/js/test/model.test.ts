@@ -15,7 +15,7 @@ const page = (socket: FakeSocket, messages: object[], has_more = false): Promise
   return socket.says({ type: "history", messages, has_more, ref } as Incoming);
 };
 
-/** Room 7 with messages 1 to 3 of user 2. */
+/** Connects a chat whose room 7 has the messages 1 to 3 of user 2. */
 async function talking(more = {}) {
   const set = stage();
   const socket = await set.connected(view(7, more));
@@ -46,7 +46,7 @@ test("any frame twice changes nothing", async () => {
     if (frame.type !== "message_deleted" && frame.type !== "message_edited") assert.deepEqual(news(), [], JSON.stringify(frame));
     news();
   }
-  await socket.says(said(7, message(1))); // it was deleted, and stays so
+  await socket.says(said(7, message(1))); // the deleted message stays deleted
   assert.deepEqual(texts(room()), ["m2!", "m3", "mine"]);
   assert.deepEqual(socket.actions("history"), []);
 });
@@ -69,10 +69,10 @@ test("in a group a status is the lowest over all others, and never falls", async
   await socket.says(said(7, message(4, "mine", 1)));
   await socket.says({ type: "room_added", room_id: 8, room: view(8, { members, last_message: message(2, "x", 1) }) });
   assert.equal(chat.room(8)?.messages[0]?.status, "delivered");
-  // A member that has read nothing comes: what was said to be delivered stays it.
+  // A new member has read nothing, but a delivered message stays delivered.
   await socket.says({ type: "room_changed", room_id: 8, room: view(8, { members: [...members, member(4)] }) });
   assert.equal(chat.room(8)?.messages[0]?.status, "delivered");
-  // The one who lags goes.
+  // The members who had not read the message leave.
   await socket.says({ type: "room_changed", room_id: 8, room: view(8, { members: members.slice(0, 2) }) });
   assert.equal(chat.room(8)?.messages[0]?.status, "read");
   assert.equal(statuses(room()), "send send send send");
@@ -102,7 +102,7 @@ test("a gap is seen by the numbers, and filled by history", async () => {
   assert.equal(room().lastMessage?.text, "m8");
   const [asked] = socket.actions("history");
   assert.deepEqual({ after: asked?.after, room_id: asked?.room_id }, { after: 3, room_id: 7 });
-  // Meanwhile: one more, an edit, a delete, which a page that was read before can't know.
+  // Before the page arrives, a message, an edit and a delete arrive. The server may have read the page before them.
   await socket.says(said(7, message(9)), { type: "message_edited", room_id: 7, message_id: 4, text: "m4!" },
     { type: "message_deleted", room_id: 7, message_id: 5 });
   await page(socket, [message(4), message(5)], true);
@@ -119,7 +119,7 @@ test("a gap is seen by the numbers, and filled by history", async () => {
 test("two gaps, one behind the other", async () => {
   const { socket, room } = await talking();
   await socket.says(said(7, message(5)));
-  await socket.says(said(7, message(7))); // after the page was read that is on its way
+  await socket.says(said(7, message(7))); // the server has already read the page that was requested before
   await page(socket, [message(4), message(5)]);
   assert.deepEqual([texts(room()).at(-1), room().behind], ["m5", true]);
   assert.equal(socket.actions("history").at(-1)?.after, 5);
@@ -165,7 +165,7 @@ test("history brings older messages, oldest first, up to the first", async () =>
   assert.equal((await older).hasMore, true);
   assert.deepEqual([texts(room), room.from], [["m42", "m44", "m45"], 42]);
 
-  const elsewhere = chat.history(7, { before: 10 }); // doesn't touch: the window has no holes
+  const elsewhere = chat.history(7, { before: 10 }); // not adjacent to the window, so it is not added
   await page(socket, [message(9)], true);
   assert.deepEqual((await elsewhere).messages.map(({ text }) => text), ["m9"]);
   assert.equal(room.from, 42);
@@ -222,7 +222,7 @@ test("pages that are cut below their limit are followed to the end", async () =>
     assert.equal(last().actions("history").at(-1)?.after, id - 1);
     await page(last(), [message(id)], true);
   }
-  // The last message is known.
+  // The last message is known already, so no further page is requested.
   assert.deepEqual(texts(room()), ["m1", "m2", "m3", "m4", "m5", "m6", "m7"]);
   assert.equal(room().unread, 4);
   assert.equal(last().actions("history").length, 2);

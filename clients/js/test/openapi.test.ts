@@ -1,4 +1,5 @@
-// What a common tool makes of the REST API's description. Another tool, and calls by its client: tests/it/http/generated_client.rs.
+// Checks that a common tool can generate types from the HTTP API's description (config/openapi.json). The Rust test
+// tests/it/http/generated_client.rs uses another tool, and calls the API by the generated client.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -9,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import ts from "typescript";
 
-// From clients/js/.test/test, where this is compiled to.
+// The path is relative to clients/js/.test/test, the folder of the compiled test.
 const description = fileURLToPath(new URL("../../../../config/openapi.json", import.meta.url));
 const tool = fileURLToPath(new URL("../../node_modules/openapi-typescript/bin/cli.js", import.meta.url));
 

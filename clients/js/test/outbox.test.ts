@@ -10,7 +10,7 @@ const lastSend = (socket: FakeSocket): Sent => {
   return sent;
 };
 
-/** The server has the last one that was sent. */
+/** Lets the server acknowledge the last sent message. */
 const acknowledge = (socket: FakeSocket, id: number): Promise<void> => {
   const { ref, room_id, message: text } = lastSend(socket);
   return socket.says(said(room_id as number, message(id, text as string, 1), { ref: ref ?? "" }));
@@ -74,7 +74,8 @@ test("rate_limited waits as long as it is told, with all rooms", async () => {
   await clock.pass(2_499);
   assert.deepEqual(texts(socket), ["a"]);
   await clock.pass(1);
-  // One of all rooms is under way at a time, so that one refusal comes of it if it is still too much.
+  // Only one message of all rooms is sent at a time, so that at most one message is refused if the rate is still too
+  // high.
   assert.deepEqual(texts(socket), ["a", "a"]);
   await acknowledge(socket, 1);
   assert.deepEqual(texts(socket), ["a", "a", "b"]);
@@ -183,7 +184,7 @@ test("a small message isn't what a socket was closed for, unless it is so each t
     assert.deepEqual(texts(last()), ["a"]);
   }
   await edit;
-  await last().ends(1009); // this server takes very little
+  await last().ends(1009); // the limit of this server is very low
   await assert.rejects(small.done, { code: "too_large" });
 });
 
@@ -253,7 +254,7 @@ test("two tabs: none takes away what the other has put there, and both send the 
   two.chat.send(7, "from two");
   assert.equal(storage.length, 2);
 
-  const three = stage({ storage, userId: 1 }); // a tab that was loaded now has both
+  const three = stage({ storage, userId: 1 }); // a new tab loads both messages
   const socket = await three.connected(view(7));
   const other = await one.connected(view(7));
   await acknowledge(socket, 1);

@@ -13,7 +13,7 @@ const path = new URL("../../scripts/page.mjs", import.meta.url).href;
 
 test("the server's page has the library as it is: npm run page", async () => {
   const { modulesIn, modulesOfPage } = (await import(path)) as Script;
-  // What these tests run on was just compiled, with the settings that a build has.
+  // The modules beside these tests were just compiled, with the same settings as a build.
   const [built, page] = [modulesIn(new URL("../src/", import.meta.url)), modulesOfPage()];
   assert.deepEqual([...page.keys()], [...built.keys()]);
   for (const [name, text] of built) assert.equal(page.get(name), text, name);

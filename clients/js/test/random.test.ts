@@ -1,5 +1,6 @@
-// Any interleaving ends with what the server has: events arrive in order, some messages not at all, and a page of
-// history is read at one moment and arrives at a later one, when it is older than what was heard meanwhile.
+// Random orders of events and pages. At the end, the client must have the same messages as the server. Events arrive in
+// order, and some messages never arrive. The server reads a page of history before it sends the page. So events that
+// arrive before the page may be newer than the page.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -10,7 +11,7 @@ import { at, message, said, stage, turn, view } from "./fake.js";
 const ROUNDS = 60;
 const STEPS = 80;
 
-/** https://en.wikipedia.org/wiki/Xorshift, for a failure that can be had again. */
+/** A pseudo-random generator (https://en.wikipedia.org/wiki/Xorshift), so that a failure can be repeated. */
 function randomOf(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
@@ -29,8 +30,8 @@ for (let round = 1; round <= ROUNDS; round++) {
     const stored = new Map<number, Message>();
     let lastId = 0;
     let edits = 0;
-    const underWay: Incoming[] = []; // written by the server, not yet arrived
-    const unsent: Incoming[] = []; // pages that are read, but not yet written
+    const underWay: Incoming[] = []; // frames that the server has sent and that have not arrived yet
+    const unsent: Incoming[] = []; // pages that the server has read but not sent yet
     let asked = 0;
 
     const write = (isLost: boolean): void => {
@@ -72,7 +73,7 @@ for (let round = 1; round <= ROUNDS; round++) {
         default: await arrive();
       }
     }
-    write(false); // by this one the last gap shows
+    write(false); // with this message, the client notices the last gap
     do {
       answer();
       underWay.push(...unsent.splice(0));

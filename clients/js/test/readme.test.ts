@@ -1,4 +1,4 @@
-// The tables of fields in the README and in the guide are complete.
+// Checks that the tables of fields in the README and in docs/client-library.md are complete.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -23,7 +23,7 @@ function fieldsInTable(page: string, subject: string): string[] {
   return rows.flatMap((row) => [...(row.split("|")[1] ?? "").matchAll(/`(\w+)`/g)].map(([, name]) => name ?? "")).sort();
 }
 
-/** Returns the public fields of a room: its own ones, and the getters of its class. */
+/** Returns the names of the public fields of a room: the properties of the object, and the getters of its class. */
 function fieldsOfRoom(): string[] {
   const view = {
     room_id: 1, kind: "direct" as const, name: null, last_activity: "", members: [], unread: 0, last_message: null,

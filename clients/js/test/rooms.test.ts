@@ -41,7 +41,7 @@ test("the next page begins where the server says that the last one ended", async
   const pages = [chat.moreRooms()];
   assert.equal(last().actions("rooms")[0]?.next, "a");
   await last().says({ type: "rooms", rooms: [view(7), view(6)], has_more: true, next: "b", ref: last().actions("rooms")[0]?.ref ?? "" });
-  // What was asked for besides moves nothing.
+  // Another request for rooms does not change the beginning of the next page.
   pages.push(chat.refreshMarks().then(() => true));
   await last().says({ type: "rooms", rooms: [view(9)], has_more: true, next: "c", ref: last().actions("rooms")[1]?.ref ?? "" });
   pages.push(chat.moreRooms());

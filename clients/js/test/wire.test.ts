@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 type Generator = { generate(asyncapi: unknown): string; readSource(): unknown; readTarget(): string };
 
-// By its place in the package, not among what was compiled.
+// The script is loaded from the package's folder, because it is not among the compiled files.
 const { generate, readSource, readTarget } = (await import(new URL("../../scripts/types.mjs", import.meta.url).href)) as Generator;
 
 test("src/wire.ts is what the server's description makes: npm run types", () => {

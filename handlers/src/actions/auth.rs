@@ -10,7 +10,7 @@ use crate::{ActionSpec, Code, Context, Error, Time};
 /// Replaces the token of the connection before it expires.
 #[derive(Deserialize, JsonSchema)]
 pub struct Request {
-    /// A token of the same user.
+    /// The new token. It must belong to the same user as the old token.
     token: String,
 }
 
@@ -24,17 +24,17 @@ impl fmt::Debug for Request {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Answer {
-    /// The new token is in force.
+    /// The new token has replaced the old token.
     Auth {
-        /// When the token expires, without leeway.
+        /// The time `exp` of the new token. The server accepts the token 5 s longer.
         expires_at: Time,
     },
 }
 
-/// What the action declares.
+/// The declaration of the action `auth`.
 pub const SPEC: ActionSpec = ActionSpec { fails: &[Code::InvalidToken], ..ActionSpec::DEFAULT };
 
-/// Checks the token with the same rules as at the handshake.
+/// Checks the new token with the same rules as a token of the handshake. If a check fails, the old token stays in use.
 pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
     Ok(Answer::Auth { expires_at: cx.connection().renew(&request.token).await? })
 }

@@ -1,18 +1,19 @@
-//! `{"action":"close","room_id":7}`: closes a room on this socket. New messages are unread until the client reads them.
+//! `{"action":"close","room_id":7}`: closes a room that the action `open` opened on this socket of all rooms. New
+//! messages in the room stay unread until the client reads them.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{ActionSpec, ByEvent, Context, Error, Level};
 
-/// The user no longer looks at the room: new messages stay unread until they are read.
+/// Says that the user no longer looks at the room. New messages stay unread until the client sends `read` or `open`.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {}
 
-/// What the action declares.
+/// The declaration of the action `close`.
 pub const SPEC: ActionSpec = ActionSpec { level: Level::Inbox, ..ActionSpec::DEFAULT };
 
-/// Marks the room as closed on this socket.
+/// Marks the room as closed on this socket. Messages that the socket receives later do not become read.
 pub async fn handle(cx: Context, _: Request) -> Result<ByEvent, Error> {
     cx.connection().close()?;
     Ok(ByEvent)

@@ -5,14 +5,14 @@ use serde::Deserialize;
 
 use crate::{ActionSpec, ByEvent, Code, Context, Error, EventType, Level, MessageId, Role};
 
-/// Deletes a message. Its author may do so, and in a group each admin.
+/// Deletes a message. The author of the message may delete it. In a group, each admin may also delete it.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
-    /// The message.
+    /// The id of the message to delete.
     message_id: MessageId,
 }
 
-/// What the action declares.
+/// The declaration of the action `delete`.
 pub const SPEC: ActionSpec = ActionSpec {
     level: Level::Basic,
     emits: &[EventType::MessageDeleted],
@@ -20,7 +20,8 @@ pub const SPEC: ActionSpec = ActionSpec {
     ..ActionSpec::DEFAULT
 };
 
-/// Deletes the message, if the caller is its author or an admin of the group.
+/// Deletes the message if the caller is its author or an admin of the group. Otherwise fails with `not_author`. If the
+/// room does not have the message, fails with `not_found`.
 pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {
     let room = cx.room()?;
     let is_author = room.author(request.message_id).await? == *cx.caller();

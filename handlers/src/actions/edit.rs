@@ -8,13 +8,13 @@ use crate::{ActionSpec, ByEvent, Code, Context, Draft, Error, EventType, Level, 
 /// Replaces the text of the caller's own message.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
-    /// The message.
+    /// The id of the message to edit.
     message_id: MessageId,
-    /// The new text. The same text again is an edit too.
+    /// The new text. A text equal to the old text is also an edit.
     text: Draft,
 }
 
-/// What the action declares.
+/// The declaration of the action `edit`.
 pub const SPEC: ActionSpec = ActionSpec {
     level: Level::Basic,
     emits: &[EventType::MessageEdited],
@@ -22,7 +22,8 @@ pub const SPEC: ActionSpec = ActionSpec {
     ..ActionSpec::DEFAULT
 };
 
-/// Replaces the text, if the caller is the author.
+/// Replaces the text if the caller is the author of the message. Otherwise fails with `not_author`. Even an admin may
+/// not edit the message of another member.
 pub async fn handle(cx: Context, request: Request) -> Result<ByEvent, Error> {
     let text = cx.validate_text(request.text, "text")?;
     let room = cx.room()?;

@@ -5,20 +5,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ActionSpec, Context, Error, HistoryCursor, HistoryMessage, Limits, MAX_ID, MessageId};
 
-/// The messages of a page if the frame has no `limit` (docs/protocol.md, `history`).
+/// The number of messages in a page if the frame has no `limit` (docs/protocol.md, `history`).
 const PAGE_DEFAULT: u32 = 50;
 
-/// The largest `limit`.
+/// The largest `limit` that a frame may have, in messages.
 const PAGE_MAX: u32 = 200;
 
 /// Reads a page of the room's messages that are not deleted.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
-    /// The messages before this one, newest first. Without this and without `after`: the newest messages.
+    /// An id: the page has the messages before it, newest first. Without `before` and `after`, the page has the newest
+    /// messages.
     before: Option<MessageId>,
-    /// The messages after this one, oldest first. 0: from the beginning.
+    /// An id: the page has the messages after it, oldest first. With 0, the page starts at the room's first message.
     after: Option<u64>,
-    /// The largest number of messages: 1 to 200, by default 50.
+    /// The largest number of messages in the page: 1 to 200, by default 50.
     limit: Option<u32>,
 }
 
@@ -28,21 +29,22 @@ pub struct Request {
 pub enum Answer {
     /// A page of the room's messages.
     History {
-        /// Newest first; oldest first for `after`.
+        /// The messages, newest first. If the request has `after`: oldest first.
         messages: Vec<HistoryMessage<'static>>,
-        /// Whether there are more messages in that direction.
+        /// Whether there are more messages in the same direction.
         has_more: bool,
     },
 }
 
-/// What the action declares.
+/// The declaration of the action `history`.
 pub const SPEC: ActionSpec = ActionSpec {
-    // A page has up to 200 messages, so fewer calls may run at once than of an action that answers with one message.
+    // A page has up to 200 messages. So fewer calls of `history` may run concurrently than calls of an action that
+    // answers with one message.
     limits: Limits { max_in_flight: 256, ..Limits::DEFAULT },
     ..ActionSpec::DEFAULT
 };
 
-/// Reads the page.
+/// Reads the page. Fails with `invalid_request` if `limit` is out of range, or if the frame has `before` and `after`.
 pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
     let limit = request.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
@@ -58,7 +60,7 @@ pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
     Ok(Answer::History { messages: page.messages, has_more: page.has_more })
 }
 
-/// Parses the number of a message, or 0.
+/// Converts `after` to the number of a message, or to 0. Fails if it is larger than every possible message number.
 fn number(after: u64) -> Result<i64, Error> {
     let number = i64::try_from(after).ok().filter(|number| *number <= MAX_ID);
     number.ok_or_else(|| Error::invalid("after: no message has such a number"))
@@ -72,7 +74,8 @@ mod tests {
     use crate::testing::{FakeRoom, OTHER};
     use crate::{Code, Reply, Role};
 
-    /// Returns the numbers of the page's messages, and `has_more`.
+    /// Calls `history` with the frame in a room of this many messages. Returns the numbers of the page's messages, and
+    /// `has_more`.
     fn page(messages: usize, frame: &Value) -> (Vec<i64>, bool) {
         let room = FakeRoom::new(Role::Member);
         for _ in 0..messages {

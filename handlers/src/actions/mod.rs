@@ -1,13 +1,13 @@
-//! The actions: a file for each one, with the name that the action has on the wire.
+//! The built-in actions. Each action has its own file. The file has the name that clients send in the field `action`.
 
 use crate::{Action, CallSchema, IntoReply};
 
-/// Declares the modules of the actions and their table, in the same order.
+/// Declares the modules of the actions, and the table `ACTIONS` with one row for each module.
 macro_rules! actions {
     ($($name:ident),+ $(,)?) => {
         $(pub mod $name;)+
 
-        /// Every action that a frame can name.
+        /// All built-in actions. Functions, the actions of the application, are not in this table.
         pub const ACTIONS: &[Action] = &[$(Action {
             name: stringify!($name),
             spec: $name::SPEC,

@@ -1,21 +1,24 @@
-//! `{"action":"open","room_id":7}`: opens a room on this socket, until `close`.
+//! `{"action":"open","room_id":7}`: opens a room on a socket of all rooms. The room stays open until the action
+//! `close`, or until the socket ends.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{ActionSpec, ByEvent, Context, Error, EventType, Level, MessageId};
 
-/// The user looks at the room: everything in it becomes read, and so do new messages until `close`.
+/// Says that the user looks at the room. All messages of the room become read. Until `close`, new messages become read
+/// when this socket receives them.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {}
 
-/// What the action declares.
+/// The declaration of the action `open`.
 pub const SPEC: ActionSpec =
     ActionSpec { level: Level::Inbox, emits: &[EventType::MarkMessageAsRead], ..ActionSpec::DEFAULT };
 
-/// Marks all messages of the room as read, and all messages that this socket receives from now on.
+/// Marks the room as open on this socket, and marks all messages of the room as read.
 pub async fn handle(cx: Context, _: Request) -> Result<ByEvent, Error> {
-    // The order matters: one of the two calls covers each message that arrives in between.
+    // The order matters. A message that arrives between the two calls becomes read by one of them: the room is already
+    // open, and `read` covers all messages so far.
     cx.connection().open()?;
     cx.room()?.read(MessageId::MAX).await?;
     Ok(ByEvent)

@@ -1,12 +1,12 @@
-//! `{"action":"ping"}`: asks for a `pong`. It is for clients that can't see the pings of the WebSocket
-//! protocol, such as browsers.
+//! `{"action":"ping"}`: asks the server for a `pong`. Browsers don't show the pings of the WebSocket protocol to a
+//! page. So a page sends this action to learn whether the connection works.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{ActionSpec, Context, Error};
 
-/// Asks whether the server is alive, for clients that can't see the pings of the WebSocket protocol.
+/// Asks whether the server is alive. It is for clients that can't see the pings of the WebSocket protocol.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {}
 
@@ -18,7 +18,7 @@ pub enum Answer {
     Pong,
 }
 
-/// What the action declares.
+/// Declares the action's Level, limits, events and errors.
 pub const SPEC: ActionSpec = ActionSpec::DEFAULT;
 
 /// Answers without asking the database.

@@ -1,18 +1,18 @@
-//! `{"action":"read","message_id":45}`: marks all messages up to this one as read.
+//! `{"action":"read","message_id":45}`: marks all messages up to number 45 as read by the caller.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{ActionSpec, ByEvent, Context, Error, EventType, MessageId};
 
-/// Raises the caller's read marker: everything up to this message is read.
+/// Raises the caller's read marker: all messages up to `message_id` are read.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
     /// The last message that was read. A larger number means the room's last message.
     message_id: MessageId,
 }
 
-/// What the action declares.
+/// Declares the action's Level, limits, events and errors.
 pub const SPEC: ActionSpec = ActionSpec { emits: &[EventType::MarkMessageAsRead], ..ActionSpec::DEFAULT };
 
 /// Raises the caller's receipt markers. A marker never goes back to a lower number.

@@ -8,11 +8,11 @@ use crate::{ActionSpec, Context, Error, Level, Limits, RoomId, RoomPage, RoomVie
 /// Reads a page of the caller's rooms.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
-    /// The `next` of `ready` or of the page before, as it came. Without it and without `before`: the latest rooms.
+    /// The `next` of `ready` or of the last page, unchanged. Without `next` and `before`: the latest rooms.
     next: Option<String>,
-    /// Instead of `next`: the `last_activity` of the last room that is known. Rooms of the same millisecond may come again.
+    /// Instead of `next`: the `last_activity` of the client's last room. Rooms of that millisecond may be repeated.
     before: Option<String>,
-    /// The id of that room: no room comes again.
+    /// With `before`: the id of the client's last room. Then no room is repeated.
     before_room: Option<RoomId>,
 }
 
@@ -33,26 +33,26 @@ impl Request {
 pub enum Answer {
     /// A page of the caller's rooms.
     Rooms {
-        /// The room with the latest activity first.
+        /// The rooms. The room with the latest activity is first.
         rooms: Vec<RoomView>,
         /// Whether there are more rooms.
         has_more: bool,
-        /// If there are more rooms: the `next` of the action that reads the next page.
+        /// If there are more rooms: the value to send as `next` to read the next page.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schemars(with = "String")]
         next: Option<String>,
     },
 }
 
-/// What the action declares.
+/// Declares the action's Level, limits, events and errors.
 pub const SPEC: ActionSpec = ActionSpec {
     level: Level::Inbox,
-    // A page of rooms is expensive: some rooms have thousands of members.
+    // A page of rooms is expensive: it has up to 50 rooms, each with up to 1,000 members.
     limits: Limits { per_minute: Some(60), max_in_flight: 32, ..Limits::DEFAULT },
     ..ActionSpec::DEFAULT
 };
 
-/// Reads the page.
+/// Reads one page of rooms from the database.
 pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
     let RoomPage { rooms, next } = cx.connection().rooms(request.from()?).await?;
     Ok(Answer::Rooms { rooms, has_more: next.is_some(), next })

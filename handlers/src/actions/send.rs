@@ -11,16 +11,16 @@ use crate::{
 /// Writes a message in the room.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
-    /// The text, kept exactly as it came.
+    /// The text. The server stores it unchanged.
     message: Draft,
-    /// Makes the action safe to repeat: the same value of the same sender in the same room makes no second message.
+    /// Makes it safe to send the frame again. The server stores one message for each sender, room and `client_id`.
     client_id: Option<ClientId>,
 }
 
-/// What the action declares.
+/// Declares the action's Level, limits, events and errors.
 pub const SPEC: ActionSpec = ActionSpec {
     level: Level::Basic,
-    // Each call counts as one message.
+    // Each call counts as one of the messages that the user may send in a minute.
     limits: Limits { message: true, ..Limits::DEFAULT },
     emits: &[EventType::ChatMessage, EventType::MarkMessageAsDelivered, EventType::MarkMessageAsRead],
     ..ActionSpec::DEFAULT
@@ -28,8 +28,8 @@ pub const SPEC: ActionSpec = ActionSpec {
 
 /// Writes the message. The event `chat_message` is the acknowledgement, and all sockets of the room receive it.
 ///
-/// If the caller used the `client_id` before, only this socket receives an answer: the current state of the first
-/// message.
+/// If the caller used the `client_id` before, the server writes nothing. Then only this socket receives an answer:
+/// the first message with this `client_id`, in its current state.
 pub async fn handle(cx: Context, request: Request) -> Result<SendAnswer, Error> {
     let text = cx.validate_text(request.message, "message")?;
     Ok(match cx.room()?.append(text, request.client_id).await? {
@@ -48,18 +48,18 @@ pub enum SendAnswer {
     Before(Repeated),
 }
 
-/// The message that had this `client_id` first, as it is now.
+/// The first message that the caller sent with this `client_id`, in its current state.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Repeated {
     /// The message exists.
     ChatMessage {
-        /// As it is now.
+        /// The message in its current state.
         message: Message,
     },
     /// The message was deleted.
     MessageDeleted {
-        /// The message.
+        /// The number of the deleted message.
         message_id: MessageId,
     },
 }

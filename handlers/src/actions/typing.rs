@@ -5,14 +5,14 @@ use serde::Deserialize;
 
 use crate::{ActionSpec, ByEvent, Context, Error, EventType};
 
-/// Tells the room's other users that the caller is typing.
+/// Notifies the room's other users that the caller is typing.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {}
 
-/// What the action declares.
+/// Declares the action's Level, limits, events and errors.
 pub const SPEC: ActionSpec = ActionSpec { emits: &[EventType::Typing], ..ActionSpec::DEFAULT };
 
-/// Passes the notification on.
+/// Publishes the notification to the room, at most once in 3 s for each user and room.
 pub async fn handle(cx: Context, _: Request) -> Result<ByEvent, Error> {
     cx.room()?.typing().await?;
     Ok(ByEvent)

@@ -1,26 +1,26 @@
-//! The two channels of the contract, and the messages of each of them.
+//! The two channels of the contract, `/ws/chat/` and `/ws/`, and the messages that go over each of them.
 
 use serde_json::{Map, Value, json};
 
 use crate::Level;
 
-/// A channel of the contract, and the Levels that clients speak on it.
+/// A channel of the contract, and the Levels (connection modes) of the clients that use it.
 pub(super) struct Channel {
     pub(super) reference: &'static str,
     pub(super) levels: &'static [Level],
 }
 
-/// A socket of one room.
+/// The channel `/ws/chat/`: a socket of one room.
 pub(super) const CHAT: Channel =
     Channel { reference: "#/channels/chat", levels: &[Level::Basic, Level::Resumable] };
 
-/// A socket of all rooms of a user.
+/// The channel `/ws/`: a socket of all rooms of a user.
 pub(super) const INBOX: Channel = Channel { reference: "#/channels/inbox", levels: &[Level::Inbox] };
 
 /// Every Level, the lowest first.
 pub(super) const ALL: &[Level] = &[Level::Basic, Level::Resumable, Level::Inbox];
 
-/// The field of a message that names its Levels.
+/// The name of the field that lists the Levels of a message.
 const LEVELS: &str = "x-levels";
 
 /// Describes a message that clients of these Levels send or receive.
@@ -48,13 +48,13 @@ impl Channel {
         here.map(|(name, _)| (name.clone(), in_components(name))).collect()
     }
 
-    /// Refers to a message of this channel.
+    /// Returns a reference to a message of this channel.
     pub(super) fn reference_to(&self, name: &str) -> Value {
         json!({ "$ref": format!("{}/messages/{name}", self.reference) })
     }
 
-    /// Describes the operation in which the server sends frames by itself: the given messages that go over this
-    /// channel.
+    /// Describes the operation in which the server sends frames by itself. `said` names the candidates. The operation
+    /// lists those that go over this channel.
     pub(super) fn told(&self, summary: &str, said: &[String], messages: &Map<String, Value>) -> Value {
         let here = said.iter().filter(|name| messages.get(*name).is_some_and(|message| self.has(message)));
         json!({

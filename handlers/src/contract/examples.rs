@@ -1,11 +1,11 @@
-//! An example of each message, so that a reader of the contract sees whole frames.
+//! Adds example frames to the messages of the contract, so that a reader sees whole frames.
 
 use serde_json::{Map, Value, json};
 
-/// Payloads by the names of their messages. A test holds each of them to its schema.
+/// The example payloads, grouped by the names of their messages. A test checks each payload against its schema.
 const EXAMPLES: &str = include_str!("examples.json");
 
-/// Adds to each message its examples.
+/// Adds its examples to each message that has any.
 pub(super) fn add(messages: &mut Map<String, Value>) {
     let examples: Map<String, Value> = serde_json::from_str(EXAMPLES).unwrap_or_default();
     for (name, payloads) in examples {

@@ -1,4 +1,4 @@
-//! A fake of the port to the caller's socket.
+//! A fake of the trait [`Connection`], the caller's socket.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,13 +7,13 @@ use serde_json::Value;
 use super::{call, ready};
 use crate::{Code, Connection, Error, Pending, Reply, RoomPage, RoomsFrom, Time};
 
-/// A socket in memory. It takes one token and refuses all others.
+/// A socket in memory. It accepts the token [`TOKEN`](Self::TOKEN) and refuses all others.
 #[derive(Debug, Default)]
 pub(crate) struct FakeConnection {
     calls: Mutex<Vec<ConnectionCall>>,
 }
 
-/// A call of the socket's port.
+/// A recorded call of a method of [`Connection`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionCall {
     Renew,
@@ -23,25 +23,25 @@ pub(crate) enum ConnectionCall {
 }
 
 impl FakeConnection {
-    /// The token that the socket takes.
+    /// The token that the socket accepts.
     pub(crate) const TOKEN: &str = "good";
 
-    /// When that token expires.
+    /// The time at which [`TOKEN`](Self::TOKEN) expires.
     pub(crate) const EXPIRES_AT: Time = Time(1_739_903_332_258);
 
-    /// The `next` of the socket's first page of rooms. The page after it is the last one.
+    /// The `next` of the socket's first page of rooms. The second page is the last one.
     pub(crate) const NEXT: &str = "1739903332258-7";
 
     pub(crate) fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// Runs the action that `frame` names, without a room.
+    /// Runs the action that `frame` names, as on an inbox connection whose frame names no room.
     pub(crate) fn call(self: &Arc<Self>, frame: &Value) -> Result<Reply, Error> {
         call(None, self, frame)
     }
 
-    /// Returns what was called, in order.
+    /// Returns the recorded calls, in order.
     pub(crate) fn calls(&self) -> Vec<ConnectionCall> {
         self.recorded().clone()
     }

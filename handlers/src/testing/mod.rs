@@ -1,7 +1,8 @@
-//! Fakes of the two ports, for the unit tests of the actions. They keep everything in memory, so a test runs in
-//! milliseconds and needs no database.
+//! Fakes of the traits `Room` and `Connection`, for the unit tests of the actions. They keep everything in memory, so
+//! a test runs in milliseconds and needs no database.
 //!
-//! A test calls an action by a frame, as a client does: [`call`] decodes the frame and runs the action that it names.
+//! A test runs an action with a frame, as a client does: [`call`] decodes the frame and runs the action that it
+//! names.
 
 mod connection;
 mod room;
@@ -19,10 +20,10 @@ use crate::{Action, Code, Context, Error, Fields, Pending, Reply, Room, UserId};
 /// The longest text that a fake room takes, in code points.
 pub(crate) const TEXT_CHARS: usize = 20;
 
-/// The user who calls.
+/// The user who runs the actions.
 pub(crate) const CALLER: UserId = UserId::Int(1);
 
-/// Another member of the room.
+/// A second member of the fake room.
 pub(crate) const OTHER: UserId = UserId::Int(2);
 
 /// Runs the action that `frame` names, and returns its answer. `room` is none if the frame names no room.

@@ -1,4 +1,4 @@
-//! A fake of the port to a room.
+//! A fake of the trait [`Room`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::{
     Pending, Reply, Role, Room, Status, Text, Time, UserId,
 };
 
-/// A room in memory, as [`CALLER`] sees it.
+/// A room in memory, bound to [`CALLER`].
 #[derive(Debug)]
 pub(crate) struct FakeRoom {
     role: Role,
@@ -29,12 +29,12 @@ struct RoomState {
 #[derive(Debug)]
 struct FakeMessage {
     author: UserId,
-    /// None: the message is deleted.
+    /// The text. None if the message is deleted.
     text: Option<String>,
     client_id: Option<String>,
 }
 
-/// A call of the port that changes the room, or that other users can see.
+/// A recorded call of a method of [`Room`] that changes the room or that other users can see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RoomCall {
     Append { text: String },
@@ -55,17 +55,17 @@ impl FakeRoom {
         self.state().push(author, text.to_owned(), None)
     }
 
-    /// Runs the action that `frame` names.
+    /// Runs the action that `frame` names in this room.
     pub(crate) fn call(self: &Arc<Self>, frame: &Value) -> Result<Reply, Error> {
         call(Some(self), &FakeConnection::new(), frame)
     }
 
-    /// Returns the text of a message; none if there is none, or it is deleted.
+    /// Returns the text of a message. Returns none if the message does not exist or is deleted.
     pub(crate) fn text(&self, id: MessageId) -> Option<String> {
         self.state().find(id).ok().and_then(|message| message.text.clone())
     }
 
-    /// Returns the caller's read mark.
+    /// Returns the caller's read marker: the messages up to this number are read.
     pub(crate) fn read_up_to(&self) -> i64 {
         self.state().read_up_to
     }
@@ -75,7 +75,7 @@ impl FakeRoom {
         self.state().revision
     }
 
-    /// Returns what was called, in order.
+    /// Returns the recorded calls, in order.
     pub(crate) fn calls(&self) -> Vec<RoomCall> {
         self.state().calls.clone()
     }

@@ -2,7 +2,7 @@
 //!
 //! An action runs as a separate task, so a failed action does not end its socket. A panic in the action becomes one
 //! `internal` error. After its deadline the action is dropped and the client receives `timeout`. A write that the
-//! action has begun continues in the store. An action also continues when its client disconnects, because accepted
+//! action has started continues in the store. An action also continues when its client disconnects, because accepted
 //! work is completed.
 
 mod run;
@@ -36,10 +36,10 @@ use crate::webhooks::BeforeSend;
 pub(crate) struct Runtime {
     actions: &'static [Action],
     table: ArcSwap<ActionTable>,
-    /// The metrics label for frames that name no action.
+    /// The value of the metrics label `action` for frames without a known action.
     none: Arc<str>,
-    /// In an `Arc`, because the socket port of each call shares it. A clone of a `Store` itself increments about twenty
-    /// reference counts.
+    /// Shared by the sockets of all calls ([`BoundSocket`](super::bound_socket::BoundSocket)). It is an `Arc`,
+    /// because a clone of a `Store` increments about twenty reference counts.
     store: Arc<Store>,
     writer: Writer,
     receipts: Receipts,
@@ -63,12 +63,13 @@ pub(crate) struct Ports {
     pub(crate) heartbeat: Arc<Heartbeat>,
 }
 
-/// The accepted calls that are not answered yet, for the shutdown.
+/// The accepted calls that are not answered yet. The shutdown waits for them.
 #[derive(Clone, Default)]
 pub(crate) struct InFlightCalls {
-    /// Waits for the calls.
+    /// Counts the calls, and lets the shutdown wait until the count is 0.
     pub(crate) tracker: TaskTracker,
-    /// Cancelled when the time for the shutdown is over: calls that still run are answered with `timeout`.
+    /// Cancelled when the shutdown's time for calls is over. Then each call that still runs is answered with
+    /// `timeout`.
     pub(crate) overdue: CancellationToken,
 }
 
@@ -106,30 +107,31 @@ impl Runtime {
         self.before_send.store(before_send);
     }
 
-    /// Returns the number of messages that wait for the database.
+    /// Returns the number of messages that are queued to be written to the database.
     pub(crate) fn messages_waiting(&self) -> usize {
         self.writer.waiting()
     }
 
-    /// Returns the contract of the socket, as JSON.
+    /// Returns the `AsyncAPI` contract of the socket, as JSON. `closes` holds each close code and its condition.
     pub(crate) fn contract(&self, closes: &[(u16, &str)]) -> String {
         format!("{:#}\n", handlers::asyncapi(self.actions, closes))
     }
 
-    /// Returns the current rate limits of users and sockets.
+    /// Returns the rate limits of users and sockets in the current configuration.
     pub(crate) fn rates(&self) -> Arc<Rates> {
         self.table.load().rates.clone()
     }
 
-    /// Applies the functions and the limits of a new configuration to the frames that arrive from now on. If rates
-    /// have changed, each user starts with the full new rates. Otherwise the amounts that a user has spent are kept.
+    /// Applies the functions and the limits of a new configuration to the frames that arrive from now on. If a rate
+    /// has changed, each user starts with the full new rates. Otherwise each user keeps the amounts spent so far.
     pub(crate) fn reload(&self, config: &Config, functions: Vec<Arc<FunctionAction>>) {
         let table = ActionTable::new(self.actions, functions, config, Some(&self.table.load()));
         self.table.store(Arc::new(table));
     }
 
-    /// Runs the action of a text frame. `request` is the id of this call. Returns none if the action succeeded and an
-    /// event is the answer. A shutdown waits for the call from now on, even before the future is first polled.
+    /// Runs the action of a text frame. `request` is the id of this call. The future returns none if the action
+    /// succeeded and an event is the answer. A shutdown waits for the call from now on, even before the future is
+    /// first polled.
     pub(crate) fn invoke(
         self: Arc<Self>,
         frame: Utf8Bytes,
@@ -162,7 +164,7 @@ impl Runtime {
                 }
                 Err(error) => (true, &self.none, Err(error)),
             };
-            // Thousands of calls may wait for the database. None of them keeps its frame.
+            // Thousands of calls may wait for the database. To save memory, no waiting call keeps its frame.
             drop(frame);
             let result = match started {
                 Ok(call) => self.await_result(call).await,
@@ -179,7 +181,8 @@ impl Runtime {
             match result {
                 Ok(Reply::ByEvent) => None,
                 Ok(Reply::Frame(json)) => {
-                    // A function may send a reply and an event. Its event carries the id of the call.
+                    // A built-in action that replies with a frame causes no event. A function of the application may
+                    // send a reply and an event. Its event needs the `ref`, which is stored under the id of the call.
                     if own {
                         caller.forget(request);
                     }
@@ -187,12 +190,14 @@ impl Runtime {
                     Some(FrameAnswer { refused: None, is_outcome_unknown: false, json })
                 }
                 Err(error) => {
-                    // Only after `timeout` may an event of this request still follow.
+                    // After `timeout` the write may still succeed. Then its event needs the `ref`. After other errors
+                    // no event follows.
                     if error.code() != Code::Timeout {
                         caller.forget(request);
                     }
-                    // The socket leaves out this answer if the client has already received the event of the write. A
-                    // function may do more than write a message, so the answer of a function is always sent.
+                    // The client may already have received the event of the write. Then the socket does not send this
+                    // answer. A function may do more than write a message, so the socket always sends the answer of a
+                    // function.
                     let is_outcome_unknown = own && is_unknown_write(&error);
                     Some(FrameAnswer { is_outcome_unknown, ..envelope.refuse(&error, request) })
                 }
@@ -201,7 +206,7 @@ impl Runtime {
         answer.instrument(tracing::debug_span!("frame", %request, action = tracing::field::Empty))
     }
 
-    /// Returns the answer to a binary frame.
+    /// Returns the answer to a binary frame: `bad_json`, or `rate_limited` if the user's rate is exceeded.
     pub(crate) fn binary(&self, caller: &SocketSession) -> FrameAnswer {
         let error = match self.table.load().spend_frame(caller, &self.metrics) {
             Ok(()) => Error::new(Code::BadJson, "a frame must be text"),
@@ -211,12 +216,12 @@ impl Runtime {
         Envelope::default().refuse(&error, ObjectId::new())
     }
 
-    /// Counts frames that have no answer of their own, such as the fragments of a message, towards the user's rate. If
-    /// the fragments use up the rate, the frame that completes the message is refused.
+    /// Counts frames that have no answer of their own, such as the fragments of a message, towards the user's rate.
+    /// If the fragments use up the rate, the frame that completes the message is refused.
     pub(crate) fn spend_frames(&self, caller: &SocketSession, frames: u32) {
         if frames > 0 {
             let table = self.table.load();
-            // After the first refused frame, the rate is used up and the remaining frames need no check.
+            // The first refused frame shows that the rate is used up. So the remaining frames need no check.
             let _ = (0..frames).try_for_each(|_| table.spend_frame(caller, &self.metrics));
         }
     }
@@ -230,7 +235,7 @@ impl Runtime {
     }
 }
 
-/// Returns whether an error says that the outcome of a write could not be learnt.
+/// Returns whether an error means that the outcome of a write is unknown: the write may have succeeded.
 fn is_unknown_write(error: &Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
     error.code() == Code::Timeout && matches!(cause, Some(StoreError::Unknown(_)))

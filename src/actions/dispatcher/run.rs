@@ -24,7 +24,7 @@ use crate::store::{BoundRoom, Store, StoreError};
 use crate::supervisor::panic_text;
 use crate::webhooks::before_send::ModeratedRoom;
 
-/// A frame whose action was found and charged.
+/// A frame that was admitted: its action is known, and the sender was charged for it.
 #[derive(Clone, Copy)]
 pub(super) struct AdmittedFrame<'a> {
     pub(super) table: &'a ActionTable,
@@ -35,14 +35,15 @@ pub(super) struct AdmittedFrame<'a> {
     pub(super) envelope: &'a Envelope,
 }
 
-/// An action that runs.
+/// A running action and its deadline.
 pub(super) struct StartedCall {
     deadline: Instant,
     task: JoinHandle<Option<Result<Reply, Error>>>,
 }
 
 impl Runtime {
-    /// Starts the action in a task of its own, with a deadline. Drops the decoded fields: a waiting call must not hold them.
+    /// Starts the action in a separate task, with a deadline. Drops the decoded fields, so that a waiting call does
+    /// not hold their memory.
     pub(super) async fn start(
         &self,
         admitted: AdmittedFrame<'_>,
@@ -54,14 +55,14 @@ impl Runtime {
         let call = self.decode(admitted, &fields, deadline)?;
         let call = async move {
             let _permit = permit;
-            // A call that never ends must not keep its permit, even if nobody waits for the call any more.
+            // A call that never ends must give back its permit at the deadline, even if its client has disconnected.
             tokio::time::timeout_at(deadline, call).await.ok()
         };
         let task = self.tracker.spawn(call.instrument(tracing::debug_span!("call")));
         Ok(StartedCall { deadline, task })
     }
 
-    /// Takes one of the action's permits.
+    /// Takes one of the action's permits. They limit the calls of this action that run concurrently.
     fn acquire_permit(&self, row: &RegisteredAction) -> Result<OwnedSemaphorePermit, Error> {
         row.in_flight.clone().try_acquire_owned().map_err(|_| {
             self.metrics.bound_hit("action_max_in_flight");
@@ -69,7 +70,8 @@ impl Runtime {
         })
     }
 
-    /// Reads the caller's membership from the database if the change stream may lag behind it.
+    /// Checks in the database that the caller is a member of the room. Does so only if this server may lack a recent
+    /// change of the membership, because its change stream is late.
     async fn verify_membership(&self, admitted: AdmittedFrame<'_>) -> Result<(), Error> {
         let AdmittedFrame { caller, envelope, .. } = admitted;
         match envelope.room {
@@ -80,7 +82,8 @@ impl Runtime {
         }
     }
 
-    /// Checks in the database that a caller is still in a room.
+    /// Reads the caller's membership from the database. If the caller is not a member, returns `not_found`, and
+    /// closes a socket that is for this room only.
     async fn confirm_member(&self, caller: &SocketSession, room: RoomId) -> Result<(), Error> {
         if self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?.is_some() {
             return Ok(());
@@ -92,7 +95,7 @@ impl Runtime {
         Err(Error::new(Code::NotFound, "no such room"))
     }
 
-    /// Decodes the request, and returns the call to run. A panic in a decoder becomes an error of this call.
+    /// Decodes the request, and returns the call to run. A panic in the decoder becomes an error of this call only.
     fn decode(
         &self,
         admitted: AdmittedFrame<'_>,
@@ -112,7 +115,7 @@ impl Runtime {
         begun.unwrap_or_else(|panic| Err(panicked(&*panic)))
     }
 
-    /// Builds everything that the handler may use: its caller, its room and its socket.
+    /// Builds the context of the handler: its caller, its room and its socket.
     fn context(&self, admitted: AdmittedFrame<'_>, deadline: Instant) -> Context {
         let AdmittedFrame { table, caller, request, envelope, .. } = admitted;
         let bound = envelope.room.map(|room| BoundRoom {
@@ -145,8 +148,8 @@ impl Runtime {
         Context::new(caller.user.clone(), room, Arc::new(socket), table.text_chars)
     }
 
-    /// Waits for a call. Returns its reply, or the error for the client: `timeout` after the call's deadline and at the end
-    /// of the shutdown.
+    /// Waits for the end of a call. Returns its reply, or the error for the client. The error is `timeout` after the
+    /// call's deadline, and when the shutdown's time for calls is over.
     pub(super) async fn await_result(&self, call: StartedCall) -> Result<Reply, Error> {
         let StartedCall { deadline, task } = call;
         let ended = self.overdue.run_until_cancelled(tokio::time::timeout_at(deadline, task)).await;
@@ -165,7 +168,7 @@ impl Runtime {
 }
 
 impl AdmittedFrame<'_> {
-    /// Returns how long the action may take.
+    /// Returns the longest time that the action may run: its own limit, or the limit for all actions.
     fn time_limit(&self) -> Duration {
         let own = self.row.limits.timeout_ms.map(|ms| Duration::from_millis(ms.into()));
         own.unwrap_or(self.table.deadline)

@@ -1,8 +1,10 @@
-//! Actions of the application, in any language: a frame that names one is sent to the application's server over HTTP,
-//! and the answer says what to do. For the [`runtime`](crate::actions::dispatcher) it is an action like any other.
+//! Actions that the application adds, in any language. Parlor sends the frame to the application's server (the
+//! "function") over HTTP. The function's answer says what Parlor does. The [`dispatcher`](crate::actions::dispatcher)
+//! treats these actions like the built-in ones.
 //!
-//! The whole answer is validated before any part of it is applied. Then the parts are applied in order: the message is
-//! sent, the event is published, and the caller receives its reply. If one part fails, the later ones are not applied.
+//! The whole answer is validated before any part of it is applied. Then the parts are applied in this order: the
+//! message is sent, the event is published, and the caller receives the reply. If one part fails, the later parts are
+//! not applied.
 
 pub(crate) mod response;
 
@@ -26,11 +28,11 @@ use crate::protocol::ephemeral::{CustomEvent, EphemeralEvent, InvalidEvent};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// After how long a call that found no permit is worth another try, in milliseconds. A client that waits this long
-/// never gets ten refusals in ten seconds, which would close its socket.
+/// When all permits of an action are in use, the client is asked to wait this long, in milliseconds. Ten refusals in
+/// ten seconds would close the client's socket. A client that waits this long gets fewer.
 pub(crate) const BUSY_RETRY_MS: u64 = 1_500;
 
-/// One function of the configuration.
+/// One function of the configuration, as an action.
 pub(crate) struct FunctionAction {
     name: Arc<str>,
     limits: Limits,
@@ -42,17 +44,17 @@ pub(crate) struct FunctionAction {
 
 /// One call of an action.
 pub(crate) struct Call {
-    /// The caller, and what may be done in the caller's name.
+    /// The caller, the room and the socket, as a built-in action uses them.
     pub(crate) context: Context,
     pub(crate) caller: Arc<SocketSession>,
-    /// The room, if one is named.
+    /// The room of the call; none if an inbox connection sent a frame without `room_id`.
     pub(crate) room: Option<RoomId>,
     pub(crate) rates: Arc<Rates>,
     pub(crate) request: ObjectId,
     pub(crate) frame: Utf8Bytes,
 }
 
-/// The request to a function.
+/// The JSON body of the request to a function.
 #[derive(Serialize)]
 struct FunctionRequest<'a> {
     request_id: String,
@@ -68,11 +70,11 @@ struct FunctionUser<'a> {
     email: Option<&'a str>,
 }
 
-/// Returns the functions of a configuration. Each configuration has connections and circuit breakers of its own: a
-/// reload resets both.
+/// Returns the functions of a configuration. Each configuration has its own HTTP connections and circuit breakers, so
+/// a reload resets them.
 ///
 /// # Errors
-/// The URL of a function can't be used; the error names it.
+/// The URL of a function can't be used. The error names the configuration key.
 pub(crate) fn configured(
     config: &Config,
     store: &Store,
@@ -98,7 +100,7 @@ pub(crate) fn configured(
 fn limits(settings: &config::FunctionConfig, handler: Duration) -> Limits {
     let time = settings.deadline(handler);
     Limits {
-        // Only the answer shows whether it sends a message.
+        // Whether the call sends a message is only known from the function's answer. The message is charged then.
         message: false,
         per_minute: settings.per_minute,
         burst: settings.burst,
@@ -109,7 +111,7 @@ fn limits(settings: &config::FunctionConfig, handler: Duration) -> Limits {
 }
 
 impl FunctionAction {
-    /// Returns the `action` on the wire.
+    /// Returns the value of `action` that calls this function.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
@@ -144,11 +146,11 @@ impl FunctionAction {
     async fn apply_answer(&self, call: Call, room: RoomId, answer: FunctionAnswer) -> Result<Reply, Error> {
         let Call { context, caller, rates, request, .. } = call;
         if answer.send.is_none() {
-            // No message will come that carries the `ref`.
+            // The function sends no message, so no event will carry the `ref`.
             caller.forget(request);
         }
         if answer.send.is_some() || answer.event.is_some() {
-            // The function may have taken long.
+            // The function may have taken long. Meanwhile the caller may have left the room.
             self.recheck(room, &caller).await?;
         }
         let sends = answer.send.is_some();
@@ -161,7 +163,7 @@ impl FunctionAction {
         if let Some(event) = answer.event {
             let published = self.publish(room, event, &caller, sends).await;
             if sends {
-                // The message was written, so the error must not claim that nothing was done.
+                // The message was written. Other errors mean that nothing was done, so the error is `timeout`.
                 let partly =
                     |error| Error::caused(Code::Timeout, "the message was sent, its event was not", error);
                 published.map_err(partly)?;
@@ -172,7 +174,8 @@ impl FunctionAction {
         Ok(answer.reply.map_or(Reply::ByEvent, Reply::Frame))
     }
 
-    /// Publishes the event to the room. `waited`: a message was written since the last membership check.
+    /// Publishes the event to the room. If `waited`, a message was written since the last membership check, so the
+    /// check is repeated.
     async fn publish(
         &self,
         room: RoomId,
@@ -186,7 +189,7 @@ impl FunctionAction {
         self.store.signal(&EphemeralEvent::Event { room, event }).await.map_err(StoreError::of_write)
     }
 
-    /// Checks that the caller is still a member.
+    /// Checks in the database that the caller is still a member of the room.
     async fn recheck(&self, room: RoomId, caller: &SocketSession) -> Result<(), Error> {
         let role = self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?;
         role.map(|_| ()).ok_or_else(|| Error::new(Code::NotFound, "no such room"))
@@ -222,7 +225,8 @@ impl FunctionAction {
         self.fault(format_args!("{malformed}"))
     }
 
-    /// Returns the error for an invalid answer: the client learns that there was one, the log has the details.
+    /// Returns the error for an invalid answer of the function. The client only learns that the answer was invalid.
+    /// The log has the details.
     fn fault(&self, fault: fmt::Arguments<'_>) -> Error {
         Error::internal(format!("functions.{}: {fault}", self.name))
     }

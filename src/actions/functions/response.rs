@@ -1,5 +1,6 @@
-//! Parses the answer of a function: `{"send":{"message":"..."}}`, `{"event":{...}}`, `{"reply":{...}}`, several of
-//! them, or none. Anything else is malformed, including misspelt names: no part of an answer is ignored.
+//! Parses the answer of a function. The answer has any of these parts: `{"send":{"message":"..."}}`,
+//! `{"event":{...}}` and `{"reply":{...}}`. An unknown field makes the answer malformed. So a misspelt part is an
+//! error, and is not ignored.
 
 use std::fmt;
 
@@ -9,15 +10,15 @@ use serde_json::Value;
 
 use crate::protocol::ephemeral::{CustomEvent, InvalidEvent};
 
-/// The longest error text for one part, in characters.
+/// The longest error text about one part of the answer, in characters.
 const FAULT_CHARS: usize = 200;
 
-/// Fields that Parlor adds to a reply itself; they would appear twice.
+/// The fields that Parlor itself adds to a reply. A function must not send them, or they would appear twice.
 const RESERVED: [&str; 2] = ["ref", "room_id"];
 
-/// A valid answer.
+/// A valid answer of a function.
 pub(crate) struct FunctionAnswer {
-    /// The message to send in the caller's name.
+    /// The message to send to the room in the caller's name.
     pub(crate) send: Option<Draft>,
     /// The event to publish to the room.
     pub(crate) event: Option<CustomEvent>,
@@ -25,16 +26,17 @@ pub(crate) struct FunctionAnswer {
     pub(crate) reply: Option<String>,
 }
 
-/// The reason why an answer is malformed. It says where the error is, and contains nothing of the answer's values.
+/// The reason why an answer is malformed. It says which part is wrong. It contains field names of the answer, but no
+/// values.
 #[derive(Debug)]
 pub(crate) enum MalformedAnswer {
-    /// Not a JSON object.
+    /// The answer is not a JSON object.
     NotJson,
-    /// A field that is unknown, reserved, or given twice.
+    /// The answer has a field that is unknown, reserved, or given twice.
     Field(String),
     /// `send`, `event` or `reply` is not an object.
     NotObject(&'static str),
-    /// A number is beyond the range of a double.
+    /// The part with this name has a number that is beyond the range of a double (IEEE 754).
     Number(&'static str),
     Send(serde_json::Error),
     Event(InvalidEvent),
@@ -47,7 +49,8 @@ struct SendPart {
     message: Draft,
 }
 
-/// A reply without a `type` gets its action's name, as Parlor's own answers do.
+/// A reply with a `type`. A reply that the function sends without `type` gets the name of the action, as the answers
+/// of built-in actions do.
 #[derive(Serialize)]
 struct TypedReply<'a> {
     r#type: &'a str,
@@ -55,7 +58,7 @@ struct TypedReply<'a> {
     fields: &'a Fields<'a>,
 }
 
-/// Parses the answer of the function `name`, whose event frame may have `event_bytes`.
+/// Parses the answer of the function `name`. The frame of its event may have at most `event_bytes` bytes.
 pub(crate) fn read(name: &str, body: &[u8], event_bytes: usize) -> Result<FunctionAnswer, MalformedAnswer> {
     let body = str::from_utf8(body).map_err(|_| MalformedAnswer::NotJson)?;
     let fields = Fields::parse(body).map_err(|_| MalformedAnswer::NotJson)?;
@@ -67,7 +70,8 @@ pub(crate) fn read(name: &str, body: &[u8], event_bytes: usize) -> Result<Functi
         let json = fields.get(name);
         let Some(json) = json else { return Ok(None) };
         let fields = Fields::parse(json).map_err(|_| MalformedAnswer::NotObject(name))?;
-        // Such a number is valid JSON, but many client parsers reject the whole frame.
+        // A number beyond the range of a double is valid JSON. But many JSON parsers of clients reject a frame with
+        // it.
         serde_json::from_str::<Value>(json).map_err(|_| MalformedAnswer::Number(name))?;
         Ok(Some(fields))
     };
@@ -117,7 +121,7 @@ impl fmt::Display for MalformedAnswer {
     }
 }
 
-/// Returns the parser's message, shortened: it repeats unknown names, however long they are.
+/// Returns the parser's message, cut to [`FAULT_CHARS`]. The message repeats an unknown name, which can be long.
 fn short(error: &serde_json::Error) -> String {
     error.to_string().chars().take(FAULT_CHARS).collect()
 }

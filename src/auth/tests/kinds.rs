@@ -1,8 +1,8 @@
-//! Tests of tokens for other purposes than access, and of required claims.
+//! Tests of tokens for purposes other than access, and of required claims.
 
 use super::*;
 
-/// Signs a token with any `typ` in its header; null leaves it out.
+/// Signs a token with this `typ` in its header. If `typ` is null, the header has no `typ`.
 fn typed(typ: &Value, changes: &Value) -> String {
     let mut header = json!({"alg": "HS256"});
     if !typ.is_null() {

@@ -24,7 +24,7 @@ fn now() -> u64 {
     jsonwebtoken::get_current_timestamp()
 }
 
-/// Signs any header and any claims, even if no library would create them.
+/// Signs any header and any claims, even if no library would create such a token.
 fn token(header: &Value, claims: &Value, key: &EncodingKey, algorithm: Algorithm) -> String {
     let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
     let message = format!("{}.{}", part(header), part(claims));
@@ -41,7 +41,7 @@ fn verify(auth: &AuthConfig, token: &str) -> Result<Caller, String> {
     Verifier::new(auth).unwrap().verify(token).map_err(|refused| refused.to_string())
 }
 
-/// Returns valid claims with changes; `null` removes a claim.
+/// Returns valid claims with these changes. The value `null` removes a claim.
 fn claims(changes: &Value) -> Value {
     let mut claims = json!({"user_id": 1, "exp": now() + 60});
     for (claim, value) in changes.as_object().unwrap() {

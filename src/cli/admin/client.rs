@@ -1,4 +1,5 @@
-//! A client of the REST API: sends one request, and returns its answer or one line that says why it failed.
+//! A client of the REST API. It sends one request, and returns the answer, or one line that says why the request
+//! failed.
 
 use std::error::Error;
 use std::fmt;
@@ -17,24 +18,24 @@ use super::ServerArgs;
 use super::output::visible;
 use crate::Failure;
 
-/// How long connecting may take.
+/// The longest time to connect to the server.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How long the server may send nothing. A stream sends something every 15 s.
+/// The longest time without any data from the server. An event stream sends data at least every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
 
-/// How long a whole answer may take, however often parts of it arrive.
+/// The longest time for a whole answer, even if parts of it keep arriving.
 const ANSWER: Duration = Duration::from_mins(2);
 
-/// The longest answer that is read, in bytes: a page of the longest texts.
+/// The longest answer that is read, in bytes. A page with the longest texts fits into it.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
-/// The longest error answer, in bytes. Problem details are far shorter.
+/// The longest error answer, in bytes. A problem document (RFC 9457) of Parlor is far shorter.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// A server and a service key.
+/// The address of a server, and the service key that it accepts.
 pub(super) struct ApiClient {
     http: Client,
     url: Url,
@@ -45,7 +46,7 @@ impl ApiClient {
     /// Creates a client from the arguments and the configuration.
     ///
     /// # Errors
-    /// There is no key, or the URL is not that of a server.
+    /// There is no key, or the URL is not the address of a server.
     pub(super) fn new(config: &Config, server: &ServerArgs) -> Result<Self, Failure> {
         let scheme = if config.tls.files.is_some() { "https" } else { "http" };
         let own = || Url::parse(&format!("{scheme}://{}/", reachable(config.listen)));
@@ -56,18 +57,18 @@ impl ApiClient {
         let key = server.key.clone().map(Secret::new).or_else(|| config.api.keys.first().cloned());
         let key = key.ok_or("a service key is needed: --key, or PARLOR__API__KEYS")?;
         let http = Client::builder();
-        // Requests to this machine, and the key in them, must not go through a proxy.
+        // Requests to this machine contain the service key, so they must not go through a proxy.
         let http = if is_loopback(&url) { http.no_proxy() } else { http };
         let http = http
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
-            // The key must only be sent to this server.
+            // A redirect could send the service key to another server.
             .redirect(Policy::none())
             .build()?;
         Ok(Self { http, url, key })
     }
 
-    /// Builds a request below `/api/v1`. The segments of the path are given unescaped.
+    /// Builds a request to a path below `/api/v1`. `path` holds the segments, not yet percent-encoded.
     pub(super) fn request(
         &self,
         method: Method,
@@ -75,7 +76,7 @@ impl ApiClient {
         query: &[(&str, String)],
     ) -> Result<RequestBuilder, Failure> {
         let mut url = self.url.clone();
-        // A URL that can't be a base was already refused.
+        // `new` has already refused a URL that can't be a base.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["api", "v1"]).extend(path);
         }
@@ -88,18 +89,19 @@ impl ApiClient {
         Ok(self.http.request(method, url).header(reqwest::header::AUTHORIZATION, bearer))
     }
 
-    /// Sends a `GET` and returns the answer.
+    /// Sends a `GET` and returns the answer's JSON.
     pub(super) async fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Value, Failure> {
         self.json(self.request(Method::GET, path, query)?).await
     }
 
-    /// Sends a `POST` and returns the answer. `once` is the idempotency key, by which the server recognises a retry.
+    /// Sends a `POST` and returns the answer's JSON. `once` is the idempotency key, by which the server recognizes a
+    /// retry.
     pub(super) async fn post(&self, path: &[&str], once: &str, body: &Value) -> Result<Value, Failure> {
         let request = self.request(Method::POST, path, &[])?.header(IDEMPOTENCY_KEY, once);
         self.json(request.json(body)).await
     }
 
-    /// Sends a `DELETE` and returns the answer.
+    /// Sends a `DELETE` and returns the answer's JSON.
     pub(super) async fn delete(&self, path: &[&str]) -> Result<Value, Failure> {
         self.json(self.request(Method::DELETE, path, &[])?).await
     }
@@ -107,11 +109,11 @@ impl ApiClient {
     async fn json(&self, request: RequestBuilder) -> Result<Value, Failure> {
         let answer = self.answer(request).await?;
         let body = self.whole(answer, MAX_ANSWER_BYTES).await?;
-        // A 204 has no body.
+        // An answer with status 204 has no body.
         if body.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_slice(&body)?) }
     }
 
-    /// Sends a request and returns a successful answer, whose body is not read yet.
+    /// Sends a request. Returns the answer if it is successful. The answer's body is not read yet.
     pub(super) async fn answer(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let answer = timeout(ANSWER, request.send()).await.map_err(|_| self.endless())?;
         let answer = answer.map_err(|error| self.unanswered(&error))?;
@@ -155,7 +157,7 @@ impl ApiClient {
     }
 }
 
-/// A request that the server refused, and the reason.
+/// The server has refused a request. `reason` is the text for the user.
 #[derive(Debug)]
 pub(super) struct ApiRefusal {
     status: StatusCode,
@@ -163,7 +165,7 @@ pub(super) struct ApiRefusal {
 }
 
 impl ApiRefusal {
-    /// Returns whether the same request would be refused again.
+    /// Returns whether the server would refuse the same request again.
     pub(super) fn is_final(&self) -> bool {
         let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
         self.status.is_client_error() && !passing.contains(&self.status)
@@ -178,7 +180,7 @@ impl fmt::Display for ApiRefusal {
 
 impl Error for ApiRefusal {}
 
-/// Returns what to do about the two usual errors of TLS.
+/// Returns the advice for the two usual errors of TLS.
 fn hint(cause: &str) -> Option<&'static str> {
     if cause.contains("invalid HTTP version parsed") {
         return Some("if the server speaks TLS, use --url https://HOST");
@@ -188,7 +190,7 @@ fn hint(cause: &str) -> Option<&'static str> {
     cause.contains("invalid peer certificate").then_some(hint)
 }
 
-/// Returns the last cause of an error. The causes before it only say that something failed.
+/// Returns the innermost cause of an error. The outer causes only say that something failed.
 pub(super) fn cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {
@@ -197,7 +199,7 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-/// Returns the address at which this machine reaches a server that listens on `address`.
+/// Returns the address at which a client on this machine reaches a server that listens on `address`.
 pub(crate) fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {

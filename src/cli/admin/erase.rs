@@ -1,4 +1,4 @@
-//! `parlor erase`
+//! `parlor erase`: erases a user, and waits until the erasure is complete.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
 use crate::cli::user_id;
 
-/// The pause before the server is asked again whether the erasure is complete.
+/// The pause between two questions to the server whether the erasure is complete.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// How long an erasure may take: enough for some millions of messages.
+/// The longest time to wait for an erasure. It is enough for some millions of messages.
 const TIMEOUT: Duration = Duration::from_mins(10);
 
 #[derive(Args)]
@@ -55,8 +55,8 @@ pub(super) async fn run(config: &Config, erase: &EraseArgs) -> Result<(), Failur
     Ok(())
 }
 
-/// Asks the person at the terminal to type the id again, and returns whether it matches. Without a terminal nobody can
-/// be asked.
+/// Asks the user at the terminal to type the id again, and returns whether the id matches. Fails if there is no
+/// terminal.
 fn is_meant(user: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
         return Err("there is no terminal to confirm at: add --yes".into());

@@ -1,4 +1,4 @@
-//! `parlor export`
+//! `parlor export`: prints all stored data of a user as JSON lines.
 
 use std::io::{self, Write as _};
 

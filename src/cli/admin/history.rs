@@ -1,4 +1,4 @@
-//! `parlor history`
+//! `parlor history`: prints a page of a room's messages.
 
 use clap::Args;
 use handlers::RoomId;
@@ -13,13 +13,13 @@ pub(crate) struct HistoryArgs {
     /// The room's id.
     #[arg(long)]
     room: RoomId,
-    /// Messages before this one; by default the newest.
+    /// Show messages before this one. By default, show the newest messages.
     #[arg(long, value_name = "MESSAGE", conflicts_with = "after")]
     before: Option<u64>,
-    /// Messages after this one; 0: from the beginning.
+    /// Show messages after this one. With 0, show the first messages of the room.
     #[arg(long, value_name = "MESSAGE")]
     after: Option<u64>,
-    /// How many, at most: 1 to 200.
+    /// The largest number of messages, 1 to 200.
     #[arg(long, default_value_t = 50, value_name = "MESSAGES")]
     limit: u32,
     #[command(flatten)]
@@ -37,7 +37,7 @@ pub(super) async fn run(config: &Config, history: &HistoryArgs) -> Result<(), Fa
     }
     let messages = answer["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut rows: Vec<_> = messages.iter().map(row).collect();
-    // In reading order: the newest message last.
+    // Without --after, the answer has the newest message first. A reader expects it last.
     if history.after.is_none() {
         rows.reverse();
     }

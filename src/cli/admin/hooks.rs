@@ -1,4 +1,4 @@
-//! `parlor hooks`
+//! `parlor hooks`: lists the events that webhooks have set aside, sends one of them again, or removes it.
 
 use std::io::{self, Write as _};
 
@@ -20,13 +20,13 @@ pub(crate) struct HooksArgs {
     /// Only events that name this user.
     #[arg(long, value_parser = user_id)]
     user: Option<UserId>,
-    /// Events after this one, as the list's last line says.
+    /// Show events after this one. The last line of a page names the id.
     #[arg(long, value_name = "ID")]
     after: Option<ObjectId>,
-    /// Events of a page.
+    /// The largest number of events on a page.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
     limit: u16,
-    /// Send this event again, once. If the receiver accepts it, it is removed from the list.
+    /// Send this event again, once. If the receiver accepts the event, it is removed from the list.
     #[arg(long, value_name = "ID", conflicts_with = "drop")]
     retry: Option<ObjectId>,
     /// Remove this event without sending it again.

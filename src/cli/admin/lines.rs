@@ -1,4 +1,4 @@
-//! Reads answers of JSON lines one by one and within limits. Otherwise a wrong server could fill this machine's memory.
+//! Reads an answer of JSON lines, one line at a time. The limits protect this machine's memory from a wrong server.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use tokio::time::timeout;
 use super::client::cause;
 use crate::Failure;
 
-/// The longest line, in bytes. The first line of a stream is long, because it contains the history.
+/// The longest line, in bytes. The first line of an event stream is long, because it contains the history.
 const MAX_LINE_BYTES: usize = 64 << 20;
 
-/// How long one line may take. A stream sends a line at least every 15 s.
+/// The longest time for one line. An event stream sends a line at least every 15 s.
 const LINE: Duration = Duration::from_mins(2);
 
 pub(super) struct AnswerLines {
     answer: Response,
     waiting: Vec<u8>,
-    /// The number of received bytes that were already searched for a line break.
+    /// The number of bytes at the start of `waiting` that contain no line break.
     looked: usize,
 }
 
@@ -25,9 +25,9 @@ pub(super) struct AnswerLines {
 pub(super) enum NextLine {
     /// A line, with its line break.
     Line(Vec<u8>),
-    /// The end of the answer, with the text after its last line.
+    /// The end of the answer, with the text after the last line break.
     End(Vec<u8>),
-    /// The answer broke off. The text is the reason.
+    /// The answer ended before its time. The text is the reason.
     Broken(String),
 }
 
@@ -39,7 +39,7 @@ impl AnswerLines {
     /// Waits for the next part of the answer.
     ///
     /// # Errors
-    /// The line is too long.
+    /// The line is longer than [`MAX_LINE_BYTES`].
     pub(super) async fn next(&mut self) -> Result<NextLine, Failure> {
         let line = timeout(LINE, self.read()).await;
         line.unwrap_or_else(|_| Ok(NextLine::Broken(format!("a line took over {} s", LINE.as_secs()))))

@@ -1,7 +1,7 @@
-//! Commands that send requests to the REST API of a running server. They don't access the database.
+//! Commands that send requests to the REST API of a running server. They don't open the database.
 //!
-//! The commands escape control characters in users' texts. Otherwise a message could control the reader's
-//! terminal. `--json` prints the server's answer unchanged, for programs.
+//! Users can write control characters into messages. The commands escape these characters, so that a message can't
+//! control the reader's terminal. `--json` prints the server's answer unchanged, for programs.
 
 #![allow(clippy::doc_markdown, reason = "the doc comments here are what --help prints")]
 
@@ -26,36 +26,36 @@ use self::client::ApiClient;
 pub(crate) use self::client::reachable;
 use crate::Failure;
 
-/// A command for a running server.
+/// A command that talks to a running server.
 #[derive(Subcommand)]
 pub(crate) enum AdminCommand {
-    /// List a user's rooms, the latest activity first.
+    /// List a user's rooms. The room with the latest activity is first.
     Rooms(rooms::RoomsArgs),
-    /// Show a room's messages by pages.
+    /// Show a page of a room's messages.
     History(history::HistoryArgs),
-    /// Show the events of a room live, until Ctrl-C. The command does not mark messages as read.
+    /// Show the events of a room as they happen, until Ctrl-C. The command does not mark messages as read.
     Tail(tail::TailArgs),
     /// Send a message to a room, as one of its members or as a service.
     Send(send::SendArgs),
-    /// Show a user: rooms, whether online, when last seen; or close the user's sockets.
+    /// Show a user's rooms, online state and last-seen time; or close the user's sockets.
     Users(users::UsersArgs),
     /// Erase a user: the text of every message, the address, memberships and receipts. This can't be undone.
     Erase(erase::EraseArgs),
     /// Print all stored data of a user, as JSON lines.
     Export(export::ExportArgs),
-    /// List the events that webhooks failed to process and that are set aside; send one again, or drop it.
+    /// List the events that are set aside because a webhook failed to process them; send one again, or remove it.
     Hooks(hooks::HooksArgs),
 }
 
-/// The server to ask, and the format of the output.
+/// The address and key of the server, and the format of the output.
 #[derive(Args)]
 #[command(next_help_heading = "Server")]
 struct ServerArgs {
-    /// The server's URL. By default the configured address on this machine.
+    /// The server's URL. By default: the configured address on this machine.
     #[arg(long, value_name = "URL")]
     url: Option<reqwest::Url>,
-    /// A service key; by default the first one of PARLOR__API__KEYS. Other users of this machine
-    /// can see options, but not this variable.
+    /// A service key. By default: the first key of PARLOR__API__KEYS. Other users of this machine can see options,
+    /// but not this variable.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     /// Print the server's answer as JSON.
@@ -63,7 +63,7 @@ struct ServerArgs {
     json: bool,
 }
 
-/// Runs a command.
+/// Runs an admin command.
 pub(crate) async fn run(config: Config, command: AdminCommand) -> Result<ExitCode, Failure> {
     match command {
         AdminCommand::Rooms(rooms) => rooms::run(&config, &rooms).await?,

@@ -1,4 +1,4 @@
-//! Output for people: tables with aligned columns, and texts that can't control a terminal.
+//! Prints tables with aligned columns. Escapes characters in texts that could control a terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
-/// The most characters of a text that a row shows.
+/// The most characters of a long text that a table shows.
 const TEXT_SHOWN: usize = 72;
 
 /// Prints a table. Without rows it prints only the header.
@@ -20,23 +20,23 @@ pub(super) fn print(head: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
     writeln!(io::stdout(), "{}", table.trim_fmt())
 }
 
-/// Tells the person at the terminal what happens, on stderr. The outcome does not depend on it.
+/// Prints a line on stderr that says what the command does. If the line can't be written, the command continues.
 pub(super) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "parlor: {text}");
 }
 
-/// Prints a value unchanged; see [`json_line`].
+/// Prints a value as JSON, through [`json_line`].
 pub(super) fn print_json(value: &Value) -> io::Result<()> {
     writeln!(io::stdout(), "{}", json_line(&value.to_string()))
 }
 
-/// Returns JSON unchanged for a pipe or a file. On a terminal, characters that could control it are escaped, which is
-/// the same JSON.
+/// Returns JSON unchanged for a pipe or a file. For a terminal, escapes the characters that could control it. The
+/// escaped JSON has the same meaning.
 pub(super) fn json_line(json: &str) -> Cow<'_, str> {
     if io::stdout().is_terminal() { Cow::Owned(escaped_json(json)) } else { Cow::Borrowed(json) }
 }
 
-/// Escapes characters in strings. Outside of strings, JSON has no such characters.
+/// Escapes these characters in JSON, except line breaks. Outside of strings, the server's JSON has none of them.
 fn escaped_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {
@@ -50,15 +50,15 @@ fn escaped_json(json: &str) -> String {
     shown
 }
 
-/// Returns whether a character may control a terminal, or change the direction of text. All such characters are below
-/// U+FFFF.
+/// Returns whether a character may control a terminal, or change the direction of text. All these characters are
+/// below U+FFFF.
 fn drives(c: char) -> bool {
     let turns =
         matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     turns || c.is_control()
 }
 
-/// Returns the text of a cell: a string without quotes, `-` for null.
+/// Returns the text of a table's cell: a string without quotes, or `-` for null.
 pub(super) fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
@@ -67,7 +67,7 @@ pub(super) fn cell(value: &Value) -> String {
     }
 }
 
-/// Returns the beginning of a text, in one line.
+/// Returns the first [`TEXT_SHOWN`] characters of a text, in one line.
 pub(super) fn beginning(text: &str) -> String {
     let mut shown: String = text.chars().take(TEXT_SHOWN).collect();
     if shown.len() < text.len() {
@@ -76,7 +76,7 @@ pub(super) fn beginning(text: &str) -> String {
     visible(&shown)
 }
 
-/// Escapes the control characters of a text, and those that change its direction.
+/// Escapes the characters of a text that control a terminal or change the direction of text.
 pub(super) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

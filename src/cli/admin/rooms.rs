@@ -1,4 +1,4 @@
-//! `parlor rooms`
+//! `parlor rooms`: prints a page of a user's rooms.
 
 use std::io::{self, Write as _};
 
@@ -13,13 +13,13 @@ use crate::cli::user_id;
 
 #[derive(Args)]
 pub(crate) struct RoomsArgs {
-    /// The user whose rooms they are.
+    /// The user whose rooms are shown.
     #[arg(long, value_parser = user_id)]
     user: UserId,
-    /// Show the page after this one: the `next` that a page ended with.
+    /// Show the next page. The value is the `next` at the end of the last page.
     #[arg(long, value_name = "NEXT")]
     before: Option<String>,
-    /// How many, at most.
+    /// The largest number of rooms.
     #[arg(long, value_name = "ROOMS")]
     limit: Option<u32>,
     #[command(flatten)]

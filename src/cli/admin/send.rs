@@ -1,4 +1,4 @@
-//! `parlor send`
+//! `parlor send`: sends a message to a room.
 
 use std::io::{self, Read as _, Write as _};
 
@@ -12,7 +12,7 @@ use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
 use crate::cli::user_id;
 
-/// The longest text that is read from stdin, in bytes: more than any server accepts.
+/// The longest text that is read from stdin, in bytes. No server accepts a text of this length.
 const MAX_STDIN_BYTES: u64 = 1 << 20;
 
 #[derive(Args)]
@@ -20,13 +20,13 @@ pub(crate) struct SendArgs {
     /// The room's id.
     #[arg(long)]
     room: RoomId,
-    /// The sender.
+    /// The sender's user id.
     #[arg(long, value_parser = user_id)]
     user: UserId,
-    /// Send it as a service: the sender needn't be a member of the room.
+    /// Send the message as a service. The sender then need not be a member of the room.
     #[arg(long)]
     service: bool,
-    /// The text. By default all of stdin, without its last newline.
+    /// The text. By default, the text is read from stdin, without its last newline.
     text: Option<String>,
     #[command(flatten)]
     server: ServerArgs,

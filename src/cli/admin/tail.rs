@@ -1,4 +1,4 @@
-//! `parlor tail`
+//! `parlor tail`: prints the events of a room as they happen.
 
 use std::io::{self, ErrorKind, Write as _};
 use std::time::Duration;
@@ -14,13 +14,15 @@ use super::lines::{AnswerLines, NextLine};
 use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
 
-/// The pause before a broken stream is opened again, for example during a deploy or a short network failure.
+/// The pause before a broken stream is opened again. A stream breaks during a deploy or a network failure, for
+/// example.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The number of attempts to open a stream before `tail` ends.
 const TRIES: u32 = 60;
 
-/// The number of messages on a page. Pages are read if more messages were missed than a history contains.
+/// The number of messages on a page. If the stream was broken for long, pages contain the messages before its new
+/// history.
 const PAGE: usize = 200;
 
 #[derive(Args)]
@@ -28,18 +30,18 @@ pub(crate) struct TailArgs {
     /// The room's id.
     #[arg(long)]
     room: RoomId,
-    /// How many earlier messages to show first: up to 50.
+    /// The number of earlier messages to show first, up to 50.
     #[arg(long, default_value_t = 10, value_name = "MESSAGES")]
     last: usize,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// The way in which a stream ended.
+/// The reason why a stream ended.
 enum TailEnd {
-    /// Nobody reads stdout any more.
+    /// The program that reads this command's output has ended.
     Unread,
-    /// The stream broke off.
+    /// The connection to the server broke off.
     Broken,
 }
 
@@ -66,7 +68,7 @@ async fn reopen(api: &ApiClient, tail: &TailArgs) -> Result<Response, Failure> {
         tokio::time::sleep(PAUSE).await;
         match open(api, tail).await {
             Ok(stream) => return Ok(stream),
-            // The room was deleted or the key was removed, so another attempt can't succeed.
+            // The server refuses the request for good, because the room was deleted or the key was removed.
             Err(error) if error.downcast_ref::<ApiRefusal>().is_some_and(ApiRefusal::is_final) => {
                 return Err(error);
             }
@@ -76,10 +78,10 @@ async fn reopen(api: &ApiClient, tail: &TailArgs) -> Result<Response, Failure> {
     open(api, tail).await
 }
 
-/// The messages that were printed.
+/// The state of the output: which messages were printed.
 struct ShownMessages<'a> {
     tail: &'a TailArgs,
-    /// The newest message that was printed. None before the first history.
+    /// The id of the newest message that was printed. None before the first history.
     newest: Option<i64>,
 }
 
@@ -87,7 +89,7 @@ impl ShownMessages<'_> {
     async fn follow(&mut self, api: &ApiClient, stream: Response) -> Result<TailEnd, Failure> {
         let mut lines = AnswerLines::of(stream);
         while let NextLine::Line(line) = lines.next().await? {
-            // A blank line only says that the server is alive.
+            // The server sends a blank line only to show that it is alive.
             if line.trim_ascii().is_empty() {
                 continue;
             }
@@ -102,7 +104,7 @@ impl ShownMessages<'_> {
         Ok(TailEnd::Broken)
     }
 
-    /// Returns the messages between the last printed one and the beginning of a history, oldest first.
+    /// Returns the messages after the last printed message and before a history, oldest first.
     async fn missed(&self, api: &ApiClient, event: &Value) -> Result<Vec<Value>, Failure> {
         let mut missed = Vec::new();
         let oldest = event["messages"].as_array().and_then(|all| all.last()).and_then(id);
@@ -134,7 +136,7 @@ impl ShownMessages<'_> {
         self.show(&serde_json::json!({ "type": "chat_message", "message": message }))
     }
 
-    /// Prints the last few messages of the first history. Of a later history, prints only the new messages.
+    /// Prints the last `--last` messages of the first history. Prints only the new messages of a later history.
     fn show_history(&mut self, history: &Value) -> io::Result<()> {
         let messages = history["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
         let shown = match self.newest {
@@ -153,7 +155,7 @@ fn id(message: &Value) -> Option<i64> {
     message["message_id"].as_i64()
 }
 
-/// Prints an event in one line, for people.
+/// Prints an event as one line of text.
 fn print(event: &Value) -> io::Result<()> {
     let message = &event["message"];
     let text = |value: &Value| output::visible(value.as_str().unwrap_or_default());

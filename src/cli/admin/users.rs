@@ -1,4 +1,4 @@
-//! `parlor users`
+//! `parlor users`: prints a user's state, or closes the user's sockets.
 
 use std::io::{self, Write as _};
 

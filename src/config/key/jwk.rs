@@ -1,6 +1,6 @@
-//! JSON Web Key Sets (RFC 7517): several keys, each with the name that tokens use for it.
+//! Reads JSON Web Key Sets (RFC 7517). A set has several keys, and tokens name their key by its `kid`.
 //!
-//! If a key can't be used, it is skipped and a warning names it. The other keys are used, because one bad entry must
+//! A key that can't be used is skipped, and a warning names it. The other keys are used, because one bad entry must
 //! not make all tokens invalid. Shared secrets are only accepted from files. Private keys are never accepted.
 
 use base64::Engine;
@@ -18,18 +18,18 @@ use crate::config::file::without_bom;
 /// The prefixes of algorithms that encrypt (RFC 7518, 4.1).
 const ENCRYPTING: &[&str] = &["RSA-OAEP", "RSA1_5", "ECDH-ES", "A128", "A192", "A256", "PBES2", "dir"];
 
-/// The highest number of skipped keys that an error names.
+/// The most skipped keys that an error names.
 const NAMED: usize = 3;
 
-/// The content of a set.
+/// The content of a key set.
 pub(crate) struct KeySet {
-    /// The keys that can check a token. There is at least one.
+    /// The keys that can verify a token. There is at least one.
     pub(crate) keys: Vec<NamedKey>,
-    /// The unusable keys among those for checking tokens, each with the reason.
+    /// The keys that are meant for verifying tokens but can't be used, each with the reason.
     pub(crate) faults: Vec<String>,
-    /// Keys for other purposes than checking tokens, each with its purpose.
+    /// The keys for purposes other than verifying tokens, each with its purpose.
     pub(crate) others: Vec<String>,
-    /// Whether a shared secret is among the keys.
+    /// Whether one of the keys is a shared secret.
     pub(crate) has_secret: bool,
 }
 
@@ -56,13 +56,13 @@ impl From<&str> for PassedOver {
     }
 }
 
-/// Reads a set. `shared` allows shared secrets. It is true only for a set in a file, because other users can't read the
-/// file.
+/// Reads a key set. If `shared` is true, the set may contain shared secrets. It is true only for a set in a file,
+/// because other users can't read that file.
 ///
 /// # Errors
-/// The text is no key set, or has no key that can check a token. An error shows only the names of keys.
+/// The text is not a key set, or no key in it can verify a token. The error shows only the names of keys.
 pub(crate) fn read(text: &[u8], accepted: &[Algorithm], shared: bool) -> Result<KeySet, String> {
-    // The parser's own message is not used, because it may show a part of the text.
+    // The parser's own message is not shown, because it may contain a part of the text.
     let set: RawKeySet = serde_json::from_slice(without_bom(text))
         .map_err(|_| "is no JSON object with a list of `keys`".to_owned())?;
     let (mut faults, mut others) = (Vec::new(), Vec::new());
@@ -87,7 +87,7 @@ pub(crate) fn read(text: &[u8], accepted: &[Algorithm], shared: bool) -> Result<
     Ok(KeySet { faults, others, ..read })
 }
 
-/// Reads one key. Also returns whether it is a shared secret.
+/// Reads one key. The second value says whether the key is a shared secret.
 fn key(
     fields: &Map<String, Value>,
     accepted: &[Algorithm],
@@ -130,8 +130,8 @@ fn key(
     Ok((NamedKey { name, key: TokenKey { decoding, algorithms } }, is_secret))
 }
 
-/// Returns the algorithms of the key that the configuration accepts. If the key names its algorithm, returns no other
-/// one. If the configuration names no algorithms, returns only the first one.
+/// Returns the algorithms that this key may verify. If the key names its algorithm, only this algorithm is possible.
+/// If the configuration names no algorithms, only the first possible algorithm is returned.
 fn algorithms(kind: &KeyKind, own: Option<Algorithm>, accepted: &[Algorithm]) -> Vec<Algorithm> {
     let fitting =
         kind.algorithms.iter().filter(|algorithm| own.is_none_or(|own| own == **algorithm)).copied();
@@ -141,7 +141,7 @@ fn algorithms(kind: &KeyKind, own: Option<Algorithm>, accepted: &[Algorithm]) ->
     }
 }
 
-/// Returns the key material, if it is strong enough.
+/// Returns the key itself and its kind. Refuses keys that are too weak or not supported.
 fn material(fields: &Map<String, Value>, shared: bool) -> Result<(DecodingKey, KeyKind), PassedOver> {
     let kty = text(fields, "kty")?.ok_or("has no `kty`")?;
     let crv = text(fields, "crv")?;
@@ -170,7 +170,7 @@ fn material(fields: &Map<String, Value>, shared: bool) -> Result<(DecodingKey, K
     })
 }
 
-/// Returns the key of an uncompressed point on an elliptic curve.
+/// Returns the key of a point on an elliptic curve. The key's fields `x` and `y` are the coordinates of the point.
 fn point(fields: &Map<String, Value>, size: usize) -> Result<DecodingKey, String> {
     let (x, y) = (sized(fields, "x", size)?, sized(fields, "y", size)?);
     Ok(DecodingKey::from_ec_der(&[&[4], &*x, &*y].concat()))
@@ -188,7 +188,7 @@ fn bytes(fields: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     URL_SAFE_NO_PAD.decode(plain).map_err(|_| "is not base64url".to_owned())
 }
 
-/// Returns a field as a string, if the key has this field.
+/// Returns the text of a field, or none if the key doesn't have the field.
 fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),

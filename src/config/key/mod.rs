@@ -1,7 +1,7 @@
-//! The keys that check tokens, and the algorithms that may use them.
+//! The keys that verify tokens, and the algorithms that each key may verify.
 //!
-//! A key is of one kind and only works with the algorithms of this kind. Otherwise a token could make Parlor use a
-//! public key as a shared secret, and everyone who knows the public key could sign tokens.
+//! Each key has a kind, and works only with the algorithms of its kind. Otherwise a token could make Parlor use a
+//! public key as a shared secret. Then everyone who knows the public key could sign tokens.
 
 pub(crate) mod jwk;
 
@@ -19,12 +19,12 @@ use super::ranges::MIN_SECRET_BYTES;
 use super::{AuthConfig, ConfigError};
 use crate::config::url;
 
-/// The accepted lengths of an RSA key, in bits. Shorter keys are too weak (RFC 7518, 3.3), and the library does not
-/// verify longer ones.
+/// The accepted lengths of an RSA key, in bits. Shorter keys are too weak (RFC 7518, 3.3). The library can't verify
+/// with longer keys.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 
-/// The prefix of a `SubjectPublicKeyInfo`; the key follows it. P-256 and P-384: RFC 5480, uncompressed point (whose
-/// first byte, 4, belongs to the key). Ed25519: RFC 8410.
+/// The bytes before the key in a `SubjectPublicKeyInfo`. P-256 and P-384: RFC 5480, for an uncompressed point, whose
+/// first byte, 4, belongs to the key. Ed25519: RFC 8410.
 const P256: &[u8] = b"\
     \x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\
     \x03\x42\x00";
@@ -32,46 +32,46 @@ const P384: &[u8] =
     b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00";
 const ED25519: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
 
-/// A key that checks tokens.
+/// A key that verifies tokens.
 pub(crate) struct TokenKey {
-    /// The key itself.
+    /// The key in the form that the library uses.
     pub(crate) decoding: DecodingKey,
-    /// The accepted algorithms. There is at least one, and all fit the key's kind.
+    /// The accepted algorithms. There is at least one, and all of them fit the key's kind.
     pub(crate) algorithms: Vec<Algorithm>,
 }
 
-/// The configured source of keys.
+/// The source of the keys, according to the configuration.
 pub(crate) enum KeySource {
-    /// Nothing is configured.
+    /// No key is configured.
     None,
-    /// One key. It is used even if a token names another key.
+    /// One key. It verifies every token, even a token that names another key.
     One(TokenKey),
-    /// Several keys, by the names that tokens use for them.
+    /// Several keys from a file. A token names its key by the key's name.
     Set(jwk::KeySet),
-    /// Several keys that must be fetched.
+    /// Several keys that must be fetched from this location.
     Remote(KeySetLocation),
 }
 
 /// A key of a set.
 pub(crate) struct NamedKey {
-    /// The key's `kid`.
+    /// The key's `kid`, by which tokens name it.
     pub(crate) name: Option<String>,
     pub(crate) key: TokenKey,
 }
 
-/// The location of a key set.
+/// The location from which a key set is fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KeySetLocation {
     /// The URL of the set.
     Set(Url),
-    /// The issuer whose discovery document names the set.
+    /// The issuer. Its discovery document contains the URL of the set.
     Discovery(String),
 }
 
 impl fmt::Display for KeySetLocation {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // The query may hold a key.
+            // The query of the URL is not shown, because it may contain a key.
             Self::Set(url) => to.write_str(url.as_str().split('?').next().unwrap_or_default()),
             Self::Discovery(issuer) => to.write_str(issuer),
         }
@@ -82,7 +82,7 @@ impl fmt::Display for KeySetLocation {
 struct KeyKind {
     /// The name of the kind in errors.
     name: &'static str,
-    /// The algorithms of this kind. The first one is accepted if none is configured.
+    /// The algorithms of this kind. If `auth.algorithms` is empty, only the first one is accepted.
     algorithms: &'static [Algorithm],
 }
 
@@ -103,14 +103,14 @@ const EC_P256: KeyKind = KeyKind { name: "a P-256 key", algorithms: &[Algorithm:
 const EC_P384: KeyKind = KeyKind { name: "a P-384 key", algorithms: &[Algorithm::ES384] };
 const ED: KeyKind = KeyKind { name: "an Ed25519 key", algorithms: &[Algorithm::EdDSA] };
 
-/// Returns the algorithm of a name (RFC 7518, 3.1; RFC 9864, 2.2). `Ed25519` is the new name of `EdDSA` with the one
-/// supported Edwards curve, so both names mean the same algorithm.
+/// Returns the algorithm with this name (RFC 7518, 3.1; RFC 9864, 2.2). Only one Edwards curve is supported. For this
+/// curve, `Ed25519` is the new name of `EdDSA`.
 pub(crate) fn algorithm(name: &str) -> Option<Algorithm> {
     if name == "Ed25519" { Some(Algorithm::EdDSA) } else { name.parse().ok() }
 }
 
 impl AuthConfig {
-    /// Returns whether a key is configured. If not, the start creates a secret.
+    /// Returns whether a key is configured. If no key is configured, the server creates a secret at its start.
     pub(crate) fn has_key(&self) -> bool {
         self.given().next().is_some()
     }
@@ -126,10 +126,10 @@ impl AuthConfig {
         given.into_iter().filter(|(_, given)| *given).map(|(key, _)| key)
     }
 
-    /// Returns the source of keys.
+    /// Reads the configured key or key set, or returns the location from which a key set must be fetched.
     ///
     /// # Errors
-    /// Two sources are configured, or a key is invalid. The text names the error.
+    /// Two sources are configured, or a key is invalid. The error says what is wrong.
     pub(crate) fn keys(&self) -> Result<KeySource, ConfigError> {
         let mut given = self.given();
         if let (Some(one), Some(other)) = (given.next(), given.next()) {
@@ -161,10 +161,10 @@ impl AuthConfig {
         Ok(set)
     }
 
-    /// Returns the key with its algorithms, or none if no key is configured and a secret is to be created.
+    /// Returns the configured key with its algorithms. Returns none if no key is configured.
     ///
     /// # Errors
-    /// The key is invalid or too weak, or the algorithms don't fit it.
+    /// The key is invalid or too weak, or `auth.algorithms` has an algorithm that doesn't fit the key.
     pub(crate) fn key(&self) -> Result<Option<TokenKey>, ConfigError> {
         let (decoding, kind) = match (&self.secret, &self.public_key) {
             (Some(secret), _) => {
@@ -180,7 +180,7 @@ impl AuthConfig {
                     public(given).map_err(|fault| ConfigError::new("auth.public_key", fault))?;
                 (Some(key), kind)
             }
-            // No key is configured: the start creates a shared secret.
+            // No key is configured. At its start the server will create a shared secret.
             (None, None) => (None, SHARED),
         };
         let algorithms = self.fitting(&kind)?;
@@ -213,8 +213,8 @@ impl AuthConfig {
     }
 }
 
-/// Reads a public key and its kind, from PEM or a PEM file. Errors never show the given text, because a user may have
-/// put a secret here by mistake.
+/// Reads a public key and its kind, from PEM or a PEM file. Errors never show the given text, because it may be a
+/// secret that a user has put here by mistake.
 fn public(given: &str) -> Result<(DecodingKey, KeyKind), String> {
     const BEGIN: &str = "-----BEGIN ";
     let file;
@@ -235,7 +235,7 @@ fn public(given: &str) -> Result<(DecodingKey, KeyKind), String> {
         return Err("must be PEM with one public key in it, or the path of such a file".to_owned());
     }
     let der = der(&pem).unwrap_or_default();
-    // An uncompressed point begins with 4 and has two coordinates.
+    // An uncompressed point is the byte 4 and two coordinates.
     let point =
         |rest: &&[u8], coordinate: usize| rest.len() == 1 + 2 * coordinate && rest.first() == Some(&4);
     if let Some(key) = der.strip_prefix(P256).filter(|rest| point(rest, 32)) {
@@ -273,7 +273,7 @@ fn strong(bits: usize) -> Result<(), String> {
     Err(format!("is an RSA key of {bits} bits; {least} to {most} are accepted"))
 }
 
-/// Decodes the content of PEM, which is base64. Uses the library's function for shared secrets in base64.
+/// Decodes the base64 in a PEM text. The library offers this only as a function for shared secrets.
 fn der(pem: &str) -> Option<Vec<u8>> {
     let (_, body) = pem.split_once("-----BEGIN PUBLIC KEY-----")?;
     let (body, _) = body.split_once("-----END PUBLIC KEY-----")?;
@@ -285,7 +285,7 @@ fn der(pem: &str) -> Option<Vec<u8>> {
 /// Parses the URL of a key set. Without https, another machine in the network could replace the keys.
 ///
 /// # Errors
-/// The URL can't be used. The text names the reason.
+/// The URL can't be used. The text says why.
 pub(crate) fn safe(url: &str) -> Result<Url, String> {
     let url: Url = url.parse().map_err(|error| format!("is no URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {

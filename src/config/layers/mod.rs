@@ -1,5 +1,6 @@
-//! The layers of the configuration. The keys of `default.toml` and the limits that actions declare are the schema. A
-//! file and the environment can only change values.
+//! The layers of the configuration: `default.toml`, then a file, then the environment. The valid keys are the keys of
+//! `default.toml` and the limits that actions declare. A file and the environment can only change values of these
+//! keys.
 
 pub(crate) mod named_sections;
 pub(crate) mod required;
@@ -17,10 +18,10 @@ use super::file::{FileKind, TrustedFile};
 use super::variable::{DOT, PREFIX, variable};
 use super::{ConfigError, unread_variables};
 
-/// Every key with its default.
+/// The content of `default.toml`: every key with its default.
 const DEFAULTS: &str = include_str!("../../../config/default.toml");
 
-/// The types of values in `default.toml`.
+/// The types of a value in `default.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ConfigValue {
     Text(String),
@@ -28,15 +29,16 @@ enum ConfigValue {
     List(Vec<String>),
 }
 
-/// Values by dotted key, each taken once, and their sources. `Debug` shows no values, because secrets are among them.
+/// All values and their sources, by dotted key. Each value can be taken once. `Debug` shows no values, because some
+/// of them are secrets.
 #[derive(Clone)]
 #[expect(clippy::struct_field_names, reason = "they are what it is named for, beside what belongs to them")]
 pub(super) struct Values {
     values: BTreeMap<String, ConfigValue>,
-    /// The keys of sections with a free name, with `<name>` in place of the name.
+    /// The keys of sections whose name the user chooses. `<name>` stands for the name.
     templates: BTreeMap<String, ConfigValue>,
     sources: BTreeMap<String, ValueSource>,
-    /// A warning about each variable that looks like a setting and is none.
+    /// A warning about each environment variable that looks like a setting but is not read.
     unread_variables: Vec<String>,
 }
 
@@ -47,7 +49,7 @@ impl fmt::Debug for Values {
 }
 
 impl Values {
-    /// Returns the defaults, overridden by `file`, and both by `env`.
+    /// Reads all layers: `file` overrides the defaults, and `env` overrides both.
     pub(super) fn layered(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
@@ -70,7 +72,7 @@ impl Values {
         let fault = |fault: &str| ConfigError::of_source(fault, ValueSource::Default);
         let table = DeTable::parse(DEFAULTS).map_err(|error| fault(error.message()))?;
         let mut values = BTreeMap::new();
-        // A bare heading belongs to a section with free keys.
+        // A table without keys, such as `[auth.require]`, is a section whose keys the user chooses.
         for leaf in leaves(table.get_ref()).into_iter().filter(|leaf| !leaf.value.is_table()) {
             let value =
                 ConfigValue::of(leaf.value).ok_or_else(|| fault("a key of a type that isn't known"))?;
@@ -85,7 +87,7 @@ impl Values {
     fn apply_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let source =
             |offset: Option<usize>| ValueSource::File(path.to_owned(), offset.map(|at| line(text, at)));
-        // Only the parser's message is shown, never the line: it may contain a secret.
+        // The error shows the parser's message, but not the line of the file, because the line may contain a secret.
         let table = DeTable::parse(text).map_err(|error| {
             let at = error.span().map(|span| span.start);
             ConfigError::of_source(format!("not TOML: {}", error.message()), source(at))
@@ -104,7 +106,7 @@ impl Values {
         self.open_section(key).map_err(|error| error.at(source.clone()))?;
         let Some(default) = self.values.get(key) else {
             return match (self.is_section(key), self.above(key)) {
-                // A bare heading of a section is allowed and has no effect.
+                // A section's heading without keys is allowed and has no effect.
                 (true, _) if leaf.value.is_table() => Ok(()),
                 (true, _) => Err(ConfigError::new(key, "a section of keys, not a key itself").at(source)),
                 (false, Some((above, kind))) => {
@@ -116,7 +118,8 @@ impl Values {
         let value =
             ConfigValue::of(leaf.value).filter(|value| value.kind() == default.kind()).ok_or_else(|| {
                 let (kind, given) = (default.kind(), leaf.value.type_str());
-                // The TOML type is right, but the number is out of range, or the list contains other types.
+                // The two types may be equal. Then the number is out of range, or the list contains values of other
+                // types.
                 let fault = format!("takes {kind}, which this {given} is not");
                 ConfigError::new(key, fault).at(source.clone())
             })?;
@@ -125,7 +128,7 @@ impl Values {
     }
 
     fn apply_variable(&mut self, name: String, text: &str) -> Result<(), ConfigError> {
-        // A shell that reads a value from a file keeps its byte order mark.
+        // A variable may start with a byte order mark, if a shell has read its value from a file.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if self.apply_required_variable(&name, text)? {
             return Ok(());
@@ -162,7 +165,7 @@ impl Values {
             .any(|known| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
     }
 
-    /// Returns the known key that is a prefix of `key`, and its type.
+    /// Returns the known key that is a prefix of `key` (`listen` for `listen.port`), and the type of its value.
     fn above(&self, key: &str) -> Option<(&str, &'static str)> {
         let above = |known: &str| key.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'));
         self.values
@@ -171,13 +174,13 @@ impl Values {
             .map(|(known, value)| (known.as_str(), value.kind()))
     }
 
-    /// Returns the keys whose values differ.
+    /// Returns the keys whose values differ between these values and `other`.
     pub(super) fn changed_keys(&self, other: &Self) -> BTreeSet<String> {
         let keys = self.values.keys().chain(other.values.keys());
         keys.filter(|key| self.values.get(*key) != other.values.get(*key)).cloned().collect()
     }
 
-    /// Copies one key from another set of values.
+    /// Copies the value of a key, and the value's source, from `other`. Removes the key if `other` doesn't have it.
     pub(super) fn copy_key(&mut self, key: &str, other: &Self) {
         if let (Some(value), Some(source)) = (other.values.get(key), other.sources.get(key)) {
             self.set(key.to_owned(), value.clone(), source.clone());
@@ -212,7 +215,7 @@ impl ConfigValue {
     }
 }
 
-/// Returns the keys of an action with the limits declared beside its function. Zero stands for a limit that is not
+/// Returns the five keys of an action, with the limits that its `SPEC` declares. Zero means that the limit is not
 /// declared.
 fn of_action(action: &Action) -> [(String, ConfigValue); 5] {
     let Limits { per_minute, burst, max_bytes, timeout_ms, max_in_flight, .. } = action.spec.limits;
@@ -228,7 +231,7 @@ fn of_action(action: &Action) -> [(String, ConfigValue); 5] {
     .map(|(key, number)| (format!("actions.{}.{key}", action.name), ConfigValue::Number(number)))
 }
 
-/// A key of TOML: anything except a table with content.
+/// A key of a TOML text with its value. The value is anything except a table with content.
 struct Leaf<'a> {
     key: String,
     offset: usize,
@@ -239,7 +242,7 @@ fn leaves<'a>(table: &'a DeTable<'a>) -> Vec<Leaf<'a>> {
     let mut found = Vec::new();
     for (name, value) in table {
         let (offset, value) = (name.span().start, value.get_ref());
-        // A quoted name with a dot is one name.
+        // A quoted name with a dot is one name, so the quotes are kept.
         let key = match name.get_ref() {
             odd if odd.is_empty() || odd.contains('.') => format!("{odd:?}"),
             name => name.to_string(),
@@ -259,7 +262,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     read.map_err(|fault| ConfigError::of_source(fault, ValueSource::File(path.to_owned(), None)))
 }
 
-/// Returns the line at an offset, counted from 1.
+/// Returns the number of the line at a byte offset, counted from 1.
 fn line(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }

@@ -1,5 +1,5 @@
-//! Sections whose name the user chooses, such as `[functions.translate]`. `default.toml` has [`NAME`] in place of the
-//! name. Each section that the file or the environment names gets the keys and defaults of that section.
+//! Sections whose name the user chooses, such as `[functions.translate]`. In `default.toml`, [`NAME`] stands for the
+//! chosen name. Each section that a file or the environment names gets the keys and defaults of that template.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,19 +8,20 @@ use crate::config::ConfigError;
 use crate::config::error::ValueSource;
 use crate::config::variable::{DOT, PREFIX, variable};
 
-/// The placeholder for the name in `default.toml`.
+/// The placeholder for the chosen name in `default.toml`.
 const NAME: &str = "<name>";
 
-/// The longest name, in bytes. Error frames repeat at most this part of a frame's `action`.
+/// The longest name, in bytes. The name is also an `action`, and an error frame repeats at most this part of the
+/// `action`.
 const MAX_NAME_BYTES: usize = 64;
 
-/// Removes the keys with a placeholder from the defaults, and returns them.
+/// Removes the keys with a placeholder from the defaults, and returns them as the templates.
 pub(super) fn take_templates(values: &mut BTreeMap<String, ConfigValue>) -> BTreeMap<String, ConfigValue> {
     values.extract_if(.., |key, _| key.split('.').nth(1) == Some(NAME)).collect()
 }
 
 impl Values {
-    /// Returns the names that were given in a section such as `functions`.
+    /// Returns the names that the user has chosen in a section such as `functions`.
     pub(in crate::config) fn names(&self, section: &str) -> BTreeSet<String> {
         let of_section = |key: &String| {
             let (above, rest) = key.split_once('.')?;
@@ -29,7 +30,8 @@ impl Values {
         self.values.keys().filter_map(of_section).collect()
     }
 
-    /// Creates the section that a key belongs to or names, if the section has a free name and doesn't exist yet.
+    /// If the key belongs to a section with a chosen name, and this section doesn't exist yet, creates the section
+    /// with its defaults.
     pub(super) fn open_section(&mut self, key: &str) -> Result<(), ConfigError> {
         let mut parts = key.split('.');
         let (Some(above), Some(name)) = (parts.next(), parts.next()) else { return Ok(()) };
@@ -52,7 +54,8 @@ impl Values {
         Ok(())
     }
 
-    /// Does the same for an environment variable that sets a key of such a section.
+    /// If an environment variable sets a key of a section with a chosen name, creates this section as
+    /// [`open_section`](Self::open_section) does.
     pub(super) fn open_section_of_variable(&mut self, name: &str) -> Result<(), ConfigError> {
         let key = name.strip_prefix(PREFIX).unwrap_or_default().replace(DOT, ".").to_lowercase();
         let mut parts = key.splitn(3, '.');
@@ -64,8 +67,8 @@ impl Values {
     }
 }
 
-/// Returns whether a name is valid. A name in lower case is unambiguous in the upper case of a variable. A double `_`
-/// would be the separator of a variable.
+/// Returns whether a chosen name is valid. Names are in lower case, because variables are in upper case and don't
+/// show the difference. A name has no double `_`, because in a variable it separates the parts of a key.
 fn is_name(name: &str) -> bool {
     let word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())

@@ -1,6 +1,6 @@
 //! `[auth.require]`: a section whose keys the user chooses, because they are the names of claims.
 //!
-//! A value of any TOML type is stored as a text, because the environment has only texts.
+//! A value of any TOML type is stored as a text, because a variable of the environment is always a text.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use super::{ConfigValue, Leaf, PREFIX, Values};
 use crate::config::ConfigError;
 use crate::config::error::ValueSource;
 
-/// The prefix of the section's keys, in a file and in the environment.
+/// The prefixes of the section's keys: in a file, and in the environment after `PARLOR__`.
 const SECTION: &str = "auth.require.";
 const VARIABLES: &str = "AUTH__REQUIRE__";
 
-/// Claims that other settings already check.
+/// Claims that Parlor already checks because of other settings.
 const CHECKED: &[&str] = &["exp", "nbf", "iat", "iss", "aud"];
 
 impl Values {
-    /// Applies a key of a file, if the key is in this section. Returns whether it is.
+    /// Applies a key of a file if it belongs to this section. Returns whether it belongs to this section.
     pub(super) fn apply_required(
         &mut self,
         leaf: &Leaf<'_>,
@@ -46,8 +46,8 @@ impl Values {
         Ok(true)
     }
 
-    /// Applies a variable, if it sets a key of this section. Returns whether it does. The claim's name becomes lower
-    /// case.
+    /// Applies an environment variable if it sets a key of this section. Returns whether it does. The claim's name
+    /// becomes lower case.
     pub(super) fn apply_required_variable(&mut self, name: &str, text: &str) -> Result<bool, ConfigError> {
         let claim = name.strip_prefix(PREFIX).and_then(|key| key.strip_prefix(VARIABLES));
         let Some(claim) = claim.filter(|claim| !claim.is_empty()) else { return Ok(false) };
@@ -73,7 +73,7 @@ impl Values {
         Ok(())
     }
 
-    /// Returns the claims with their required values, and removes them from the values.
+    /// Returns the required claims with their values, and removes them from these values.
     pub(in crate::config) fn required_claims(&mut self) -> BTreeMap<String, String> {
         let taken = self.values.extract_if(.., |key, _| key.starts_with(SECTION));
         let text = |(key, value): (String, ConfigValue)| match value {
@@ -84,7 +84,8 @@ impl Values {
     }
 }
 
-/// Returns the claim that a key names. `leaves` quotes a claim that contains a dot; this removes the quotes.
+/// Returns the claim that a key names. If the claim contains a dot, `leaves` has quoted it, and this function removes
+/// the quotes.
 fn claim(key: &str) -> String {
     let claim = key.strip_prefix(SECTION).unwrap_or(key);
     serde_json::from_str(claim).ok().filter(|_| claim.starts_with('"')).unwrap_or_else(|| claim.to_owned())

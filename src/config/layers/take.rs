@@ -1,4 +1,4 @@
-//! Takes values out of the layers, each once, by its key and with its type and range.
+//! Takes values out of the layers by their keys, and checks their types and ranges. Each value can be taken once.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use crate::config::ConfigError;
 use crate::config::error::{ValueSource, shown};
 
 impl Values {
-    /// Returns a warning about each variable that looks like a setting and is none.
+    /// Returns a warning about each environment variable that looks like a setting but is not read.
     pub(in crate::config) fn unread_variables(&self) -> &[String] {
         &self.unread_variables
     }
 
-    /// Returns whether a key has the value of `default.toml`, because nothing else sets it.
+    /// Returns whether a key has its default, because neither the file nor the environment sets it.
     pub(in crate::config) fn is_default(&self, key: &str) -> bool {
         self.sources.get(key) == Some(&ValueSource::Default)
     }
@@ -26,12 +26,13 @@ impl Values {
         }
     }
 
-    /// Takes a string that may be empty, which means none.
+    /// Takes a string. Returns none if the string is empty.
     pub(in crate::config) fn optional(&mut self, key: &str) -> Result<Option<String>, ConfigError> {
         Ok(Some(self.text(key)?).filter(|text| !text.is_empty()))
     }
 
-    /// Takes a string and parses it. `takes` describes valid values. Not for secrets: an invalid value is shown.
+    /// Takes a string and parses it. `takes` describes the valid values for the error. The error shows an invalid
+    /// value, so this function must not be used for secrets.
     pub(in crate::config) fn parsed<T>(
         &mut self,
         key: &str,
@@ -50,7 +51,7 @@ impl Values {
         }
     }
 
-    /// Takes a number within its range.
+    /// Takes a number, and checks that it is within `bounds`.
     pub(in crate::config) fn number<T: TryFrom<u32>>(
         &mut self,
         key: &str,
@@ -66,7 +67,7 @@ impl Values {
         })
     }
 
-    /// Takes a time in milliseconds.
+    /// Takes a number of milliseconds as a duration.
     pub(in crate::config) fn millis(
         &mut self,
         key: &str,
@@ -75,7 +76,7 @@ impl Values {
         self.number(key, bounds).map(Duration::from_millis)
     }
 
-    /// Takes a time in seconds.
+    /// Takes a number of seconds as a duration.
     pub(in crate::config) fn seconds(
         &mut self,
         key: &str,
@@ -84,12 +85,12 @@ impl Values {
         self.number(key, bounds).map(Duration::from_secs)
     }
 
-    /// Returns the error of a value that was taken.
+    /// Returns an error about a value that was taken, with the value's source.
     pub(in crate::config) fn fault(&self, key: &str, fault: impl Into<String>) -> ConfigError {
         self.locate(ConfigError::new(key, fault))
     }
 
-    /// Adds the value's source to an error.
+    /// Adds the source of the value to an error about its key.
     pub(in crate::config) fn locate(&self, error: ConfigError) -> ConfigError {
         match error.key().and_then(|key| self.sources.get(key)).cloned() {
             Some(source) => error.at(source),
@@ -97,7 +98,8 @@ impl Values {
         }
     }
 
-    /// Checks that each key of `default.toml` was taken: a key that nothing reads would be a false promise.
+    /// Checks that every key was taken. A key that no code reads would have no effect, although `default.toml` lists
+    /// it.
     pub(in crate::config) fn all_read(&self) -> Result<(), ConfigError> {
         match self.values.keys().next() {
             None => Ok(()),

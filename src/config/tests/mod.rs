@@ -23,7 +23,7 @@ fn file(toml: &str) -> Result<Config, String> {
     load(Some(toml), &[])
 }
 
-/// Loads a configuration. In an error, the file's path is shortened.
+/// Loads a configuration. In an error text, the path of the file becomes `x.toml`.
 fn load(toml: Option<&str>, variables: &[(&str, &str)]) -> Result<Config, String> {
     let variables = variables.iter().map(|(name, text)| (format!("PARLOR__{name}"), (*text).to_owned()));
     let Some(toml) = toml else {
@@ -178,7 +178,7 @@ fn configuration_numbers_are_bounded() {
             assert!(error.starts_with(&format!("{section}.{key}: ")), "{error}");
             assert!(error.ends_with(&format!("(PARLOR__{name})")), "{error}");
         }
-        // Only these keys accept zero. default.toml gives its meaning for each.
+        // Only these keys accept zero. The comment of each key in default.toml says what zero means.
         let may_be_zero = section != "admin"
             && matches!(
                 key.as_str(),

@@ -46,25 +46,27 @@ Most servers need only these:
 | [`rooms.direct`](#roomsdirect) | whether only your backend creates a room of two users |
 ";
 
-/// A section of `default.toml`.
+/// A section of `default.toml`, with its comment and its keys.
 #[derive(Default)]
 struct SectionDoc {
-    /// The section's name, with `<name>` for a name that the user chooses. Empty: the keys before all sections.
+    /// The section's name. `<name>` stands for a name that the user chooses. Empty for the keys before the first
+    /// section.
     name: String,
     intro: String,
     keys: Vec<KeyDoc>,
 }
 
 struct KeyDoc {
-    /// The whole key, such as `limits.text_chars`.
+    /// The whole name of the key, such as `limits.text_chars`.
     name: String,
-    /// The default, as it is written in TOML.
+    /// The default in the form of TOML.
     default: String,
-    /// The comment above the key. Empty: the key means the same as the key of this name in a function's section.
+    /// The comment above the key. If it is empty, the key means the same as the key of this name in a function's
+    /// section.
     comment: String,
 }
 
-/// Reads the sections and keys with the comments above them. The section that is commented out, `[actions.edit]`,
+/// Reads the sections and keys, with the comments above them. `[actions.edit]` is commented out in the file. It
 /// stands for the sections of all actions.
 fn sections(text: &str) -> Vec<SectionDoc> {
     let mut sections = vec![SectionDoc::default()];
@@ -90,7 +92,7 @@ fn sections(text: &str) -> Vec<SectionDoc> {
     sections
 }
 
-/// Returns the section in a block of comments, `[actions.edit]`, if there is one.
+/// Returns the commented-out section `[actions.edit]`, if this block of comments contains it.
 fn commented_out(block: &str) -> Option<SectionDoc> {
     let (intro, section) = block.split_once("\n[")?;
     let mut section = sections(&format!("[{section}")).pop()?;
@@ -104,15 +106,16 @@ fn commented_out(block: &str) -> Option<SectionDoc> {
     Some(section)
 }
 
-/// Loads a configuration in which one variable has this value. Returns the text of the error, if there is one.
+/// Loads a configuration in which one variable has this value. Returns the error's text, or none if the value is
+/// valid.
 fn refusal(key: &str, value: &str) -> Option<String> {
-    // Replace the placeholder by an example: the name of an action, or any other name for a function.
+    // Replaces the placeholder by a valid name: an existing action, or any name for a function.
     let key = key.replace("actions.<name>", "actions.edit").replace("<name>", "example");
     let loaded = Config::load_unchecked(None, [(variable(&key), value.to_owned())]);
     loaded.err().map(|error| error.to_string())
 }
 
-/// Returns the accepted values of a key, as the error about an invalid value gives them.
+/// Returns the accepted values of a key. They are taken from the error about an invalid value.
 fn accepted(key: &KeyDoc) -> Option<String> {
     let default = format!("value = {}", key.default).parse::<toml::Table>().unwrap();
     match default.get("value").unwrap() {
@@ -126,14 +129,14 @@ fn accepted(key: &KeyDoc) -> Option<String> {
         Value::String(_) => {
             let error = refusal(&key.name, "?")?;
             let takes = error.split_once("takes ").and_then(|(_, rest)| rest.split_once(", which"));
-            // Any other error means that the value is valid, but another setting is missing.
+            // Another error means that this value is valid, but another setting is missing. So no values are listed.
             takes.map(|(values, _)| values.to_owned())
         }
         _ => Some("a list".to_owned()),
     }
 }
 
-/// Returns the digits with a comma after each group of thousands.
+/// Returns a number with a comma after each group of thousands.
 fn grouped(digits: &str) -> String {
     let mut grouped = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -145,7 +148,7 @@ fn grouped(digits: &str) -> String {
     grouped
 }
 
-/// Returns a comment as Markdown. Escapes the special characters outside of code.
+/// Returns a comment as Markdown. Escapes special characters, except in code.
 fn prose(comment: &str) -> String {
     let parts = comment.trim_end().split('`').enumerate();
     let escaped = parts.map(|(at, part)| match at % 2 {
@@ -200,7 +203,7 @@ fn page() -> String {
     page
 }
 
-/// Lists the keys of a hook that mean the same as the keys of a function.
+/// Lists those keys of a hook that mean the same as the keys of a function.
 fn as_of_functions(section: &str, keys: &[&KeyDoc]) -> String {
     let mut table = format!("\nFurther keys of `[{section}]`, as of [a function](#functionsname):\n\n");
     table.push_str("| key | default | accepts | change |\n| --- | --- | --- | --- |\n");
@@ -220,7 +223,7 @@ fn as_of_functions(section: &str, keys: &[&KeyDoc]) -> String {
     table
 }
 
-/// Lists the limits of each built-in action.
+/// Lists the default limits of each built-in action.
 fn actions() -> String {
     let mut table = String::from(
         "\n| action | `per_minute` | `burst` | `max_bytes` | `timeout_ms` | `max_in_flight` |\n",

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::*;
 
-/// A part of every secret in these tests. No error and no `Debug` output may contain it.
+/// A text that every secret of these tests contains. No error and no `Debug` output may contain this text.
 const MARK: &str = "hunter2";
 
 #[test]
@@ -212,7 +212,7 @@ fn secrets_are_never_shown() {
     }
 }
 
-/// One key of each type, and one that doesn't exist.
+/// One configuration key of each type, and one key that doesn't exist, as environment variables without `PARLOR__`.
 const KEYS: [&str; 8] = [
     "LISTEN",
     "MONGODB__DATABASE",

@@ -1,10 +1,12 @@
-//! The description of the API at `/openapi.json`, and the page `/docs/` on which it can be read and tried.
+//! The API's description, which is served at `/openapi.json`, and the page `/docs/` that shows the description and
+//! can send requests.
 //!
-//! The page is Swagger UI. salvo contains a copy of its files, which becomes part of the binary. The page loads nothing
-//! from other servers, and its content security policy forbids this.
+//! The page is Swagger UI. The crate `salvo_oapi` contains a copy of Swagger UI's files, which become part of the
+//! binary. The page loads nothing from other servers. Its content security policy forbids it.
 //!
-//! `/docs/socket` shows `/asyncapi.json`. This page is our own code. The usual component has 2.9 MB and compiles
-//! schemas to JavaScript functions, which the policy forbids.
+//! The page `/docs/socket` shows `/asyncapi.json`, the description of the WebSocket protocol. This page is our own
+//! code. The usual AsyncAPI component has 2.9 MB and compiles schemas to JavaScript functions, which the policy
+//! forbids.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,7 +23,8 @@ use super::ApiServices;
 use super::tidy::tidy;
 use crate::http::asset::Asset;
 
-/// The policy: only the page's own files and its own server. Swagger UI also sets inline styles, with icons as `data:`.
+/// The content security policy: only the page's own files and its own server. Swagger UI also needs inline styles,
+/// and icons as `data:` URLs.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
                       img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
@@ -30,7 +33,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 
-/// Returns the routes of the page, if it is enabled.
+/// Returns the routes of the pages. Without `api.docs` there are no routes.
 pub(crate) fn routes(services: &Arc<ApiServices>) -> Router {
     if !services.config.load().api.docs {
         return Router::new();
@@ -45,7 +48,7 @@ pub(crate) fn routes(services: &Arc<ApiServices>) -> Router {
         .push(swagger(JAVASCRIPT, "swagger-ui-bundle.js"))
 }
 
-/// Returns the OpenAPI document, as it is served and checked in.
+/// Returns the OpenAPI document. The server serves this text, and `config/openapi.json` is a copy of it.
 pub(crate) fn description() -> String {
     let info = Info::new("Parlor", env!("CARGO_PKG_VERSION")).description(
         "Rooms, their members, messages and users, for the backend of an application. Errors are problem details (RFC 9457) with \
@@ -59,14 +62,14 @@ pub(crate) fn description() -> String {
         .security([SecurityRequirement::new("key", Vec::<String>::new())])
         .merge_router(&super::resources());
     crate::http::api::idempotency::describe(&mut document);
-    // Encoding fails only for a map whose keys are not strings, and our types have none.
+    // Encoding fails only for a map whose keys are not strings, and our types have no such map.
     let document = serde_json::to_value(document).map(tidy).unwrap_or_default();
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
     text
 }
 
-/// `/docs/`. The page loads its other files relative to this path, so the path without a slash is redirected.
+/// Serves `/docs/`. The page loads its other files relative to this path, so the path `/docs` is redirected.
 struct DocsPage(Asset);
 
 #[async_trait]
@@ -80,8 +83,8 @@ impl Handler for DocsPage {
     }
 }
 
-/// `/docs/socket`. If the path ended in a slash, the page would load its other files from below that path. Therefore
-/// the path with a slash is redirected.
+/// Serves `/docs/socket`. Under `/docs/socket/` the page would load its other files from below that path. Therefore
+/// the path with the slash is redirected.
 struct SocketDocsPage(Asset);
 
 #[async_trait]
@@ -99,11 +102,11 @@ fn file(kind: &'static str, contents: impl Into<Bytes>) -> Asset {
     Asset::new(kind, contents).policy(POLICY)
 }
 
-/// Returns the route of a file of Swagger UI, or no route if its copy lacks the file.
+/// Returns the route of a file of Swagger UI. If the copy in `salvo_oapi` lacks the file, the router has no handler.
 fn swagger(kind: &'static str, name: &'static str) -> Router {
     let router = Router::with_path(name);
     match swagger_ui::serve(name, "", "", "", &swagger_ui::Config::default()) {
-        // In a release build the bytes are part of the binary, so requests need no copy.
+        // In a release build the bytes are part of the binary, so they need not be copied.
         Ok(Some(SwaggerFile { bytes: Cow::Borrowed(bytes), .. })) => {
             router.get(file(kind, Bytes::from_static(bytes)))
         }

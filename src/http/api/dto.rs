@@ -45,16 +45,17 @@ pub(super) struct ListedRoomDto {
     name: Option<String>,
     #[salvo(schema(schema_with = schema::time))]
     created_at: Time,
-    /// The time of the last message (deleted ones count, too), or of the user's joining if that is later.
+    /// The time of the last message, even if it is deleted. If the user joined later, the time of the joining.
     #[salvo(schema(schema_with = schema::time))]
     active_at: Time,
     members: Vec<MemberDto>,
     /// The last message that is not deleted.
     last_message: Option<MessageDto>,
-    /// The number of messages of other users after the user's `read`, without deleted ones.
+    /// The number of messages of other users after the user's `read` marker. Deleted messages don't count.
     unread: i64,
-    /// The user's own receipt markers.
+    /// All messages up to this number were written to one of the user's sockets.
     delivered: i64,
+    /// All messages up to this number were read by the user.
     read: i64,
 }
 
@@ -113,7 +114,7 @@ impl From<RoomKindDto> for StoredRoomKind {
 pub(super) struct MemberDto {
     #[salvo(schema(schema_with = schema::user_id))]
     user_id: UserId,
-    /// Shown as `sender_email`.
+    /// The member's e-mail address. The member's messages show it as `sender_email`.
     email: Option<String>,
     role: RoleDto,
     /// All messages up to this number were written to one of the member's sockets.
@@ -177,20 +178,20 @@ pub(super) struct MessageDto {
     status: Status,
     #[salvo(schema(schema_with = schema::time))]
     created_at: Time,
-    /// When the text last changed.
+    /// The time of the last edit. Without an edit, the time when the message was written.
     #[salvo(schema(schema_with = schema::time))]
     updated_at: Time,
 }
 
 impl MessageDto {
-    /// Returns a message that has just been written.
+    /// Builds a message that was written now. Its status is `send`.
     pub(super) fn new(id: MessageId, text: &Text, sender: UserId, email: Option<String>, at: Time) -> Self {
         let text = text.as_str().to_owned();
         let message = StoredMessage { id, sender, text, created_at: at, updated_at: at, write_id: None };
         Self::written(message, email)
     }
 
-    /// Returns a message as it was first written.
+    /// Builds a message as it was when it was first written: its status is `send`.
     pub(super) fn written(message: StoredMessage, email: Option<String>) -> Self {
         let StoredMessage { id, sender, text, created_at, updated_at, .. } = message;
         let status = Status::Send;

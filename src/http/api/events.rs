@@ -1,5 +1,5 @@
-//! `/rooms/{id}/events`: the live events of a room, as JSON lines. For services and operators: no membership is needed,
-//! and no message becomes delivered or read.
+//! `/rooms/{id}/events`: the live events of a room, as JSON lines. It is for backends and operators: the caller need
+//! not be a member, and no message becomes delivered or read.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,10 +31,10 @@ const TAKEN_AT_ONCE: usize = 64;
 /// A room's events, live
 ///
 /// JSON lines: first `{"type":"history","messages":[...]}` with the last 50 messages, newest first. Then every event
-/// that a socket of the room receives, in the same order. Between the history and the first event, no event is lost and
-/// none comes twice. An empty line means that nothing happened for 15 s. The stream ends when the server shuts down,
-/// the room is deleted, the service key is removed, or the client reads too slowly. It counts as one of the server's
-/// sockets.
+/// that a socket of the room receives, in the same order. Between the history and the first event, no event is lost
+/// and none comes twice. An empty line means that nothing happened for 15 s. The stream ends when the server shuts
+/// down, the room is deleted, the service key is removed, or the client reads too slowly. An open stream counts as
+/// one of the server's sockets.
 #[endpoint(operation_id = "room_events", tags("messages"))]
 pub(super) async fn room_events(
     services: SharedServices,
@@ -49,7 +49,7 @@ pub(super) async fn room_events(
     let outbox = Arc::new(Outbox::new(OutboxBounds::of(&services.config.load().limits), None));
     let registered = services.outboxes.register(&outbox, None);
     let (joined, subscription) = HubSubscription::new(&services.hub, id.0, &outbox);
-    // Checked only after joining: from now on the stream is notified of a deletion, so none is missed.
+    // The stream has already joined the room. Therefore a deletion after this check reaches the stream as an event.
     if !services.store.room_exists(id.0).await? {
         return Err(Problem::no_room());
     }
@@ -64,7 +64,8 @@ pub(super) async fn room_events(
     services.lifecycle.spawn(async move {
         let history = json!({ "type": "history", "messages": dto::MessageDto::all(&snapshot) });
         if lines.line(&history).await.is_ok() {
-            // Both ends, a disconnected client and a closed stream, leave the room in the same way.
+            // The result doesn't matter. After a disconnected client and after a closed stream, the room is left in
+            // the same way.
             let _ = follower.follow(&mut lines).await;
         }
     });
@@ -74,7 +75,7 @@ pub(super) async fn room_events(
 /// A client that receives the events of a room.
 struct EventStream {
     outbox: Arc<Outbox>,
-    /// Which events the history already contained.
+    /// Recognizes the events that the history already contained. None: every event is written.
     shown: Option<HistoryWatermark>,
     _held: (Permit, SessionGuard, HubSubscription),
 }

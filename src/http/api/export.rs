@@ -19,9 +19,10 @@ use crate::store::{ExportedMembership, ExportedMessage, StoreError, UserPresence
 
 /// Exports all stored data of a user
 ///
-/// JSON lines: a `user`, each `membership`, each `message`, each set-aside `event` of a hook that names the user, and
-/// the `end`. Without the `end`, the export is not complete. Deleted messages have no text. If the user is
-/// erased during the export, the answer breaks off.
+/// JSON lines: one `user`, then one `membership` for each room, one `message` for each message that the user wrote,
+/// one `event` for each set-aside hook event that names the user, and the `end`. A hook event is set aside after the
+/// hook's receiver failed to accept it several times. Without the `end`, the export is not complete. Deleted messages
+/// have no text. If the user is erased during the export, the answer breaks off.
 #[endpoint(operation_id = "export_user", tags("users"), responses((
     status_code = 409, body = ProblemDetails, content_type = "application/problem+json",
     description = "`conflict`: the user is being erased; try again when that has ended"
@@ -51,7 +52,7 @@ pub(super) async fn export_user(
 enum ExportEnd {
     Left,
     GoingAway,
-    /// The user's erasure began meanwhile, so the export is not complete.
+    /// The user's erasure began during the export, so the export is not complete.
     Erased,
     Fault(StoreError),
 }
@@ -108,7 +109,7 @@ enum ExportLine<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         deleted_at: Option<Time>,
     },
-    /// An event of a webhook that is set aside.
+    /// A hook event that was set aside, because the hook's receiver failed to accept it several times.
     Event(ExportedEvent),
     End {
         memberships: u64,
@@ -118,7 +119,7 @@ enum ExportLine<'a> {
     },
 }
 
-/// A set-aside event. The field `type` is left out, because the line already has a `type`.
+/// A hook event that is set aside. The field `type` of the event is left out, because the line already has a `type`.
 #[derive(Serialize)]
 struct ExportedEvent {
     hook: String,

@@ -1,4 +1,4 @@
-//! The parsers of the API, for [`crate::fuzzing`].
+//! Fuzzes the parsers of the API. [`crate::fuzzing`] lists all fuzz targets.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a fuzz target reports an error")]
 
 use futures_util::FutureExt;
@@ -21,7 +21,7 @@ use crate::store::RoomListPosition;
 /// The longest error text, in characters.
 pub(crate) const SAID_CHARS: usize = 1_000;
 
-/// The longest text, in characters: the default.
+/// The longest text of a message, in characters. It is the default of `limits.text_chars`.
 const TEXT_CHARS: usize = 4096;
 
 /// Parses a body. The first byte chooses its kind: `r` a new room, `n` a room's new name, `m` a membership, `p` a
@@ -53,7 +53,7 @@ fn assert_plan(PlannedRoom { members, name, .. }: &PlannedRoom) {
     assert!(name.as_ref().is_none_or(|name| !name.trim().is_empty()));
 }
 
-/// Parses a query in the same way as the endpoints.
+/// Parses the query of a URL in the same way as the endpoints.
 pub(crate) fn query(uri: &Uri) {
     let (mut request, mut depot) = (Request::new(), Depot::new());
     *request.uri_mut() = uri.clone();
@@ -79,14 +79,14 @@ pub(crate) fn query(uri: &Uri) {
     }
 }
 
-/// Parses a page's `next`, as clients send it back.
+/// Parses the value `next` of a page of rooms. Clients send this value back as `before`.
 pub(crate) fn page(text: &str) {
     if let Ok(position) = text.parse::<RoomListPosition>() {
         assert_eq!(position.to_string().parse(), Ok(position));
     }
 }
 
-/// Asserts that a problem names an error of the client, with a known code and a short text.
+/// Asserts that a problem is an error of the client (status 400), with a known code and a short text.
 fn assert_told(problem: Problem) {
     let mut response = Response::new();
     problem.render(&mut response);

@@ -2,8 +2,8 @@
 //!
 //! Parlor stores the answer of a successful request. A refused request changed nothing, so its key is free again. If
 //! the server crashed or the database was unavailable, the outcome is unknown. The next attempt then searches the
-//! database for the effect before the request runs again. A client that disconnects does not abort its request: every
-//! `POST` runs in a separate task, and a shutdown waits for this task.
+//! database for the effect of the request, before it runs the request again. A client that disconnects does not abort
+//! its request: every `POST` runs in a separate task, and a shutdown waits for this task.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,8 +32,8 @@ pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 /// The longest key, in characters.
 pub(super) const MAX_KEY_CHARS: usize = 255;
 
-/// The number of database operations, each of the longest allowed time, for which a running request's key stays
-/// reserved.
+/// The key of a running request stays reserved for the time limit of a handler plus this number of database
+/// operations. Each operation counts with its longest allowed time.
 const OPERATIONS: u32 = 3;
 
 /// Runs every `POST` as the module's comment describes. Other methods pass unchanged.
@@ -66,7 +66,7 @@ impl Handler for Idempotent {
     }
 }
 
-/// A request whose body was read.
+/// A request, moved into the separate task, with everything that the rest of the handlers need.
 struct BufferedRequest {
     req: Request,
     depot: Depot,
@@ -91,7 +91,7 @@ impl BufferedRequest {
         hash.copy_from_slice(content.finish().as_ref());
         let config = services.config.load_full();
         let lease = config.limits.handler + config.mongodb.operation * OPERATIONS;
-        // The entry must live at least as long as an attempt can run.
+        // The stored key must live at least as long as an attempt can run.
         let kept = config.api.idempotency.max(lease);
         match services.store.claim(&key, hash, lease, kept).await? {
             Claim::Do(attempt) => {
@@ -122,8 +122,9 @@ impl BufferedRequest {
         self.ctrl.call_next(&mut self.req, &mut self.depot, &mut self.res).await;
     }
 
-    /// Stores the answer, or frees the key for the next attempt. If the first attempt was refused, it changed nothing.
-    /// If a repeated attempt is refused, an earlier attempt may have succeeded.
+    /// Stores the answer, or frees the key for the next attempt. A refused first attempt changed nothing, so the key
+    /// is deleted. If a repeated attempt is refused, an earlier attempt may have succeeded, so the key is only
+    /// released.
     async fn settle(&self, services: &Arc<ApiServices>, attempt: &RequestAttempt) {
         let status = self.res.status_code.unwrap_or(StatusCode::OK);
         let settled = if status.is_success() {
@@ -156,7 +157,8 @@ impl BufferedRequest {
     }
 }
 
-/// Returns the key, if there is one: up to [`MAX_KEY_CHARS`] visible characters.
+/// Returns the idempotency key, if the request has one. The header must stand once, with 1 to [`MAX_KEY_CHARS`]
+/// visible characters.
 fn key(headers: &HeaderMap) -> Result<Option<RequestKey>, Problem> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).into_iter();
     let Some(key) = given.next() else { return Ok(None) };
@@ -173,7 +175,7 @@ fn key(headers: &HeaderMap) -> Result<Option<RequestKey>, Problem> {
     Ok(Some(RequestKey { service, key: key.to_owned() }))
 }
 
-/// Returns the text of an answer. Streamed answers have no text, but no `POST` is answered by a stream.
+/// Returns the text of an answer. For a stream it returns an empty text, but no `POST` is answered by a stream.
 fn text(body: &ResBody) -> String {
     match body {
         ResBody::Once(bytes) => String::from_utf8_lossy(bytes).into_owned(),
@@ -202,7 +204,7 @@ fn users(body: &str) -> Vec<UserId> {
     users.into_iter().collect()
 }
 
-/// The attempt of a request with a key. None: the request has no key.
+/// The current attempt of a request with a key. None: the request has no key.
 #[derive(Debug)]
 pub(super) struct IdempotentAttempt(pub(super) Option<RequestAttempt>);
 

@@ -1,4 +1,5 @@
-//! JSON bodies with limits. An object must be given as an object: serde would also accept an array of its values.
+//! Parses JSON bodies within limits. An object must be given as an object: serde would also accept an array of its
+//! values.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -20,7 +21,7 @@ use crate::http::body::{self, BodyError};
 /// The longest error text about an invalid body, in characters.
 const FAULT_CHARS: usize = 250;
 
-/// A valid body.
+/// A body that was parsed as a `T`.
 pub(super) struct JsonBody<T>(pub(super) T);
 
 impl<T> fmt::Debug for JsonBody<T> {
@@ -42,7 +43,7 @@ impl<'ex, T: DeserializeOwned> Extractible<'ex> for JsonBody<T> {
     }
 }
 
-/// Reads a whole body, of at most `api.body_bytes` and within `http.request_ms`.
+/// Reads a whole body: at most `api.body_bytes` bytes, within `http.request_ms`.
 pub(super) async fn bytes(req: &mut Request, services: &ApiServices) -> Result<Bytes, Problem> {
     let config = services.config.load_full();
     let (most, timeout) = (config.api.body_bytes, config.http.request);
@@ -65,7 +66,7 @@ pub(super) async fn bytes(req: &mut Request, services: &ApiServices) -> Result<B
 }
 
 impl<T: DeserializeOwned> JsonBody<T> {
-    /// Reads an object by the names of its fields only: derived code would also accept an array of values.
+    /// Parses an object by the names of its fields. The derived code alone would also accept an array of the values.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Problem> {
         let unreadable = |fault: String| {
             Problem::new(ProblemCode::BadJson, format!("the body is no JSON object: {fault}"))
@@ -81,7 +82,7 @@ impl<T: DeserializeOwned> JsonBody<T> {
     }
 }
 
-/// Decodes an object. Adds the name of the field to an error about its value, because serde does not name it.
+/// Decodes an object. An error about a field's value gets the name of the field, because serde does not name it.
 fn decode<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, serde_json::Error> {
     let current = RefCell::new(String::new());
     let fields = fields.into_iter().inspect(|(name, _)| current.borrow_mut().clone_from(name));
@@ -96,14 +97,15 @@ fn decode<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, serde_js
     })
 }
 
-/// Returns the parser's error, shortened, because the error repeats a wrong text of any length.
+/// Returns the parser's error, shortened to [`FAULT_CHARS`]. The error repeats the wrong text, which may have any
+/// length.
 fn short(error: &serde_json::Error) -> String {
     error.to_string().chars().take(FAULT_CHARS).collect()
 }
 
 /// A body type that has an example for the API's description.
 pub(super) trait Example {
-    /// Returns an example.
+    /// Returns the example that the OpenAPI document shows.
     fn example() -> Value;
 }
 
@@ -123,7 +125,7 @@ impl<T: ToSchema + Example> EndpointArgRegister for JsonBody<T> {
     }
 }
 
-/// Reads a list of objects. Refuses an array of values in place of an object.
+/// Decodes a list of objects. Refuses an item that is an array of values instead of an object.
 pub(super) fn objects<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     T: DeserializeOwned,

@@ -24,7 +24,7 @@ pub(super) fn routes() -> Router {
 pub(super) struct MembershipBody {
     /// A new member is `member` by default. An existing member keeps the role.
     role: Option<RoleDto>,
-    /// Shown as `sender_email`.
+    /// The member's e-mail address. The member's messages show it as `sender_email`.
     #[salvo(schema(schema_with = schema::address))]
     email: Option<String>,
 }
@@ -36,7 +36,7 @@ impl Example for MembershipBody {
 }
 
 impl MembershipBody {
-    /// Returns role and address, if the address is valid.
+    /// Returns the role and the e-mail address, if the address is valid.
     pub(super) fn checked(self) -> Result<(Option<RoleDto>, Option<String>), Problem> {
         self.email.as_deref().map_or(Ok(()), check_email).map_err(Problem::invalid)?;
         Ok((self.role, self.email))
@@ -45,7 +45,7 @@ impl MembershipBody {
 
 /// Adds a member to a group, or changes one
 ///
-/// Earlier messages do not count as unread for a new member, who can read them in the history.
+/// A new member can read the earlier messages in the history. These messages do not count as unread.
 #[endpoint(operation_id = "put_member", tags("rooms"), responses((
     status_code = 409, body = ProblemDetails, content_type = "application/problem+json",
     description = "`direct_room`: the members of a direct room can't be changed; `too_many_members`: the group already has the highest number of members; \

@@ -1,8 +1,8 @@
-//! `/rooms/{id}/messages`: reads the messages of a room, and writes messages for its members or as a service.
+//! `/rooms/{id}/messages`: reads, writes, edits and deletes the messages of a room.
 //!
-//! These messages take the same path as the messages of sockets: through the same writer, and through the change stream
-//! to every socket of the room. A service key is trusted: the rate limits of users don't apply, and the key may edit
-//! and delete the messages of every user.
+//! A message from the API takes the same path as a message from a socket. The same writer stores it, and the change
+//! stream brings it to every socket of the room. Parlor trusts a service key: the rate limits of users don't apply,
+//! and the key may edit and delete the messages of every user.
 
 use bson::oid::ObjectId;
 use handlers::{Draft, HistoryCursor, RoomId, Text, UserId};
@@ -29,7 +29,7 @@ pub(super) fn routes() -> Router {
     Router::with_path("messages").get(list_messages).post(post_message).push(one)
 }
 
-/// Some of a room's messages.
+/// A page of a room's messages.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = Messages))]
 struct MessagePage {
@@ -41,7 +41,8 @@ struct MessagePage {
 
 /// Lists a room's messages by pages
 ///
-/// Messages that are not deleted: those before a message, those after a message, or the newest.
+/// A page has the messages before a given message, the messages after a given message, or the newest messages.
+/// Deleted messages are left out.
 #[endpoint(operation_id = "list_messages", tags("messages"))]
 async fn list_messages(
     services: SharedServices,
@@ -90,7 +91,7 @@ enum WrittenAs {
     /// The sender is a member of the room.
     #[default]
     User,
-    /// The sender is a name that the service chooses, such as `bot:weather`. It need not be a member.
+    /// The sender is a name that the service chooses, such as `bot:weather`. The sender need not be a member.
     Service,
 }
 
@@ -113,8 +114,8 @@ async fn post_message(
 ) -> Result<Created<dto::MessageDto>, Problem> {
     let NewMessage { sender_id, text, by } = body.0;
     let text = accept(&services, text)?;
-    // An earlier attempt may have written the message, and then the sender may have left the room. So this lookup
-    // comes before the check of the sender.
+    // An earlier attempt may have written the message, and then the sender may have left the room. Therefore the
+    // search for that message comes before the check of the sender.
     if let Some(found) = written(&services, id.0, &sender_id, &text, &tried).await? {
         return Ok(found);
     }
@@ -154,7 +155,8 @@ async fn post_message(
 }
 
 /// Returns the message that an earlier attempt of this request wrote. The client may have lost the answer of that
-/// attempt, so this answer must be the same. The text comes from the request, because the message may be deleted by now.
+/// attempt, so this answer must be equal to it. The text comes from the request, because the message may be deleted
+/// by now.
 async fn written(
     services: &SharedServices,
     room: RoomId,
@@ -172,7 +174,7 @@ async fn written(
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = NewText))]
 pub(super) struct NewText {
-    /// The same rules as for a new message. The same text again is an edit, too.
+    /// The rules for a new message apply. An edit that does not change the text is an edit, too.
     #[salvo(schema(value_type = String, min_length = 1))]
     pub(super) text: Draft,
 }
@@ -220,7 +222,7 @@ fn accept(services: &SharedServices, text: Draft) -> Result<Text, Problem> {
     text.within(services.config.load().limits.text_chars, "text").map_err(Problem::from)
 }
 
-/// Checks that the sender may write here. Returns the sender's address, if it has one.
+/// Checks that the sender may write in the room. Returns the sender's e-mail address, if the sender has one.
 async fn check_sender(
     services: &SharedServices,
     room: RoomId,
@@ -255,7 +257,7 @@ async fn exists(services: &SharedServices, room: RoomId) -> Result<(), Problem> 
     if services.store.room_exists(room).await? { Ok(()) } else { Err(Problem::no_room()) }
 }
 
-/// Returns a room port that may change the messages of every user. Its caller is a service, not a user.
+/// Returns a room with which a service may change the messages of every user.
 fn bound(services: &SharedServices, room: RoomId) -> BoundRoom {
     BoundRoom {
         store: services.store.clone(),

@@ -1,8 +1,8 @@
 //! The REST API for an application's backend: rooms, members, messages and users.
 //!
 //! There is one file for each resource. The comment of each endpoint's function is its documentation in
-//! `/openapi.json`. `config/openapi.json` is a copy of that file. A client without a service key gets no access
-//! ([`service_keys`]). Errors are a [`Problem`].
+//! `/openapi.json`. The repository has a copy of this document, `config/openapi.json`. A client without a service key
+//! gets no access ([`service_keys`]). Every error is a [`Problem`].
 
 pub(crate) mod docs;
 pub(crate) mod dto;
@@ -56,14 +56,14 @@ pub use self::room_bounds::MAX_MEMBERS;
 pub use self::rooms::check_members;
 pub(crate) use self::unrouted::UnroutedHandler;
 
-/// Returns the routes under `/api/v1`, behind the key check.
+/// Returns the routes under `/api/v1`. Each request first passes the check of its service key.
 pub(crate) fn routes(services: &Arc<ApiServices>) -> Router {
     resources()
         .hoop(service_keys::ServiceKeyCheck(services.clone()))
         .hoop(idempotency::Idempotent(services.clone()))
 }
 
-/// Returns the routes that the API's description contains.
+/// Returns the routes that the OpenAPI document describes.
 fn resources() -> Router {
     Router::with_path("api/v1").push(rooms::routes()).push(users::routes()).push(set_aside::routes())
 }
@@ -79,9 +79,9 @@ pub(crate) struct ApiServices {
     pub(crate) hub: Arc<Hub>,
     pub(crate) room_reader: RoomReader,
     pub(crate) outboxes: Sessions,
-    /// One permit for each open socket and event stream.
+    /// Has one permit for each open socket and event stream.
     pub(crate) permits: Permits,
-    /// One permit for each export that runs.
+    /// Has one permit for each export that runs.
     pub(crate) exports: Permits,
     /// The running webhooks. A reload replaces them.
     pub(crate) hooks: Arc<ArcSwap<RunningWebhooks>>,
@@ -91,7 +91,7 @@ pub(crate) struct ApiServices {
     pub(crate) reloads: watch::Sender<()>,
 }
 
-/// The services, for use as an argument of an endpoint.
+/// The parts of the server, as an argument of an endpoint.
 struct SharedServices(Arc<ApiServices>);
 
 impl std::ops::Deref for SharedServices {
@@ -116,7 +116,7 @@ impl<'ex> Extractible<'ex> for SharedServices {
     }
 }
 
-/// Adds nothing to the description: the services are not part of the request.
+/// Adds nothing to the OpenAPI document: the services are not part of the request.
 impl EndpointArgRegister for SharedServices {
     fn register(_: &mut Components, _: &mut Operation, _: &str) {}
 }

@@ -19,7 +19,7 @@ use crate::telemetry::metrics::Metrics;
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Lines are collected until they have this many bytes, and are then written together.
+/// The writer collects lines until they have this many bytes, and then writes them together.
 const CHUNK_BYTES: usize = 32 * 1024;
 
 /// An answer of JSON lines (`application/x-ndjson`) that is still being written.
@@ -29,7 +29,7 @@ pub(super) struct NdjsonResponse(ResBody);
 pub(super) struct LineWriter {
     sender: BodySender,
     waiting: String,
-    /// The longest time in which the client reads nothing. Then the answer is closed.
+    /// How long a write may wait for a client that does not read. After this time the answer is closed.
     limit: Duration,
     metrics: Arc<Metrics>,
     /// Resolves when the client's service key is removed.
@@ -51,14 +51,14 @@ impl NdjsonResponse {
 }
 
 impl LineWriter {
-    /// Adds a line. Several lines are written together.
+    /// Adds a line. The writer collects several lines before it writes them.
     pub(super) async fn line(&mut self, line: &impl Serialize) -> Result<(), StreamClosed> {
         // Encoding our own types can't fail.
         self.waiting.push_str(&serde_json::to_string(line).unwrap_or_default());
         self.end_line().await
     }
 
-    /// Adds a line that is already encoded, or an empty one.
+    /// Adds a line that is already encoded, or an empty line.
     pub(super) async fn encoded(&mut self, line: &str) -> Result<(), StreamClosed> {
         self.waiting.push_str(line);
         self.end_line().await
@@ -90,7 +90,8 @@ impl LineWriter {
         }
     }
 
-    /// Waits until the client's service key is removed. After that, nothing more may be written.
+    /// Waits until the client's service key is removed. The answer is then aborted, and the caller must write nothing
+    /// more.
     pub(super) async fn removed(&mut self) -> StreamClosed {
         (&mut self.removed).await;
         self.refuse()
@@ -103,7 +104,7 @@ impl LineWriter {
         StreamClosed
     }
 
-    /// Aborts the answer, so that the reader notices that it is incomplete.
+    /// Aborts the answer, so that the client notices that the answer is incomplete.
     pub(super) fn break_off(mut self) {
         self.sender.send_error(io::Error::other("the answer broke off"));
     }

@@ -1,4 +1,4 @@
-//! `?before=|after=&limit=`: selects messages of a room.
+//! The query `?before=|after=&limit=`, which selects messages of a room.
 
 use handlers::{MAX_ID, MessageId};
 use salvo::extract::{Extractible, Metadata};
@@ -15,7 +15,7 @@ pub(super) const MAX_LIMIT: usize = 200;
 /// The default number of messages of a page.
 const LIMIT: usize = 50;
 
-/// The requested page.
+/// The page of messages that the client requests.
 #[derive(Debug)]
 pub(super) struct PageQuery {
     pub(super) from: HistoryCursor,

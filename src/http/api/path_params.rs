@@ -1,4 +1,4 @@
-//! The ids in a path.
+//! The ids in the path of a request.
 
 use std::str::FromStr;
 
@@ -18,7 +18,7 @@ use super::schema;
 #[derive(Debug)]
 pub(super) struct RoomParam(pub(super) RoomId);
 
-/// `{n}`: a message of that room.
+/// `{n}`: the id of a message in the room. The message need not exist.
 #[derive(Debug)]
 pub(super) struct MessageParam(pub(super) MessageId);
 
@@ -26,22 +26,22 @@ pub(super) struct MessageParam(pub(super) MessageId);
 #[derive(Debug)]
 pub(super) struct UserParam(pub(super) UserId);
 
-/// `{event}`: the id of a set-aside event. The event need not exist.
+/// `{event}`: the id of a hook event that was set aside. The event need not exist.
 #[derive(Debug)]
 pub(super) struct SetAsideParam(pub(super) ObjectId);
 
-/// An example of an event's id.
+/// An example of the id of a set-aside event, for the OpenAPI document.
 pub(super) const EVENT: &str = "665f1c2ab7e4a3d1c0b9a8f7";
 
-/// Returns the schema of an event's id.
+/// Returns the schema of the id of a set-aside event.
 pub(super) fn event_id() -> Object {
     Object::with_type(BasicType::String).pattern("^[0-9a-f]{24}$")
 }
 
-/// Returns a query parameter, if there is one of this name.
+/// Returns the value of a query parameter, or none if the parameter is missing.
 ///
 /// # Errors
-/// `invalid_request`: it is given twice.
+/// `invalid_request`: the parameter is given twice.
 pub(super) fn query<'a>(req: &'a Request, name: &str) -> Result<Option<&'a str>, Problem> {
     match req.queries().get_vec(name).map(Vec::as_slice) {
         None => Ok(None),

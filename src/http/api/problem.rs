@@ -1,4 +1,4 @@
-//! Errors of the API: problem details (RFC 9457), with a stable code for programs.
+//! The errors of the API: problem details (RFC 9457), with a stable code for programs.
 //!
 //! The answer to the client never contains the cause. The cause is logged once, when the problem is created.
 
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::store::StoreError;
 
-/// A stable code. An action of a socket that fails in the same way has the same code.
+/// A stable code. If an action of a socket fails in the same way, its error has the same code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[salvo(schema(name = ProblemCode))]
@@ -22,7 +22,7 @@ pub(crate) enum ProblemCode {
     BadJson,
     /// A field or parameter is missing, of the wrong type, or out of range; `detail` names it.
     InvalidRequest,
-    /// No service key, or an unknown one.
+    /// The request has no service key, or an unknown one.
     Unauthorized,
     /// There is no such room, member, message, event or path.
     NotFound,
@@ -32,14 +32,15 @@ pub(crate) enum ProblemCode {
     NotMember,
     /// The `Idempotency-Key` belongs to another request.
     KeyReused,
-    /// A request with the same `Idempotency-Key` is running: try again in a second. If its server crashed, this lasts
-    /// until `limits.handler_ms` plus three times `mongodb.operation_ms` after its start.
+    /// A request with the same `Idempotency-Key` is running: try again in a second. If the server of that request
+    /// crashed, the key stays reserved until `limits.handler_ms` plus three times `mongodb.operation_ms` after the
+    /// start of the request.
     UnderWay,
     /// The concurrency limit is reached: retry later.
     Busy,
     /// The database did not answer in time: the write may have happened or not.
     Timeout,
-    /// The user is being erased: try again when `GET /users/{user}` says that it has ended.
+    /// The user is being erased: try again when `GET /users/{user}` says that the erasure has ended.
     Conflict,
     /// The members of a direct room can't be changed.
     DirectRoom,
@@ -79,7 +80,7 @@ impl ProblemCode {
         }
     }
 
-    /// Returns the description of the code in the API's description.
+    /// Returns the text that the OpenAPI document has for the code.
     const fn means(self) -> &'static str {
         match self {
             Self::BadJson => "`bad_json`: the body is not JSON, or not an object",
@@ -121,7 +122,7 @@ pub(crate) struct Problem {
     detail: Cow<'static, str>,
 }
 
-/// A problem as it is written.
+/// The body of an error answer.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = Problem))]
 pub(super) struct ProblemDetails {
@@ -145,7 +146,7 @@ impl Problem {
         Self::new(ProblemCode::InvalidRequest, detail)
     }
 
-    /// Creates the problem of a request that would write something for a user who is being erased.
+    /// Creates the problem of a request that would write data of a user who is being erased.
     pub(super) fn erasing(user: &UserId) -> Self {
         let detail =
             format!("user {user} is being erased; try again when GET /users/{{user}} says that it has ended");
@@ -156,7 +157,7 @@ impl Problem {
         Self::new(ProblemCode::NotFound, "no such room")
     }
 
-    /// Creates the problem of a failure of this server. The cause goes only to the log.
+    /// Creates the problem of an error of this server. The cause goes only to the log.
     pub(super) fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(%cause, "an API request failed");
         Self::new(ProblemCode::Internal, "internal error")
@@ -185,8 +186,7 @@ impl Writer for Problem {
     }
 }
 
-/// Documents the problems that every endpoint may have. Its arguments add more, and [`may_fail`] adds those of one
-/// endpoint.
+/// Documents the problems that every endpoint may have. The types of an endpoint's arguments add their own problems.
 impl EndpointOutRegister for Problem {
     fn register(components: &mut Components, operation: &mut Operation) {
         may_fail(
@@ -197,7 +197,7 @@ impl EndpointOutRegister for Problem {
     }
 }
 
-/// Documents problems of an endpoint.
+/// Adds problems to the documentation of an endpoint.
 pub(super) fn may_fail(components: &mut Components, operation: &mut Operation, codes: &[ProblemCode]) {
     for code in codes {
         let status = code.status();
@@ -230,7 +230,8 @@ impl From<handlers::Error> for Problem {
 }
 
 impl Problem {
-    /// Creates the problem of a failed write. If the database did not answer, the write may have succeeded: `timeout`.
+    /// Creates the problem of a failed write. If the database did not answer, the code is `timeout`, because the
+    /// write may have succeeded.
     pub(super) fn of_write(error: StoreError) -> Self {
         match error {
             StoreError::Erasing(user) => Self::erasing(&user),

@@ -1,11 +1,11 @@
-//! Types of answers that salvo does not have.
+//! Types of answers that salvo does not provide.
 
 use salvo::http::StatusCode;
 use salvo::prelude::*;
 use salvo_oapi::{Components, EndpointOutRegister, Operation, ToSchema};
 use serde::Serialize;
 
-/// A resource that was created (201) or already existed (200).
+/// An answer with a resource that was created (201) or already existed (200).
 pub(super) struct CreatedOrOk<T> {
     pub(super) new: bool,
     pub(super) value: T,
@@ -29,7 +29,7 @@ impl<T: ToSchema> EndpointOutRegister for CreatedOrOk<T> {
     }
 }
 
-/// A resource that was created (201).
+/// An answer with a resource that was created (201).
 pub(super) struct Created<T>(pub(super) T);
 
 #[async_trait]
@@ -48,7 +48,7 @@ impl<T: ToSchema> EndpointOutRegister for Created<T> {
     }
 }
 
-/// A request that was stored and will be executed later (202).
+/// The answer to a request that was stored and will be executed later (202).
 pub(super) struct Accepted<T>(pub(super) T);
 
 #[async_trait]
@@ -69,7 +69,7 @@ impl<T: ToSchema> EndpointOutRegister for Accepted<T> {
     }
 }
 
-/// The request was executed, and the answer is empty (204).
+/// The answer to a request that was executed (204). It is empty.
 pub(super) struct NoContent;
 
 #[async_trait]

@@ -8,7 +8,7 @@ pub const MAX_MEMBERS: usize = 1_000;
 /// The longest name of a room, in characters.
 pub(super) const MAX_NAME_CHARS: usize = 200;
 
-/// Checks that a text may be an e-mail address.
+/// Checks the length and the characters of an e-mail address. Any text without control characters passes.
 pub(super) fn check_email(email: &str) -> Result<(), &'static str> {
     if email.is_empty() || email.len() > MAX_EMAIL_BYTES || email.chars().any(char::is_control) {
         return Err("an email is empty, too long, or has control characters");

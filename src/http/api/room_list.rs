@@ -1,4 +1,4 @@
-//! `GET /rooms?user_id=`: a user's rooms, the latest activity first, by pages.
+//! `GET /rooms?user_id=`: lists a user's rooms by pages. The room with the latest activity comes first.
 
 use handlers::UserId;
 use salvo::extract::{Extractible, Metadata};
@@ -16,7 +16,7 @@ use super::problem::{Problem, ProblemCode, may_fail};
 use super::{SharedServices, schema};
 use crate::store::{RoomListPosition, RoomPageQuery, StoreError};
 
-/// The number of rooms on a page: the default and the highest number.
+/// The number of rooms on a page: the default and the highest allowed number.
 pub(super) const LIMIT: (usize, usize) = (50, 100);
 
 /// The parameters of the list.
@@ -27,7 +27,7 @@ pub(super) struct ListRoomsQuery {
     pub(super) limit: usize,
 }
 
-/// Rooms of a user.
+/// A page of a user's rooms.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = Rooms))]
 struct RoomListPage {
@@ -39,7 +39,8 @@ struct RoomListPage {
 
 /// Lists a user's rooms, the latest activity first
 ///
-/// The activity of a room is its last message (deleted ones count, too), or the user's joining if that is later.
+/// The activity of a room is the time of its last message, even if the message is deleted. If the user joined later,
+/// it is the time of the joining.
 #[endpoint(operation_id = "list_rooms", tags("rooms"))]
 pub(super) async fn list_rooms(
     services: SharedServices,

@@ -41,8 +41,8 @@ pub(super) fn routes() -> Router {
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = NewRoom))]
 pub(super) struct NewRoomBody {
-    /// By default, two members make a direct room, and more members make a group. With `group`, one or two members are
-    /// enough.
+    /// Without a kind, two members make a direct room, and more members make a group. With `group`, one or two
+    /// members are enough.
     kind: Option<RoomKindDto>,
     /// The name to show.
     #[salvo(schema(schema_with = schema::name))]
@@ -70,7 +70,7 @@ struct NewMemberBody {
     #[serde(deserialize_with = "user_id")]
     #[salvo(schema(schema_with = schema::user_id))]
     user_id: UserId,
-    /// Shown as `sender_email`.
+    /// The member's e-mail address. The member's messages show it as `sender_email`.
     #[salvo(schema(schema_with = schema::address))]
     email: Option<String>,
     /// `admin` is allowed only in a group.
@@ -78,7 +78,7 @@ struct NewMemberBody {
     role: RoleDto,
 }
 
-/// A valid room to create.
+/// A room to create. Its values were checked.
 pub(super) struct PlannedRoom {
     pub(super) kind: RoomKindDto,
     pub(super) name: Option<String>,
@@ -133,7 +133,7 @@ async fn create_room(
     let Some(created_at) = made.created_at else {
         return Ok(CreatedOrOk { new: made.made, value: show(&services, made.id).await? });
     };
-    // The answer shows the room as it was created. A second read might no longer find it.
+    // The answer shows the room as it was created. A second read might no longer find the room.
     let room = StoredRoom { id: made.id, kind: kind.into(), name, created_at };
     Ok(CreatedOrOk { new: true, value: RoomDto::new(room, first_members(members)) })
 }

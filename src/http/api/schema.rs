@@ -1,4 +1,4 @@
-//! OpenAPI schemas of types of the crate `handlers`, which does not depend on OpenAPI.
+//! OpenAPI schemas for types of the crate `handlers`, which does not depend on OpenAPI.
 
 use handlers::{MAX_ID, UserId};
 use salvo_oapi::schema::OneOf;
@@ -8,15 +8,15 @@ use salvo_oapi::{BasicType, KnownFormat, Object, SchemaFormat};
 use super::room_bounds::MAX_NAME_CHARS;
 use crate::auth::MAX_EMAIL_BYTES;
 
-/// Control characters, in a class of a regular expression.
+/// The control characters, for use inside a character class of a regular expression.
 const CONTROL: &str = r"\x00-\x1F\x7F-\x9F";
 
-/// A room's or a message's id.
+/// The schema of the id of a room or a message.
 pub(super) fn id() -> Object {
     Object::with_type(BasicType::Integer).minimum(1).maximum(MAX_ID)
 }
 
-/// The schema of a user's id. Digits without a leading zero, up to the greatest integer, are an integer. Any other id
+/// The schema of a user's id. A text of digits without a leading zero, up to [`MAX_ID`], is an integer. Any other id
 /// is a string.
 pub(super) fn user_id() -> OneOf {
     let number = Object::with_type(BasicType::Integer).minimum(0).maximum(MAX_ID);

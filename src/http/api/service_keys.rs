@@ -1,5 +1,5 @@
-//! Service keys. A client with a key may use the whole API. There may be several keys, so that an operator can replace
-//! one.
+//! Checks service keys. A client with a service key may use the whole API. Several keys may be valid at the same
+//! time, so that an operator can replace a key without an interruption.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::ApiServices;
 use super::problem::{Problem, ProblemCode};
 use crate::config::Secret;
 
-/// Admits only requests with a service key, and provides the server's parts to the endpoints.
+/// Admits only requests with a service key. Gives the endpoints access to the parts of the server.
 pub(super) struct ServiceKeyCheck(pub(super) Arc<ApiServices>);
 
 #[async_trait]
@@ -31,7 +31,7 @@ impl Handler for ServiceKeyCheck {
     }
 }
 
-/// The service key of a request. Endpoints with a streamed answer take it as an argument, and end the answer when the
+/// The service key of a request. An endpoint with a streamed answer takes this argument, and ends the answer when the
 /// key is removed from the configuration.
 #[derive(Clone)]
 pub(super) struct Access {
@@ -40,11 +40,11 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// Waits until the key is removed.
+    /// Waits until a reload removes the key from the configuration.
     pub(super) async fn removed(self) {
         let mut reloads = self.services.reloads.subscribe();
         while is_listed(&self.key, &self.services.config.load().api.keys) {
-            // This can't happen: the server owns the sender, and `self` keeps the server alive.
+            // An error can't happen here: the server owns the sender, and `self` keeps the server's parts alive.
             if reloads.changed().await.is_err() {
                 return;
             }
@@ -70,12 +70,12 @@ impl<'ex> Extractible<'ex> for Access {
     }
 }
 
-/// Adds nothing to the description: [`ServiceKeyCheck`] documents the key for all endpoints.
+/// Adds nothing to the OpenAPI document: the document names the key for all endpoints.
 impl EndpointArgRegister for Access {
     fn register(_: &mut Components, _: &mut Operation, _: &str) {}
 }
 
-/// Returns the request's key, if the configuration has this key. `Bearer` may be in upper or lower case.
+/// Returns the request's key, if the configuration lists this key. The word `Bearer` may be in upper or lower case.
 fn authorized(req: &Request, keys: &[Secret]) -> Option<Secret> {
     let header = req.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let (scheme, given) = header.and_then(|header| header.split_once(' ')).unwrap_or_default();
@@ -86,6 +86,6 @@ fn authorized(req: &Request, keys: &[Secret]) -> Option<Secret> {
 fn is_listed(given: &Secret, keys: &[Secret]) -> bool {
     let given = given.expose().as_bytes();
     let same = |key: &&Secret| verify_slices_are_equal(key.expose().as_bytes(), given).is_ok();
-    // Each key is compared, in constant time: the time of a refusal says nothing about the keys.
+    // Each key is compared in constant time. Therefore the time of a refusal says nothing about the keys.
     keys.iter().filter(same).count() > 0
 }

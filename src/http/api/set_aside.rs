@@ -1,4 +1,4 @@
-//! `/hooks/set-aside`: lists the events that a hook's receiver did not accept, sends them again, or drops them.
+//! `/hooks/set-aside`: the events that a hook's receiver did not accept. Lists them, sends one again, or drops one.
 
 use std::str::FromStr;
 
@@ -20,7 +20,7 @@ use super::{SharedServices, schema};
 use crate::store::set_aside_events::SetAside;
 use crate::webhooks::{HookKind, ResendOutcome};
 
-/// The number of events on a page: the default and the highest number.
+/// The number of events on a page: the default and the highest allowed number.
 const LIMIT: (usize, usize) = (50, 200);
 
 pub(super) fn routes() -> Router {
@@ -54,7 +54,7 @@ pub(super) struct SetAsideEventDto {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[salvo(schema(schema_with = schema::user_id, required = false))]
     user_id: Option<UserId>,
-    /// The number of tries.
+    /// The number of tries to send the event.
     tries: i64,
     /// Why the last try failed.
     reason: String,
@@ -83,7 +83,7 @@ impl From<SetAside> for SetAsideEventDto {
     }
 }
 
-/// Some of the events that are set aside.
+/// A page of the events that are set aside.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = SetAsideEvents))]
 struct SetAsidePage {
@@ -95,7 +95,8 @@ struct SetAsidePage {
 
 /// Lists the events that are set aside
 ///
-/// The hook's receiver failed for these events but accepted others: see `hooks.max_tries`. Oldest first.
+/// The hook's receiver did not accept these events, but it accepted other events: see `hooks.max_tries`. The oldest
+/// event comes first.
 #[endpoint(operation_id = "list_set_aside", tags("hooks"))]
 async fn list_set_aside(
     services: SharedServices,
@@ -114,8 +115,8 @@ async fn list_set_aside(
 
 /// Sends an event again
 ///
-/// Makes one try, immediately. If the receiver answers 2xx, the event is removed from the list. A message is sent with
-/// its present text. If the message was deleted, the event is removed without being sent.
+/// Makes one try, immediately. If the receiver answers 2xx, the event is removed from the list. The event of a
+/// message has the present text of the message. If the message was deleted, the event is removed without being sent.
 #[endpoint(operation_id = "retry_set_aside", tags("hooks"), responses((
     status_code = 502, body = ProblemDetails, content_type = "application/problem+json",
     description = "`receiver_failed`: the receiver did not accept the event, or the hook has no URL; the event stays"
@@ -124,7 +125,7 @@ async fn retry_set_aside(services: SharedServices, event: SetAsideParam) -> Resu
     let found = services.store.find_set_aside(event.0).await?.ok_or_else(no_event)?;
     let failed = match services.hooks.load_full().resend(&services.store, &found).await? {
         ResendOutcome::Taken | ResendOutcome::Withdrawn => {
-            // If this fails, the event stays in the list and may be sent twice, with the same id.
+            // If the removal fails, the event stays in the list. The event may then be sent twice, with the same id.
             services.store.drop_set_aside(found.id).await.map_err(Problem::of_write)?;
             return Ok(NoContent);
         }
@@ -156,7 +157,7 @@ struct ListSetAsideQuery {
     limit: usize,
 }
 
-/// Parses an id of the query.
+/// Parses an id in the query. `name` is the parameter's name in the error.
 fn parsed<T: FromStr>(name: &'static str, text: Option<&str>) -> Result<Option<T>, Problem> {
     let wrong = || Problem::invalid(format!("{name}: not an id"));
     text.map(|text| text.parse().map_err(|_| wrong())).transpose()

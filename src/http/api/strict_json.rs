@@ -1,7 +1,8 @@
-//! JSON without duplicate fields, and user ids in it.
+//! Parses JSON without duplicate fields, and user ids in JSON.
 //!
-//! If a field is given twice, a parser silently drops one of the values, and not every parser drops the same one.
-//! Therefore such a body is refused, in the same way as a frame of a socket. Unknown fields are ignored.
+//! If an object has a field twice, a parser silently drops one of the values, and parsers differ in their choice.
+//! Therefore Parlor refuses a body with a duplicate field, as it refuses a frame of a socket with a duplicate field.
+//! Unknown fields are ignored.
 
 use std::fmt;
 
@@ -76,7 +77,7 @@ impl<'de> Deserialize<'de> for StrictJson {
     }
 }
 
-/// Names the field that is given twice.
+/// The error for a field that is given twice. It names the field.
 struct DuplicateField<'a>(&'a str);
 
 /// The beginning of the error text of [`DuplicateField`].
@@ -88,8 +89,8 @@ impl fmt::Display for DuplicateField<'_> {
     }
 }
 
-/// Reads a user's id: an integer from 0 to [`MAX_ID`], or a string. Refuses other numbers, because as strings they
-/// would name another user than the caller means.
+/// Decodes a user's id: an integer from 0 to [`MAX_ID`], or a string. Refuses other numbers, because as strings they
+/// would be the id of a different user than the caller means.
 pub(super) fn user_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UserId, D::Error> {
     let value = Value::deserialize(deserializer)?;
     if let Value::Number(number) = &value {

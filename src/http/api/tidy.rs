@@ -1,12 +1,13 @@
-//! Rewrites the OpenAPI description for client generators.
+//! Rewrites the OpenAPI document for generators of client code.
 //!
-//! The derived document puts a schema and its description into an `allOf`. Generators of client code interpret this as
-//! a composed object. OpenAPI 3.1 allows a description beside a `$ref`, so no `allOf` is needed. The derived document
-//! puts a nullable schema into a `oneOf`, but generators only know `anyOf` with null.
+//! The document that salvo derives from the types puts a schema and its description into an `allOf`. Generators
+//! interpret an `allOf` as a composed object. OpenAPI 3.1 allows a description beside a `$ref`, so no `allOf` is
+//! needed. The derived document also puts a nullable schema into a `oneOf`, but generators only know `anyOf` with
+//! null.
 
 use serde_json::{Map, Value, json};
 
-/// Rewrites every schema of the API's description.
+/// Rewrites every schema of the OpenAPI document.
 pub(super) fn tidy(value: Value) -> Value {
     match value {
         Value::Array(list) => list.into_iter().map(tidy).collect(),
@@ -37,7 +38,7 @@ fn flat(mut fields: Map<String, Value>) -> Map<String, Value> {
     fields
 }
 
-/// Rewrites a `oneOf` with null as `anyOf`, with null last.
+/// Rewrites a `oneOf` that contains null as an `anyOf` with null at the end.
 fn nullable(mut fields: Map<String, Value>) -> Map<String, Value> {
     let null = json!({ "type": "null" });
     let Some(Value::Array(one)) = fields.get_mut("oneOf") else { return fields };

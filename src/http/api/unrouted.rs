@@ -1,4 +1,4 @@
-//! The answer to a request for an unknown path or method.
+//! Answers requests for unknown paths or methods.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use salvo::routing::PathState;
 
 use super::problem::{Problem, ProblemCode};
 
-/// Answers a request for an unknown path or method with a problem.
+/// Answers a request for an unknown path or method with a problem. The router is used to find the path's methods.
 pub(crate) struct UnroutedHandler(pub(crate) Arc<Router>);
 
 #[async_trait]

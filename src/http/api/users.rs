@@ -1,4 +1,4 @@
-//! `/users/{user}`: reads, disconnects and erases a user.
+//! `/users/{user}`: reads a user, closes the user's sockets, and erases the user.
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use super::{SharedServices, dto, schema};
 use crate::protocol::ephemeral::EphemeralEvent;
 use crate::store::{ExportedMembership, UserPresence};
 
-/// How long the answer to an erasure waits until the change stream brings the erasure. Usually this takes milliseconds.
+/// The longest time for which the answer to a `DELETE` waits until the change stream reports the erasure to this
+/// server. Usually the report comes within milliseconds.
 const KNOWN: Duration = Duration::from_secs(1);
 
 /// The highest number of rooms in the answer about a user.
@@ -38,14 +39,14 @@ struct UserDto {
     id: UserId,
     /// Whether a socket is open on any server. A change appears within 5 s.
     online: bool,
-    /// When the last socket was closed. Null if a socket is open, or if there was none for a long time.
+    /// The time when the last socket was closed. Null if a socket is open, or if there was none for a long time.
     #[salvo(schema(schema_with = schema::time_or_null))]
     last_seen: Option<Time>,
     /// Whether an erasure is running: from the `DELETE` until all data of the user is removed.
     erasing: bool,
     /// The user's rooms, ordered by id, at most 200. `/rooms?user_id=` lists all of them by pages.
     rooms: Vec<UserRoomDto>,
-    /// Whether the user has more rooms.
+    /// Whether the user has more rooms than the list contains.
     has_more: bool,
 }
 
@@ -57,7 +58,7 @@ struct UserRoomDto {
     room_id: RoomId,
     #[salvo(schema(inline))]
     role: dto::RoleDto,
-    /// Shown as `sender_email`.
+    /// The user's e-mail address. The user's messages in this room show it as `sender_email`.
     email: Option<String>,
     /// All messages up to this number were written to one of the user's sockets.
     delivered: i64,
@@ -86,38 +87,44 @@ async fn get_user(services: SharedServices, user: UserParam) -> Result<Json<User
     Ok(Json(UserDto { id: user.0, online, last_seen, erasing, rooms, has_more }))
 }
 
-/// An erasure that was stored.
+/// A stored request to erase a user.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = Erasing))]
 struct ErasureDto {
     #[salvo(schema(schema_with = schema::user_id))]
     user_id: UserId,
-    /// Always true. After the erasure has ended, `GET` says false.
+    /// Always true. After the erasure has ended, `GET /users/{user}` says false.
     erasing: bool,
 }
 
 /// Erases a user
 ///
-/// Removes memberships, address, receipts, and the text of every message, deleted or edited ones included. The user's
-/// sockets are closed with 4001, and new ones are refused with 4001 until the erasure has ended. The erasure runs in
-/// the background, in batches. If a server crashes, another one continues within `mongodb.operation_ms` plus two
-/// seconds. Requests that were running at the `DELETE` may still write data. Therefore the erasure repeats its search
-/// after they must have ended: after `limits.handler_ms` plus `mongodb.operation_ms` plus `presence.grace_ms`. Until
-/// then, `GET` says `erasing`, and requests that would write data of the user get `conflict`. The numbers of the
-/// messages remain, without text and sender. The pair of a direct room keeps the user's id.
+/// Removes the user's memberships, address and receipts, and the text of every message of the user. This includes
+/// deleted and edited messages. The user's sockets are closed with 4001, and new sockets are refused with 4001 until
+/// the erasure has ended.
+///
+/// The erasure runs in the background, in batches. If its server crashes, another server continues within
+/// `mongodb.operation_ms` plus two seconds. Requests that were running at the `DELETE` may still write data.
+/// Therefore the erasure repeats its search when those requests must have ended: after `limits.handler_ms` plus
+/// `mongodb.operation_ms` plus `presence.grace_ms`. Until then, `GET /users/{user}` says `erasing`, and requests that
+/// would write data of the user get `conflict`.
+///
+/// The numbers of the messages remain, without text and sender. The entry of a direct room, which names its pair of
+/// users, keeps the user's id.
 #[endpoint(operation_id = "erase_user", tags("users"))]
 async fn erase_user(services: SharedServices, user: UserParam) -> Result<Accepted<ErasureDto>, Problem> {
     services.store.want_erasure(&user.0).await.map_err(Problem::of_write)?;
     services.erasure.wake();
-    // The next request to this server is refused.
+    // After this wait, this server refuses requests that write data of the user.
     services.store.erasing().wait_for(&user.0, KNOWN).await;
     Ok(Accepted(ErasureDto { user_id: user.0, erasing: true }))
 }
 
 /// Closes all of a user's sockets
 ///
-/// On every server, with 4001, within milliseconds after the answer. A valid token opens new sockets. To keep a user
-/// out, first stop issuing tokens for the user, or remove the user from the rooms.
+/// The sockets are closed on every server, with 4001, within milliseconds after the answer. The user can open new
+/// sockets with a valid token. To keep the user out, first stop issuing tokens for the user, or remove the user from
+/// the rooms.
 #[endpoint(operation_id = "disconnect_user", tags("users"))]
 async fn disconnect_user(services: SharedServices, user: UserParam) -> Result<NoContent, Problem> {
     services.store.signal(&EphemeralEvent::Disconnect { user: user.0 }).await.map_err(Problem::of_write)?;

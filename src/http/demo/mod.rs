@@ -1,5 +1,6 @@
-//! The messenger, the page at `/`: for trying out Parlor, and as an example of a client. It consists of static files in
-//! the binary. On a server for one developer, the server also makes tokens and rooms for everyone who opens the page.
+//! The messenger is the web page at `/`. Developers use it to try out Parlor, and as an example of a client. It
+//! consists of static files in the binary. On a server for one developer ([`may_make_tokens`]), the server also makes
+//! tokens and rooms for everyone who opens the page.
 
 pub(crate) mod session;
 
@@ -38,7 +39,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("page/favicon.svg", "image/svg+xml", include_str!("assets/favicon.svg")),
 ];
 
-/// The page's own scripts.
+/// The scripts of the page itself.
 const SCRIPTS: &[(&str, &str, &str)] = &scripts![
     "buttons.js",
     "chat.js",
@@ -62,7 +63,8 @@ const SCRIPTS: &[(&str, &str, &str)] = &scripts![
     "start.js"
 ];
 
-/// The client library, `clients/js`, and the packages of the page, copied here by `npm run page`.
+/// The scripts of the client library `clients/js`, and of the packages that the page uses. `npm run page` copies them
+/// here.
 const LIBRARY: &[(&str, &str, &str)] = &scripts![
     "parlor/backoff.js",
     "parlor/calls.js",
@@ -113,8 +115,9 @@ pub(crate) fn is_on(config: &Config, embedded: bool) -> bool {
 }
 
 /// Returns whether everyone who opens the page gets a token. `private`: the database is an embedded `mongod`, and the
-/// listener is on loopback. Such a user could also read the secret from the disk. No tokens with a configured secret,
-/// because it may belong to an application. None with a proxy, because behind it remote users look like local ones.
+/// listener is on loopback. Then a user who can open the page could also read the secret from the disk. There are no
+/// tokens with a configured secret, because the secret may belong to an application. There are no tokens with a
+/// proxy, because behind a proxy remote users look like local users.
 pub(crate) fn may_make_tokens(config: &Config, private: bool) -> bool {
     private && is_on(config, private) && config.auth.secret_is_own && config.http.proxies.is_empty()
 }
@@ -128,7 +131,7 @@ pub(crate) async fn make_room(store: &Store) -> Result<(), StoreError> {
     }
 }
 
-/// Returns one of the page's users, by number.
+/// Returns the user of the page with this number.
 fn person(number: i64) -> NewMember {
     NewMember { user_id: UserId::Int(number), email: Some(format!("user{number}@example.com")) }
 }

@@ -1,5 +1,5 @@
-//! Replaces the application for the messenger, so that a developer can try Parlor without one. It makes tokens for the
-//! page's users, and rooms. This works only on a server for one developer.
+//! Takes the place of the application, so that a developer can try the messenger without an application. It makes
+//! tokens and rooms for the page's users. This works only on a server for one developer.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,7 +18,7 @@ use crate::model::room::StoredRoomKind;
 use crate::store::{RoomPlan, StoreError};
 use crate::ws::handshake;
 
-/// The number of users. They are numbered from 1.
+/// The number of the page's users. The users are numbered from 1.
 const PEOPLE: i64 = 9;
 
 /// How long a token of the page is valid. The page renews the token by itself.
@@ -79,9 +79,9 @@ impl TokenHandler {
     }
 }
 
-/// `POST /page/room {"members":[2]}`: creates or finds the room of the caller and one other user. With several members,
-/// or with a `name`, it creates a group whose admin is the caller. The caller is the user of the token: a page of
-/// another site has no token and can't create rooms.
+/// `POST /page/room {"members":[2]}`: creates or finds the direct room of the caller and one other user. With several
+/// members, or with a `name`, it creates a group whose admin is the caller. The caller is the user of the token in
+/// the request. A page of another site has no token, so it can't create rooms.
 struct RoomHandler(Arc<DemoServices>);
 
 #[derive(Deserialize)]
@@ -127,7 +127,7 @@ impl RoomHandler {
     }
 }
 
-/// Parses a request, if this server makes tokens and rooms for everyone who opens the page.
+/// Parses a request. Fails with 404 unless this server makes tokens and rooms for everyone who opens the page.
 async fn parse_request<T: for<'a> Deserialize<'a>>(
     services: &DemoServices,
     req: &mut Request,
@@ -168,8 +168,9 @@ fn failed(error: &StoreError) -> StatusCode {
     StatusCode::SERVICE_UNAVAILABLE
 }
 
-/// Returns whether the request was sent to this machine directly. A page of another site can make a browser call
-/// 127.0.0.1 under that site's name (DNS rebinding). `Host` then has that name. Requests of proxies are refused, too.
+/// Returns whether the request was sent directly to this machine. A page of another site can make a browser send
+/// requests to 127.0.0.1 under that site's name (DNS rebinding). Then `Host` has that name, and the request is
+/// refused. Requests of proxies are refused, too.
 fn is_on_loopback(req: &Request) -> bool {
     if FORWARDED.iter().any(|name| req.headers().contains_key(name)) {
         return false;

@@ -1,4 +1,4 @@
-//! The source of the `mongod` binary: the configured one, one on PATH, or a downloaded one.
+//! Tests of the search for the `mongod` binary: the configured one, one on PATH, or a downloaded one.
 
 use super::*;
 

@@ -1,11 +1,12 @@
-//! Restarts after a crash of the server or of its `mongod`.
+//! Tests of restarts after a crash of the server or of its `mongod`.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use super::*;
 
-/// The pause between two probes of a state. A child that cannot have its port lives longer than this.
+/// The pause between two probes of a state. A child whose port is taken lives longer than this pause, so the probes
+/// find it.
 const PROBE_PAUSE: Duration = Duration::from_millis(5);
 
 /// If this environment variable is set, the test binary acts as a server until it is killed.
@@ -75,7 +76,7 @@ async fn mongod_returns_when_its_taken_port_is_free_again() {
     let port = port(&embedded);
     let bound = async {
         loop {
-            // The child may have restarted before the test listened on its port.
+            // The child may restart before the test listens on its port. So each attempt kills the current child.
             embedded.pid().map(|pid| command::signal(Signal::KILL, pid));
             if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
                 break listener;
@@ -86,7 +87,7 @@ async fn mongod_returns_when_its_taken_port_is_free_again() {
     let squatter = timeout(Duration::from_mins(1), bound).await.unwrap();
     let mut seen = std::collections::HashSet::new();
     let refused = async {
-        // A child that starts while another program has its port exits by itself.
+        // A child that starts while another program has its port exits by itself. The test waits for two such starts.
         while seen.len() < 2 {
             seen.extend(embedded.pid());
             sleep(PROBE_PAUSE).await;
@@ -114,7 +115,7 @@ fn plays_server() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let embedded = runtime.block_on(EmbeddedMongod::start(&options)).unwrap();
     runtime.block_on(insert(&embedded, 1));
-    // The test harness captures what `println` prints.
+    // The test harness captures the output of `println`, so this line goes to stderr directly.
     std::io::Write::write_all(
         &mut std::io::stderr(),
         format!("pid {}\n", embedded.pid().unwrap()).as_bytes(),

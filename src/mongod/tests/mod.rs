@@ -15,7 +15,7 @@ use rustix::process::Signal;
 
 use super::*;
 
-/// A directory for one test, removed at its end.
+/// The directory of one test. It is removed at the end of the test.
 struct TestDir(PathBuf);
 
 impl TestDir {
@@ -46,7 +46,7 @@ impl TestDir {
         path
     }
 
-    /// Returns sources without a configured and without a cached `mongod`. PATH has only the test's scripts and the
+    /// Returns sources with no configured `mongod` and an empty cache. PATH has only the test's scripts and the
     /// directories in `and`.
     fn sources(&self, and: &str) -> MongodSources {
         let path = format!("{}:{and}", self.0.join("bin").display()).into();
@@ -134,7 +134,7 @@ async fn moves_to_another_port_when_its_last_one_is_taken() {
     first.stop().await;
 
     let squatter = TcpListener::bind((Ipv4Addr::LOCALHOST, taken)).unwrap();
-    // Closes every connection at once, because mongod asks at this port whether it is the member itself.
+    // Closes every connection immediately. `mongod` asks at this port whether the program there is the member itself.
     std::thread::spawn(move || squatter.incoming().for_each(drop));
     let second = EmbeddedMongod::start(&folder.options()).await.unwrap();
     assert_ne!(port(&second), taken);
@@ -149,11 +149,11 @@ async fn a_port_that_another_has_is_noticed_and_the_other_left_alone() {
     let first = EmbeddedMongod::start(&folder.options()).await.unwrap();
     let soon = Instant::now() + Duration::from_secs(20);
 
-    // This mongod answers, but it has other files.
+    // The `mongod` on this port has other files than the caller expects.
     let outcome = replica_set::primary(port(&first), Path::new("/elsewhere"), soon).await;
     assert!(matches!(outcome, Err(NotPrimary::PortTaken)));
 
-    // The port is taken between the search for a free port and the start.
+    // Simulates that another program takes the port between the search for a free port and the start.
     let (home, _lock) = DataDir::claim(&other.options().data_dir).unwrap();
     let mongod = find_mongod(None).await.unwrap();
     let child = Child::spawn(command(None, &mongod, &home, port(&first), 256)).unwrap();

@@ -1,9 +1,10 @@
-//! A circuit breaker: it stops the requests to a receiver that fails repeatedly, and probes later whether the receiver
-//! works again. A probe is a single request that is let through.
+//! A circuit breaker. It stops the requests to a receiver (a server of the application) that fails repeatedly, and
+//! probes later whether the receiver works again. A probe is a single request that is let through.
 //!
-//! One caller's text can make a receiver answer 500, hang, or close the connection. So failures are first counted for
-//! each caller. After a number of failures in a row, only this caller is held back for a while. Then one request of
-//! this caller is the probe. All other callers continue.
+//! A caller is the user for whom a request is sent. For hook events after a change, it is the room or the user of the
+//! event. The text of one caller can make a receiver answer 500, hang, or close the connection. So failures are first
+//! counted for each caller. After a number of failures in a row, only this caller is held back for a while. Then one
+//! request of this caller is the probe. All other callers continue.
 //!
 //! The breaker opens for all callers only if a single caller can't be the cause. One of these conditions is enough:
 //!
@@ -40,9 +41,9 @@ pub(super) struct BreakerSettings {
     pub(super) failures: u32,
     /// The number of different callers that these failures must come from.
     pub(super) callers: usize,
-    /// The time for which no request is let through.
+    /// The time for which an open breaker lets no request through, and for which a failing caller is held back.
     pub(super) rest: Duration,
-    /// The maximum of callers whose failures are remembered.
+    /// The highest number of callers whose failures are remembered.
     pub(super) remembered: u64,
 }
 
@@ -50,8 +51,8 @@ pub(super) struct BreakerSettings {
 pub(super) struct Breaker {
     settings: BreakerSettings,
     state: Mutex<BreakerState>,
-    /// The callers whose last request failed. A full cache forgets the least used entry, and the caller of that entry
-    /// starts again with no failures.
+    /// The callers whose last request failed. A full cache forgets the least used entry. The failures of that entry's
+    /// caller are then counted from zero again.
     failing: Cache<CallerHash, Arc<Mutex<CallerFailures>>>,
     metrics: Arc<OutboundMetrics>,
 }
@@ -171,7 +172,7 @@ impl Breaker {
         Ok(())
     }
 
-    /// Gives the probe back, because the caller's request was not made.
+    /// Ends the caller's probe without an outcome, because the request was not sent.
     fn release_probe(&self, caller: CallerHash) {
         if let Some(failing) = self.failing.get(&caller) {
             lock(&failing).probing = false;
@@ -211,7 +212,7 @@ impl Breaker {
         }
     }
 
-    /// Records a request's outcome for its caller alone.
+    /// Records the outcome of a request in the failures of its caller.
     fn record_for_caller(&self, caller: CallerHash, end: RequestOutcome) {
         if end == RequestOutcome::Answered {
             if self.failing.contains_key(&caller) {
@@ -229,7 +230,8 @@ impl Breaker {
         }
     }
 
-    /// Records a request's outcome for all callers. Ignores a request that started before the breaker opened.
+    /// Records the outcome of a request in the state for all callers. Ignores a request that started before the
+    /// breaker opened.
     fn record_for_all(&self, caller: CallerHash, probe: bool, end: RequestOutcome) {
         let BreakerSettings { failures, callers, rest, .. } = self.settings;
         let mut state = lock(&self.state);
@@ -276,8 +278,8 @@ impl Breaker {
     }
 }
 
-/// The failures of a caller are forgotten after this time without a request. [`BreakerSettings::rest`] applies instead
-/// if it is longer.
+/// After this time without a request, the failures of a caller are forgotten. [`BreakerSettings::rest`] applies
+/// instead if it is longer.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(5);
 
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -10,44 +10,47 @@ use handlers::RoomId;
 use super::{InvalidCursor, Position, number};
 use crate::model::cluster_time;
 
-/// How far an inbox connection has been served, as clients store it: `u1.<seconds>.<increment>` and, for each room with
-/// a recent event, `.<room>-<message>-<revision>`. If the membership of that room began recently, its beginning
-/// follows: `-<seconds after the settled time>-<increment>`.
+/// The progress of an inbox connection, as clients store it: `u1.<seconds>.<increment>` and, for each room with a
+/// recent event, `.<room>-<message>-<revision>`. The first two numbers are the cluster time (MongoDB's logical clock)
+/// of the latest event that was sent. A revision is the number of an edit or delete in its room. If the user's
+/// membership of a room began recently, its beginning follows: `-<seconds after the settled time>-<increment>`.
 ///
-/// Everything committed up to [`SETTLED`] seconds before the latest event has been sent. Later events are told apart by
-/// the rooms' own numbers, for two reasons: the database's timestamps in the documents are older than their commits,
-/// and of several writes at the same time some may have been sent and some not. The same holds for memberships. The
-/// client knows memberships that began before the last [`SETTLED`] seconds. Of the later ones, it knows those that the
-/// cursor names with exactly this beginning.
+/// The settled time is [`SETTLED`] seconds before the latest event. Everything that was committed up to the settled
+/// time has been sent. For later events, the message and revision numbers of each room say which events were sent.
+/// Commit times are not enough, for two reasons. The database's timestamps in the documents are older than the
+/// commits. And if several writes happen at the same time, only some of them may have been sent.
+///
+/// Memberships are treated in the same way. The client knows the memberships that began up to the settled time. It
+/// knows a later membership only if the cursor names it with exactly the same beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct InboxCursor {
     latest: Option<Timestamp>,
     rooms: BTreeMap<RoomId, RoomProgress>,
 }
 
-/// How far a room has been sent.
+/// The progress of one room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RoomProgress {
     position: Position,
     /// The commit time of the last event that was sent.
     at: Timestamp,
-    /// When the membership began, if that is recent.
+    /// The time when the membership began, if it is recent.
     beginning: Option<Timestamp>,
 }
 
 /// How much older than its commit the timestamp of a write can be, in seconds. Milliseconds are usual. A server that
-/// needs longer for one write answers nobody.
+/// needs longer for one write can't serve its clients anyway.
 const SETTLED: u32 = 10;
 
-/// The most rooms that a cursor names, so that it fits into a URL: about 3 KB. Beyond that, the rooms with the oldest
-/// events are left out, and their events may be sent twice.
+/// The highest number of rooms that a cursor names, so that it fits into a URL: about 3 KB. If there are more, the
+/// rooms with the oldest events are left out, and their events may be sent twice.
 const NAMED: usize = 200;
 
 /// The prefix of an inbox cursor in this format.
 const INBOX: &str = "u1";
 
 impl InboxCursor {
-    /// Returns the cursor of a client that has been sent everything up to this time.
+    /// Returns the cursor of a client to which everything up to `latest` was sent.
     pub(crate) fn at(latest: Timestamp) -> Self {
         Self { latest: Some(latest), rooms: BTreeMap::new() }
     }
@@ -61,7 +64,8 @@ impl InboxCursor {
         let settled = self.settled();
         self.rooms.retain(|_, progress| progress.at > settled);
         if self.rooms.len() > NAMED {
-            // A room whose membership is older can still be told apart by the timestamps.
+            // Rooms without a recent membership are left out first: the client knows their memberships even if the
+            // cursor does not name them.
             let first = self
                 .rooms
                 .iter()
@@ -72,11 +76,12 @@ impl InboxCursor {
         }
     }
 
-    /// Records a room whose membership began at `beginning`, sent up to this position.
+    /// Records that the user's membership of a room began at `beginning`, and that the room was sent up to this
+    /// position.
     pub(crate) fn join(&mut self, room: RoomId, beginning: Timestamp, position: Position, time: Timestamp) {
         self.advance(room, position, time);
-        // The membership may have begun after the last event. Then the room is named until the beginning is settled,
-        // too.
+        // The membership may have begun after the last event. Then the cursor names the room until this beginning is
+        // settled, too.
         if let Some(progress) = self.rooms.get_mut(&room) {
             (progress.beginning, progress.at) = (Some(beginning), beginning.max(progress.at));
         }
@@ -88,18 +93,19 @@ impl InboxCursor {
             || self.rooms.get(&room).is_some_and(|progress| progress.beginning == Some(beginning))
     }
 
-    /// Returns the settled time: everything committed up to then has been sent.
+    /// Returns the settled time. Everything that was committed up to this time has been sent.
     pub(crate) fn settled(&self) -> Timestamp {
         settled(self.latest.unwrap_or(cluster_time::ZERO))
     }
 
-    /// Returns how far a room was sent, if that is recent. 0 stands for an unknown number.
+    /// Returns the position up to which a room was sent, if the cursor names the room. 0 stands for an unknown
+    /// number.
     pub(crate) fn position(&self, room: RoomId) -> Option<Position> {
         self.rooms.get(&room).map(|progress| progress.position)
     }
 }
 
-/// Returns the settled time of a client that was sent everything up to `latest`.
+/// Returns the settled time of a client to which everything up to `latest` was sent.
 pub(crate) fn settled(latest: Timestamp) -> Timestamp {
     Timestamp { time: latest.time.saturating_sub(SETTLED), increment: latest.increment }
 }
@@ -149,7 +155,7 @@ impl FromStr for InboxCursor {
     }
 }
 
-/// Returns the beginning of a membership, which is written in seconds after the settled time.
+/// Decodes the beginning of a membership. The cursor has it in seconds after the settled time.
 fn beginning(settled: Timestamp, after: &str, increment: Option<&str>) -> Result<Timestamp, InvalidCursor> {
     let half = |digits| u32::try_from(number(digits)?).map_err(|_| InvalidCursor);
     let time = settled.time.checked_add(half(Some(after))?).ok_or(InvalidCursor)?;
@@ -211,14 +217,15 @@ mod tests {
                 assert!(!cursor.knows(room(id), beginning), "{id} {beginning}");
             }
         }
-        // Later events in the room keep the beginning, until it is settled.
+        // Later events in the room do not change the beginning. The cursor names it until it is settled.
         let mut cursor = read;
         cursor.advance(room(1), Position::message(46), at(107, 1));
         assert_eq!(cursor.to_string(), "u1.107.1.1-46-0-1-3.2-0-0-2-9");
         cursor.advance(room(1), Position::message(47), at(109, 1));
         assert_eq!(cursor.to_string(), "u1.109.1.1-47-0.2-0-0-0-9");
         assert!(cursor.knows(room(1), at(98, 3)));
-        // A room that is named without a beginning has none after the settled time.
+        // If the cursor names a room without a beginning, the client does not know a membership that began after the
+        // settled time.
         let settled: InboxCursor = "u1.101.2.1-45-0".parse().unwrap();
         assert!(!settled.knows(room(1), at(98, 3)) && settled.knows(room(1), at(91, 2)));
     }

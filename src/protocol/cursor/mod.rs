@@ -1,8 +1,9 @@
-//! Cursors: the position from which a client resumes (docs/protocol.md, Cursors).
+//! Cursors: positions from which clients resume (docs/protocol.md, Cursors).
 //!
-//! A room numbers its messages, and it numbers the edits and deletes of them. Two numbers therefore say what a client
-//! has seen of a room. They hold on any server and after any restart, because the documents themselves contain them.
-//! Receipt markers need no cursor: all of them are sent whenever a client resumes.
+//! A room numbers its messages. It also numbers its revisions (edits and deletes). Two numbers therefore say which
+//! messages and revisions of a room a client has received. The numbers are the same on every server and after every
+//! restart, because the stored documents contain them. Receipt markers need no cursor: when a client resumes, the
+//! server sends all of them.
 
 mod inbox;
 
@@ -13,7 +14,7 @@ use handlers::RoomId;
 
 pub(crate) use self::inbox::{InboxCursor, settled};
 
-/// A position in a room's history.
+/// A position in a room's history. A client at this position has received everything up to the two numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Position {
     /// The greatest message number.
@@ -33,12 +34,12 @@ impl Position {
         Self { revision: revision.unwrap_or_default(), ..Self::default() }
     }
 
-    /// Returns the greater of both numbers, each for itself.
+    /// Returns the greater message number and the greater revision number of the two positions.
     pub(crate) fn max(self, other: Self) -> Self {
         Self { message: self.message.max(other.message), revision: self.revision.max(other.revision) }
     }
 
-    /// Returns whether this position is not before the other one in either number.
+    /// Returns whether both numbers are at least as great as the numbers of `other`.
     pub(crate) fn reaches(self, other: Self) -> bool {
         self.message >= other.message && self.revision >= other.revision
     }
@@ -61,7 +62,7 @@ impl fmt::Display for RoomCursor {
     }
 }
 
-/// The text of a client is not a cursor.
+/// The error for a client's text that is not a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InvalidCursor;
 

@@ -1,4 +1,5 @@
-//! Handles the events of the change stream: each goes to the caches of the store, to the hub, or to the notifiers.
+//! Handles the events of the change stream. An event goes to the caches of the store, to the hub, or to the notifiers
+//! of inbox connections. The hub is the map from rooms to their sockets on this server.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,8 +20,8 @@ use crate::store::users::presence;
 use crate::store::{LastMessage, UserPresence, ephemeral};
 
 impl ChangeStreamReader {
-    /// Handles a dropped collection or index. The store creates it again. Clients reconnect and load the data that exists
-    /// then.
+    /// Handles a dropped collection or index. Asks the store to create it again. If the data of rooms is lost, the
+    /// clients are sent away. They reconnect and load the data that exists then.
     pub(super) fn on_drop(&self, collection: &str, all: bool) {
         self.metrics.count_fault("dropped");
         tracing::error!(collection, all, "a collection or an index of Parlor was dropped; creating it again");
@@ -34,13 +35,14 @@ impl ChangeStreamReader {
                 self.store.contacts().record_all_offline();
                 self.heartbeat.mark_re_registered();
             }
-            // The remaining erasures were dropped with the collection.
+            // All erasures that were not finished were dropped with the collection.
             "erasures" if all => self.store.erasing().clear(),
             _ => {}
         }
     }
 
-    /// Dispatches one event. Returns its time if it belongs to a room or is a heartbeat.
+    /// Dispatches one event. Returns the event's time if the event belongs to a room or is a heartbeat of this
+    /// server.
     pub(super) fn dispatch(&self, event: &ChangeEvent<'_>) -> Result<Option<Timestamp>, Undecodable> {
         if !event.is_of_interest()? {
             return Ok(None);
@@ -91,8 +93,8 @@ impl ChangeStreamReader {
         if event.collection == "members" && event.operation != "update" {
             self.store.contacts().remove_room(room);
         }
-        // The change is recorded before the hub advances. A socket that joins after the hub has reached this time
-        // relies on the record.
+        // The change is recorded in the store before the hub advances to its time. A socket that joins after the hub
+        // has reached this time relies on the record.
         self.store.touched().record_change(room, time);
         if self.hub.advance_to(room, time)
             && let Some(change) = event.change(id)?
@@ -113,7 +115,7 @@ impl ChangeStreamReader {
         Ok(())
     }
 
-    /// Records the time since the change was made.
+    /// Records in the metrics how much time has passed since the change was made.
     fn note_lag(&self, event: &ChangeEvent<'_>) {
         if let Some(made) = event.made {
             let ms = self.store.now().0 - made.timestamp_millis();
@@ -165,11 +167,11 @@ impl ChangeStreamReader {
         }
         self.note_lag(event);
         let mut batch = journal::read_batch(event.document()?)?;
-        // Sorted by room, so that each room is updated once with all its markers.
+        // The markers are sorted by room, so that each room is updated once with all its markers.
         batch.marks.sort_by_key(|mark| mark.room);
         let batch = Arc::new(batch);
-        // The markers are added before the hub advances. A socket that joins after the hub has reached this time reads
-        // the markers from the overlay.
+        // The markers are added to the overlay (the markers that the members' documents may still lack) before the
+        // hub advances. A socket that joins after the hub has reached this time reads them from the overlay.
         self.store.overlay().add_batch(time, &batch, Instant::now());
         for of_room in batch.marks.chunk_by(|one, other| one.room == other.room) {
             let room = of_room[0].room;
@@ -196,7 +198,7 @@ impl ChangeStreamReader {
         Ok(())
     }
 
-    /// Queues a change of a room or of its members.
+    /// Queues a change of a room or of its members, if the room has inbox connections. They are notified later.
     fn room_changed(&self, room: RoomId, time: Timestamp) {
         if self.hub.has_inboxes_in(room) {
             self.changes.push(room, RoomChangedAt(time));

@@ -1,4 +1,4 @@
-//! Reads what open rooms missed, after the database has lost the history of the change stream.
+//! Reads the changes that open rooms missed, after the database has lost the history of the change stream.
 
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use crate::store::StoreError;
 /// The mean pause before another attempt after a failed read.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// Revisions that are up to this much older than the last received change are sent again. The database stamps a
-/// revision shortly before the commit, so the order of the stamps differs from the order of the commits.
+/// Revisions (edits and deletes) that are up to this much older than the last received change are sent again. The
+/// database stamps a revision shortly before the commit, so the order of the stamps differs from the order of the
+/// commits.
 const STAMPED_BEFORE: Duration = Duration::from_secs(10);
 
 impl ChangeStreamReader {
@@ -23,13 +24,15 @@ impl ChangeStreamReader {
     pub(super) async fn catch_up(&self, last: Timestamp) {
         let before = u32::try_from(STAMPED_BEFORE.as_secs()).unwrap_or(u32::MAX);
         let since = Timestamp { time: last.time.saturating_sub(before), increment: 0 };
-        // The stream begins at the primary's latest operation, but a snapshot shows only majority-committed data. Once
-        // a majority has the heartbeat, a snapshot contains everything before the stream's beginning.
+        // The new stream begins at the primary's latest operation, but a snapshot shows only data that a majority has
+        // stored. After a majority has stored the heartbeat, a snapshot contains everything before the stream's
+        // beginning.
         persist("write a heartbeat before the missed changes are read", || self.heartbeat.beat(&self.store))
             .await;
         persist("read the missed receipt markers", || self.store.read_journal()).await;
         self.numbers.clear();
-        // First: an erasure also ends memberships, and the close code of the erasure must win.
+        // The erasures come first. An erasure also ends memberships, and its sockets must be closed with the code of
+        // the erasure.
         let erasing = persist("read which users are being erased", || self.store.read_erasing()).await;
         for user in &erasing {
             self.outboxes.close_user(user, Close::Erased);
@@ -54,8 +57,8 @@ impl ChangeStreamReader {
         }
     }
 
-    /// Reads the messages of a room after the number `last_sent`, and the revisions since a time. Closes the sockets of
-    /// the room if the changes are too many or can't be read.
+    /// Reads the messages of a room after the number `last_sent`, and the revisions since the time `since`. Closes
+    /// the sockets of the room if there are too many changes, or if they can't be read.
     async fn catch_up_room(&self, room: RoomId, last_sent: i64, since: Timestamp) {
         let read = || async {
             match self.store.missed(room, last_sent, since).await {
@@ -73,7 +76,7 @@ impl ChangeStreamReader {
     }
 }
 
-/// Repeats a step until the database answers. `step` names it in the log.
+/// Repeats a step until it succeeds. `step` is the step's name in the log.
 async fn persist<T, A>(step: &str, attempt: impl FnMut() -> A) -> T
 where
     A: Future<Output = Result<T, StoreError>>,

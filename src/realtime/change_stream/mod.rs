@@ -1,19 +1,21 @@
-//! Reads the change stream of this server. The committed writes of all servers become
-//! [changes](crate::model::change::CommittedChange) of rooms, and go to the hub. The [`webhooks`](crate::webhooks) have
-//! streams of their own.
+//! Reads MongoDB's change stream, the ordered list of the committed writes of all servers. Each server reads its own
+//! stream. The reader turns each write into a [change](crate::model::change::CommittedChange) of a room, and gives it
+//! to the [hub](super::hub). The hub sends it to the sockets of the room. The [`webhooks`](crate::webhooks) read other
+//! change streams.
 //!
-//! Sockets receive events only through this stream, so one server or twenty behave alike. A stream that breaks is
-//! resumed at its position: elections and outages lose nothing. If the database no longer has the history after that
-//! position, the new stream starts at the current time. Every open room then reads the missed changes from the
-//! collections. Ephemeral events are in none of these collections, so they are lost.
+//! Sockets receive events only through this stream. Therefore a server also treats its own writes like the writes of
+//! other servers. A stream that breaks is resumed at its position, so elections and outages lose nothing. If the
+//! database no longer has the changes after that position, the new stream starts at the current time. Every open room
+//! then reads the missed changes from the collections. Typing events and custom events are not in these collections, so
+//! the missed ones are lost.
 //!
-//! An idle stream looks like a stream that hangs. The server therefore writes a heartbeat document, and is ready only
-//! while its heartbeats come back through the stream. If a written heartbeat does not come back, and no other event
-//! arrives, the stream hangs. The server abandons such a stream, and opens another one on another connection. The new
-//! stream continues after the last received event.
+//! An idle stream looks like a stream that hangs. The server therefore writes a heartbeat document at intervals. It
+//! reports itself as ready only while its heartbeats come back through the stream. If a written heartbeat does not come
+//! back, and no other event arrives, the stream hangs. The server abandons this stream, and opens another stream on a
+//! new connection. The new stream continues after the last received event.
 //!
-//! An event that is too large to be sent breaks every stream that reaches the event. The next stream then starts at
-//! the current time, as after a loss of history.
+//! An event that is too large for the database to send breaks every stream that reaches the event. The next stream then
+//! starts at the current time, and the open rooms read the missed changes, as after a loss of history.
 
 mod dispatch;
 mod gap;
@@ -52,7 +54,7 @@ const LONGEST_OPENING: Duration = Duration::from_mins(10);
 
 /// Reads the change stream and dispatches its events.
 pub(crate) struct ChangeStreamReader {
-    /// A store with a database client of its own, because a waiting stream holds a connection of the pool.
+    /// A store with a separate database client, because a waiting stream occupies a connection of the client's pool.
     pub(crate) stream_store: Store,
     pub(crate) settings: config::FeedConfig,
     pub(crate) store: Store,
@@ -66,18 +68,18 @@ pub(crate) struct ChangeStreamReader {
     pub(crate) presence: PresenceQueue,
 }
 
-/// How a stream ended, and where the next one continues.
+/// How a stream ended, and the position at which the next stream continues.
 struct StreamEnd {
-    /// The resume point for the next stream; none if it is lost.
+    /// The resume token for the next stream. None: the next stream starts at the current time.
     token: Option<ResumeToken>,
     /// Whether the stream delivered any event.
     any: bool,
-    /// Whether the database refused to continue the stream.
+    /// Whether the database answered with an error that is neither an outage nor a timeout.
     refused: bool,
 }
 
 impl ChangeStreamReader {
-    /// Opens the stream. The stream delivers everything that is written after this call.
+    /// Opens the stream. The stream delivers every write that is committed after this call.
     pub(crate) async fn open(&self) -> Result<ChangeStream<RawDocumentBuf>, Error> {
         self.stream_store.watch(None, self.settings.read_from).await
     }
@@ -85,7 +87,8 @@ impl ChangeStreamReader {
     /// Reads the state that existed before the stream was opened: receipts, online users and erasures.
     pub(crate) async fn begin(&self) -> Result<(), StoreError> {
         self.store.read_clock().await?;
-        // A majority then has a write that is later than the start of the stream, as in `catch_up`.
+        // The heartbeat is later than the start of the stream. Once a majority has stored it, the reads below see every
+        // write before that start, as in `catch_up`.
         self.heartbeat.beat(&self.store).await?;
         self.store.read_online().await?;
         self.store.read_erasing().await?;
@@ -94,9 +97,10 @@ impl ChangeStreamReader {
 
     /// Reads the stream. Never returns.
     pub(crate) async fn run(mut self, mut stream: ChangeStream<RawDocumentBuf>) {
-        // No client connects before the first heartbeat has come back.
+        // Zero is only a start value: the server accepts no client before its first heartbeat has come back, which sets
+        // `last`.
         let mut last = cluster_time::ZERO;
-        // Limits the hanging driver calls that may be abandoned.
+        // Limits how many tasks wait for abandoned driver calls that hang.
         let calls = Arc::new(Semaphore::new(self.settings.hanging));
         let mut backoff = Backoff::default();
         loop {
@@ -150,7 +154,8 @@ impl ChangeStreamReader {
                     continue;
                 }
                 Some(Err(error)) => error,
-                // An invalidate event ends a stream: the database was dropped. The stream can't be resumed after it.
+                // An invalidate event ends the stream: the database was dropped. A stream can't be resumed after this
+                // event.
                 None => {
                     self.store.indexes().request_check();
                     return StreamEnd { token: None, any: newest.is_some(), refused: false };
@@ -164,8 +169,8 @@ impl ChangeStreamReader {
         }
     }
 
-    /// Abandons a stream that hangs. The driver's future must not be dropped while it runs, so a task awaits the future.
-    /// It ends together with its connection.
+    /// Abandons a stream that hangs. A running future of the driver must not be dropped, so a task awaits it. The task
+    /// ends when the stream's connection ends.
     fn abandon(&mut self, mut stream: ChangeStream<RawDocumentBuf>, permit: OwnedSemaphorePermit) {
         self.metrics.count_fault("feed_hangs");
         tracing::error!(
@@ -179,7 +184,7 @@ impl ChangeStreamReader {
         self.reconnect();
     }
 
-    /// Makes later streams use new connections.
+    /// Replaces the database client, so that the next streams use new connections.
     fn reconnect(&mut self) {
         match self.stream_store.reconnected() {
             Ok(store) => self.stream_store = store,
@@ -221,7 +226,8 @@ impl ChangeStreamReader {
         is_history_lost(error)
     }
 
-    /// Opens the stream again, at `token` if the database still has that position.
+    /// Opens the stream again: at `token` if the database still has this position, otherwise at the current time. Then
+    /// the open rooms first read their missed changes.
     async fn reopen(
         &mut self,
         mut token: Option<ResumeToken>,
@@ -257,14 +263,15 @@ impl ChangeStreamReader {
         }
     }
 
-    /// Opens a stream within a time limit. After a timeout the call is abandoned, and later calls use new connections.
+    /// Opens a stream within a time limit. After a timeout the running call is abandoned, and the next call uses a new
+    /// connection.
     async fn open_at(
         &mut self,
         token: Option<ResumeToken>,
         calls: &Arc<Semaphore>,
         limit: Duration,
     ) -> Result<ChangeStream<RawDocumentBuf>, StoreError> {
-        // The semaphore is never closed.
+        // `ok` discards no error: the semaphore is never closed.
         let permit = calls.clone().acquire_owned().await.ok();
         let (store, read_from) = (self.stream_store.clone(), self.settings.read_from);
         let opening = tokio::spawn(async move {

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-/// Measures how long the stream has been silent. The timer reads no clock while events arrive.
+/// Measures how long the stream has been silent, in ticks. An event only resets the tick count, which is cheaper than
+/// reading a clock for each event.
 pub(super) struct QuietTimer {
     ticks: tokio::time::Interval,
     quiet: u32,
 }
 
 impl QuietTimer {
-    /// A silence of more than this many ticks is [long](Self::is_long).
+    /// The ticks in the duration that is passed to [`new`](Self::new). A silence of more ticks is
+    /// [long](Self::is_long).
     const LONG: u32 = 4;
 
     pub(super) fn new(long: Duration) -> Self {

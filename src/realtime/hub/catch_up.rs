@@ -1,5 +1,5 @@
-//! Handles a broken change stream. Either the stream is resumed at its position, or each room catches up: the room first
-//! receives its missed changes.
+//! Handles a change stream that broke. If the new stream resumes at the old position, no change is missing. Otherwise
+//! each room catches up: it first sends the missed changes, and then the new ones.
 
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ pub(crate) struct CatchUp {
 }
 
 impl HubEntry {
-    /// Closes the sockets that joined while the stream was lost, so that they reconnect and read a new history. Their old
-    /// histories may contain some of the missed changes. Returns false if no socket is left.
+    /// Closes the sockets that joined while the stream was lost. Their histories may contain some of the missed
+    /// changes. They reconnect and read a new history. Returns false if the room has no other socket.
     fn send_late_away(&mut self) -> bool {
         for socket in std::mem::take(&mut self.late) {
             socket.close(Close::GoingAway);
@@ -33,7 +33,7 @@ impl HubEntry {
 }
 
 impl Hub {
-    /// Records that the stream is lost.
+    /// Records that the stream is lost. Sockets that join from now on may have to reconnect after a catch-up.
     pub(crate) fn stream_lost(&self) {
         self.rooms().stream_lost = true;
     }
@@ -45,16 +45,17 @@ impl Hub {
         rooms.entries.values_mut().for_each(|entry| entry.late = Vec::new());
     }
 
-    /// Begins to catch up after changes were missed. Returns the rooms that have to catch up, each with the greatest
-    /// message number that it has sent, if known. New changes of a room wait until
-    /// [`finish_catch_up`](Self::finish_catch_up) is called for that room.
+    /// Begins to catch up after changes were missed. Returns the rooms that have to catch up. With each room it returns
+    /// the greatest message number that the room has sent, if known. New changes of a room wait until
+    /// [`finish_catch_up`](Self::finish_catch_up) is called for the room.
     ///
     /// `now` is a cluster time after all missed changes.
     pub(crate) fn begin_catch_up(&self, now: Timestamp) -> Vec<(RoomId, Option<i64>)> {
         let mut behind = Vec::new();
         let mut rooms = self.rooms();
         rooms.reached = rooms.reached.max(Some(now));
-        // Inbox connections can't catch up: the memberships of their users may have changed, too.
+        // Inbox connections are closed instead: the memberships of their users may also have changed, and only a
+        // reconnect reads these.
         rooms.inboxes.values().flatten().for_each(|socket| socket.close(Close::GoingAway));
         rooms.entries.retain(|room, entry| {
             entry.sockets.retain(|socket| !socket.is_of_inbox());
@@ -62,7 +63,8 @@ impl Hub {
                 match std::mem::replace(&mut entry.state, RoomPhase::Loading(PendingLoad::default())) {
                     RoomPhase::Live(open) if !open.is_trimmed() => RoomPhase::CatchingUp(open, Vec::new()),
                     behind @ RoomPhase::CatchingUp(..) => behind,
-                    // A running load may lack the missed changes, and nothing would send them later.
+                    // These rooms can't catch up: their state is unknown or incomplete. A running load may lack the
+                    // missed changes, and no later step would send them.
                     RoomPhase::Loading(_)
                     | RoomPhase::Idle
                     | RoomPhase::Live(_)
@@ -72,7 +74,7 @@ impl Hub {
                     }
                 };
             let stays = entry.send_late_away();
-            // A room without sockets is not read.
+            // A room without sockets needs no catch-up.
             if stays && let RoomPhase::CatchingUp(open, _) = &entry.state {
                 behind.push((*room, open.last()));
             }
@@ -81,7 +83,7 @@ impl Hub {
         behind
     }
 
-    /// Closes all sockets, because the data of their rooms is gone. The clients reconnect.
+    /// Closes all sockets, because a collection was dropped and the rooms' data is gone. The clients reconnect.
     pub(crate) fn send_all_away(&self) {
         let mut rooms = self.rooms();
         let of_rooms = rooms.entries.values().flat_map(|entry| &entry.sockets);
@@ -89,7 +91,7 @@ impl Hub {
         rooms.entries.clear();
     }
 
-    /// Sends the missed changes of a room, and then the changes that waited.
+    /// Sends the missed changes of a room, and then the newer changes that waited.
     pub(crate) fn finish_catch_up(&self, room: RoomId, missed: CatchUp) {
         let mut rooms = self.rooms();
         let Some(entry) = rooms.entries.get_mut(&room) else { return };

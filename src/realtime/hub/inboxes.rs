@@ -1,4 +1,4 @@
-//! Inbox connections in the hub.
+//! Inbox connections in the hub. An inbox connection (Level 3) is one socket for all rooms of its user.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use crate::realtime::frame::{Frame, FrameKind, InboxFrame};
 use crate::realtime::outbox::Outbox;
 
 impl Hub {
-    /// Registers an inbox connection. It is then notified when its user joins or leaves a room.
+    /// Registers an inbox connection. From then on, it is notified when its user joins or leaves a room.
     pub(crate) fn enter_inbox(&self, user: &UserId, socket: &Arc<Outbox>) {
         let mut rooms = self.rooms();
         rooms.inboxes.entry(user.clone()).or_insert_with(|| Vec::with_capacity(1)).push(socket.clone());
     }
 
-    /// Removes an inbox connection from the hub and from all of these rooms.
+    /// Removes an inbox connection from the hub and from the rooms `of`.
     pub(crate) fn leave_inbox(&self, user: &UserId, of: impl Iterator<Item = RoomId>, socket: &Arc<Outbox>) {
         {
             let mut rooms = self.rooms();
@@ -34,8 +34,9 @@ impl Hub {
         }
     }
 
-    /// Adds an inbox connection to these rooms. The connection receives the frames of all later changes. Returns the
-    /// commit time of the last change that the hub received: a read for the connection must not be older.
+    /// Adds an inbox connection to the rooms `of`. The connection receives the frames of all later changes. Returns the
+    /// commit time of the last change that the hub received. If the connection now reads the rooms, the data must not
+    /// be older than this time.
     pub(crate) fn join_inbox(&self, of: &[RoomId], socket: &Arc<Outbox>) -> Option<Timestamp> {
         let mut rooms = self.rooms();
         let super::HubRooms { entries, reached, generations, stream_lost, .. } = &mut *rooms;
@@ -48,8 +49,9 @@ impl Hub {
             if *stream_lost {
                 entry.late.push(socket.clone());
             }
-            // The history of a joining socket may be later than the first frames of this connection. So the room loader
-            // reads the state instead.
+            // If the state was to come from the history of a joining socket, the room loader reads it instead. That
+            // history may be later than the first frame of this connection, and the state would then lack the changes
+            // between them.
             self.request_load(*room, entry);
         }
         *reached
@@ -60,8 +62,8 @@ impl Hub {
         self.rooms().reached = Some(time);
     }
 
-    /// Asks inbox connections to re-read a room, because a membership in the room has changed. Asks the connections of
-    /// `user`, or of all members if `user` is none.
+    /// Asks inbox connections to re-read a room, because a membership in it has changed. The request goes to the
+    /// connections of `user`. If `user` is none, it goes to all inbox connections in the room.
     pub(crate) fn request_recheck(&self, room: RoomId, user: Option<&UserId>, time: Timestamp) {
         let rooms = self.rooms();
         let sockets = match user {
@@ -75,32 +77,33 @@ impl Hub {
         }
     }
 
-    /// Whether any inbox connection is in this room.
+    /// Returns whether the room has an inbox connection on this server.
     pub(crate) fn has_inboxes_in(&self, room: RoomId) -> bool {
         let rooms = self.rooms();
         rooms.entries.get(&room).is_some_and(|entry| entry.sockets.iter().any(|socket| socket.is_of_inbox()))
     }
 
-    /// Whether an inbox connection of another user is in this room.
+    /// Returns whether the room has an inbox connection of a user other than `user` on this server.
     pub(crate) fn has_inboxes_of_others(&self, room: RoomId, user: &UserId) -> bool {
         let rooms = self.rooms();
         let is_others = |socket: &Arc<Outbox>| socket.is_of_inbox() && !socket.is_of(user);
         rooms.entries.get(&room).is_some_and(|entry| entry.sockets.iter().any(is_others))
     }
 
-    /// Whether this server has any inbox connection.
+    /// Returns whether this server has an inbox connection.
     pub(crate) fn has_inboxes(&self) -> bool {
         !self.rooms().inboxes.is_empty()
     }
 
-    /// Closes the inbox connections in this room, so that they reconnect and read its current state.
+    /// Closes the inbox connections in this room. They reconnect and read the room's current state.
     pub(crate) fn send_inboxes_away(&self, room: RoomId) {
         let rooms = self.rooms();
         let here = rooms.entries.get(&room).into_iter().flat_map(|entry| &entry.sockets);
         here.filter(|socket| socket.is_of_inbox()).for_each(|socket| socket.close(Close::GoingAway));
     }
 
-    /// Sends a frame to the inbox connections that are in any of these rooms, once to each.
+    /// Sends a frame to the inbox connections in the rooms `of`. A connection that is in several of these rooms
+    /// receives it once.
     pub(crate) fn send_to_inboxes(&self, of: &[RoomId], frame: Frame) {
         let frame = frame.charged(&self.held);
         let rooms = self.rooms();

@@ -1,5 +1,5 @@
-//! Loads the state of a room: from the history of a socket, or through the
-//! [`RoomLoader`](crate::realtime::room_loader::RoomLoader) for all sockets.
+//! Loads the state of a room. The state comes from the history that a joining socket reads. If inbox connections need
+//! the state, the [`RoomLoader`](crate::realtime::room_loader::RoomLoader) reads it instead.
 
 use std::sync::Arc;
 
@@ -15,14 +15,15 @@ use crate::realtime::room_state::OpenRoom;
 use crate::store::Snapshot;
 
 impl Hub {
-    /// Requests that the room loader reads the state of a room for all its sockets.
+    /// Asks the room loader to read the state of a room. Does nothing if the state is not being loaded, or is already
+    /// requested.
     pub(super) fn request_load(&self, room: RoomId, entry: &mut HubEntry) {
         let RoomPhase::Loading(opening) = &mut entry.state else { return };
         let Some(at) = entry.from.filter(|_| !opening.wanted) else { return };
         opening.wanted = true;
         opening.readers = Vec::new();
         opening.earliest = None;
-        // The receiver lives as long as the server.
+        // `send` fails only without a receiver. The receiver lives as long as the server.
         let _ = self.wanted.send(RoomLoadRequest {
             room,
             generation: RoomGeneration(entry.generation),
@@ -31,8 +32,8 @@ impl Hub {
         });
     }
 
-    /// Takes the state of a room from the history of a socket. Once the histories of all joining sockets are read, the
-    /// waiting changes are applied.
+    /// Takes the state of a room from the history of a socket. Of several histories, the earliest becomes the state.
+    /// The waiting changes are applied after all joining sockets have read their histories.
     pub(crate) fn room_loaded(
         &self,
         room: RoomId,
@@ -82,14 +83,14 @@ impl Hub {
         entry.state = RoomPhase::Live(open);
     }
 
-    /// Requests the texts that a room has dropped, as of the time `at`. Further changes of the room wait until the texts
-    /// are loaded.
+    /// Requests the message texts that a room has dropped, as of the cluster time `at`. Further changes of the room
+    /// wait until the texts are loaded.
     pub(super) fn request_texts(&self, room: RoomId, entry: &mut HubEntry, at: Timestamp) {
         entry.state = match std::mem::replace(&mut entry.state, RoomPhase::Idle) {
             RoomPhase::Live(open) => RoomPhase::FillingTexts(open, Vec::new()),
             other => other,
         };
-        // The receiver lives as long as the server.
+        // `send` fails only without a receiver. The receiver lives as long as the server.
         let _ = self.wanted.send(RoomLoadRequest {
             room,
             generation: RoomGeneration(entry.generation),
@@ -98,7 +99,7 @@ impl Hub {
         });
     }
 
-    /// Takes the loaded texts and applies the changes that waited for them.
+    /// Restores the loaded texts and applies the changes that waited for them.
     fn texts_loaded(&self, entry: &mut HubEntry, snapshot: &Snapshot) {
         entry.state = match std::mem::replace(&mut entry.state, RoomPhase::Idle) {
             RoomPhase::FillingTexts(mut open, changes) => {
@@ -110,7 +111,8 @@ impl Hub {
         };
     }
 
-    /// Closes the sockets of a room whose state could not be loaded. Does nothing if that stay of the room has ended.
+    /// Closes the sockets of a room whose state could not be loaded. Does nothing if the room has left the hub since
+    /// the request, even if it is in the hub again.
     pub(crate) fn close_generation(&self, request: RoomLoadRequest, close: Close) {
         let mut rooms = self.rooms();
         if rooms.entries.get(&request.room).is_some_and(|entry| entry.generation == request.generation.0)

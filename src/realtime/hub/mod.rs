@@ -1,14 +1,18 @@
-//! Maps each room to its sockets on this server. The hub receives committed changes from the change stream, one after
-//! the other, and puts their frames into the outboxes of the sockets. A frame is encoded once and shared by all
-//! sockets. The hub never waits for a socket.
+//! The hub maps each room to its sockets on this server. It receives committed changes from the change stream, one
+//! after the other. It turns each change into frames (encoded events), and puts them into the outboxes (send queues) of
+//! the sockets. All sockets share one encoded frame. The hub never waits for a socket.
 //!
-//! A socket joins *before* its history is read, so that no event is lost between the two steps. The socket then drops
-//! the frames that its history already contained, by their times. The state of a room is loaded with the history of
-//! the first socket. Changes wait until the state is loaded. If several sockets join meanwhile, the hub waits for all
-//! their histories. The earliest history then becomes the state of the room, so that no socket lacks an event.
+//! A socket joins *before* its history (its first frame) is read, so that no event is lost between the two steps. The
+//! socket then drops the frames whose changes its history already contained. It recognizes these frames by their commit
+//! times.
 //!
-//! An inbox connection ([`inboxes`]) is in each room of its user, and loads none of them. A room that has only inbox
-//! connections is idle until its first change. The state is then loaded as of the time just before that change.
+//! The hub keeps the state of each active room. The state is loaded with the history of the first socket, and changes
+//! wait until it is loaded. If several sockets join meanwhile, the hub waits for all their histories. The earliest
+//! history becomes the state of the room, so that no socket lacks an event.
+//!
+//! An inbox connection ([`inboxes`]) is in each room of its user, but does not load the rooms' states. A room that has
+//! only inbox connections is idle until its first change. The state is then loaded as of the time just before that
+//! change.
 
 pub(crate) mod catch_up;
 pub(crate) mod coalesce;
@@ -40,11 +44,11 @@ use crate::protocol::close::Close;
 use crate::store::Audience;
 use crate::telemetry::metrics::Metrics;
 
-/// The most changes that may wait while a room's state is loaded. A load takes milliseconds. If more changes wait, the
-/// sockets of the room are closed, so that they reconnect and read a new history.
+/// The maximum number of changes that wait while a room's state is loaded. A load takes milliseconds. If more changes
+/// wait, the sockets of the room are closed. They reconnect and read a new history.
 const WAITING_CHANGES: usize = 10_000;
 
-/// All rooms that have sockets on this server.
+/// The rooms that have sockets on this server.
 pub(crate) struct Hub {
     rooms: Mutex<HubRooms>,
     /// Load requests for the [`RoomLoader`](crate::realtime::room_loader::RoomLoader): one for each room at a time.
@@ -63,8 +67,8 @@ struct HubRooms {
     /// The commit time of the last change that was received.
     reached: Option<Timestamp>,
     generations: u64,
-    /// Whether the change stream is lost. Then the history of a joining socket may already contain changes that its room
-    /// receives later as missed changes.
+    /// Whether the change stream is lost. While it is lost, a joining socket may read a history that contains missed
+    /// changes. The room would send these changes again during its catch-up.
     stream_lost: bool,
 }
 
@@ -93,7 +97,8 @@ impl Hub {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a socket to a room. The socket receives the frames of all later changes.
+    /// Adds a socket to a room. The socket receives the frames of all later changes. The ticket says how new its
+    /// history must be.
     pub(crate) fn join(&self, room: RoomId, socket: &Arc<Outbox>) -> JoinTicket {
         let mut rooms = self.rooms();
         let HubRooms { entries, reached, generations, stream_lost, .. } = &mut *rooms;
@@ -106,8 +111,9 @@ impl Hub {
             entry.late.push(socket.clone());
         }
         if let RoomPhase::Idle = entry.state {
-            // The sockets in the room have every frame up to `reached`, so the room is loaded as of that time. The
-            // load must not start before the join of the first socket: the hub dropped the changes before that join.
+            // The sockets in the room have received every frame up to `reached`, so the state is loaded as of the time
+            // just before it. The load time must not be earlier than the join of the first socket, because the hub
+            // dropped the room's earlier changes.
             entry.from = entry.from.max(reached.map(just_before));
             entry.state = RoomPhase::Loading(PendingLoad::default());
             self.request_load(room, entry);
@@ -124,12 +130,12 @@ impl Hub {
             return joined;
         }
         opening.readers.push(socket.clone());
-        // The histories of all readers have receipt markers as of one time, so any of them can become the state.
+        // All readers read receipt markers as of one time, so the history of any reader can become the room's state.
         let marked = entry.from.unwrap_or(cluster_time::ZERO);
         JoinTicket { marked, load: Some(RoomGeneration(entry.generation)), ..joined }
     }
 
-    /// Removes a socket from a room. The room's state is dropped with the last socket.
+    /// Removes a socket from a room. After the last socket has left, the hub drops the room and its state.
     pub(crate) fn leave(&self, room: RoomId, socket: &Arc<Outbox>) {
         let mut rooms = self.rooms();
         if let Some(entry) = rooms.entries.get_mut(&room) {
@@ -146,7 +152,8 @@ impl Hub {
         }
     }
 
-    /// Records that the change stream has reached a change of a room. Returns whether the room has sockets here.
+    /// Records that the change stream has reached a change of a room. Returns whether the room has sockets on this
+    /// server.
     pub(crate) fn advance_to(&self, room: RoomId, time: Timestamp) -> bool {
         let mut rooms = self.rooms();
         rooms.reached = Some(time);
@@ -186,11 +193,11 @@ impl Hub {
         }
     }
 
-    /// Closes all sockets of a room. With 1012, because too much was missed, the clients reconnect and read a new
-    /// history. With 4004 the room was deleted, and inbox connections stay open.
+    /// Closes all sockets of a room. Close code 1012 means that too much was missed: the clients reconnect and read a
+    /// new history. Code 4004 means that the room was deleted: inbox connections stay open.
     pub(crate) fn close(&self, room: RoomId, close: Close) {
-        // The room leaves the hub at once. A client that reconnects adds the room again, even while old sockets are
-        // still leaving.
+        // The room leaves the hub immediately. A client that reconnects adds the room again, even while its old sockets
+        // are still closing.
         if let Some(entry) = self.rooms().entries.remove(&room) {
             let of_room = |socket: &&Arc<Outbox>| close != Close::NoRoom || !socket.is_of_inbox();
             entry.sockets.iter().filter(of_room).for_each(|socket| socket.close(close));
@@ -211,7 +218,7 @@ impl Hub {
         self.trim(open);
     }
 
-    /// Drops texts of a room that exceed its bounds.
+    /// Drops texts of unread messages if the room exceeds its bound.
     fn trim(&self, open: &mut OpenRoom) {
         if open.trim() {
             self.metrics.bound_hit("unread_text_bytes");

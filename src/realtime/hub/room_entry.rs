@@ -1,4 +1,4 @@
-//! A room in the hub: its sockets, and the phase of its state.
+//! A room in the hub: its sockets, and whether its state is idle, loading or live.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::realtime::outbox::Outbox;
 use crate::realtime::room_state::OpenRoom;
 
 pub(super) struct HubEntry {
-    /// Distinguishes this stay of the room in the hub from earlier stays.
+    /// Distinguishes this stay of the room in the hub from earlier stays (see [`RoomGeneration`]).
     pub(super) generation: u64,
     /// The room has received every change that was committed after this time.
     pub(super) from: Option<Timestamp>,
     pub(super) sockets: Vec<Arc<Outbox>>,
-    /// The sockets that joined while the stream was lost.
+    /// The sockets that joined while the change stream was lost.
     pub(super) late: Vec<Arc<Outbox>>,
     pub(super) state: RoomPhase,
 }
@@ -28,27 +28,27 @@ impl HubEntry {
 }
 
 pub(super) enum RoomPhase {
-    /// Nothing has happened in the room, and no socket needs its state.
+    /// No change has arrived, and no socket has needed the room's state.
     Idle,
     Loading(PendingLoad),
     Live(OpenRoom),
-    /// The room dropped message texts that the next change needs. The room loader is reading these texts, and the changes
-    /// wait.
+    /// The next change needs message texts that the state has dropped. The room loader is reading these texts, and the
+    /// changes in the list wait.
     FillingTexts(OpenRoom, Vec<(Timestamp, CommittedChange)>),
-    /// The change stream was lost, and the missed changes are being read. Newer changes wait.
+    /// The change stream was lost, and the missed changes are being read. The newer changes in the list wait.
     CatchingUp(OpenRoom, Vec<(Timestamp, CommittedChange)>),
 }
 
 /// A room whose state is being loaded.
 #[derive(Default)]
 pub(super) struct PendingLoad {
-    /// The changes to apply when the state is loaded.
+    /// The changes to apply after the state is loaded, oldest first.
     pub(super) changes: Vec<(Timestamp, CommittedChange)>,
-    /// The sockets whose histories are being read.
+    /// The sockets that are reading their histories. The room opens after all of them have finished.
     pub(super) readers: Vec<Arc<Outbox>>,
-    /// The state of the room, taken from the history with the earliest snapshot time so far.
+    /// The room's state, taken from the earliest history that a socket has read so far.
     pub(super) earliest: Option<OpenRoom>,
-    /// True: the room loader reads the state. False: the state comes from a history that a joining socket reads.
+    /// True: the room loader reads the state. False: the state comes from the history that a joining socket reads.
     pub(super) wanted: bool,
 }
 
@@ -62,20 +62,21 @@ pub(crate) struct RoomLoadRequest {
     pub(crate) since: Instant,
 }
 
-/// The state of the hub at the join of a socket.
+/// The state of the hub when a socket joined a room. The state decides how new the socket's history must be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct JoinTicket {
-    /// The commit time of the last change that the hub received. The history of the socket must not be older: the socket
-    /// does not receive earlier events.
+    /// The commit time of the last change that the hub received. The history must not be older than this time, because
+    /// the socket receives no earlier events.
     pub(crate) reached: Option<Timestamp>,
-    /// The history has to contain all receipt markers up to this time. Later markers arrive as events.
+    /// The history must contain all receipt markers that were committed up to this time. Later markers arrive as
+    /// events.
     pub(crate) marked: Timestamp,
-    /// Present if the room's state is to be taken from the histories of the joining sockets. The socket then passes this
+    /// Present if the hub takes the room's state from the histories of joining sockets. The socket then passes this
     /// generation and its history to [`Hub::room_loaded`](super::Hub::room_loaded).
     pub(crate) load: Option<RoomGeneration>,
 }
 
-/// A stay of a room in the hub, from its first socket to its last. A load that was requested in
-/// an earlier stay is ignored.
+/// The number of a stay of a room in the hub. A stay lasts from the room's first socket to its last one. The hub
+/// ignores the result of a load that was requested in an earlier stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RoomGeneration(pub(super) u64);

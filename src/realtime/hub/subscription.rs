@@ -1,4 +1,4 @@
-//! The membership of a socket in a room of the hub.
+//! Removes a socket from its room in the hub when the connection ends.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use handlers::RoomId;
 use super::{Hub, JoinTicket};
 use crate::realtime::outbox::Outbox;
 
-/// Keeps a socket in a room of the hub. The socket leaves the room when the subscription is dropped.
+/// A guard that keeps a socket in a room of the hub. When this value is dropped, the socket leaves the room.
 pub(crate) struct HubSubscription {
     hub: Arc<Hub>,
     room: RoomId,
@@ -15,7 +15,7 @@ pub(crate) struct HubSubscription {
 }
 
 impl HubSubscription {
-    /// Puts a socket into a room until the subscription is dropped.
+    /// Adds a socket to a room. The ticket says how new the socket's history must be.
     pub(crate) fn new(hub: &Arc<Hub>, room: RoomId, outbox: &Arc<Outbox>) -> (JoinTicket, Self) {
         let joined = hub.join(room, outbox);
         (joined, Self { hub: hub.clone(), room, outbox: outbox.clone() })

@@ -1,4 +1,4 @@
-//! Tests: which frames sockets receive when several open a room concurrently.
+//! Tests which frames the sockets of a room receive, for example when several sockets open the room concurrently.
 
 use std::collections::VecDeque;
 
@@ -104,7 +104,7 @@ fn idle_room_is_loaded_as_of_before_the_next_change() {
     assert_eq!(frame_times(&inbox), [at(7)]);
 }
 
-/// The hub received this change, perhaps the creation of the room itself, while no socket was there.
+/// The hub receives a change, for example the creation of the room, before any socket is in the room.
 #[test]
 fn idle_room_is_loaded_no_earlier_than_the_first_join() {
     let (hub, mut wanted) =
@@ -118,8 +118,8 @@ fn idle_room_is_loaded_no_earlier_than_the_first_join() {
     assert_eq!(wanted.try_recv().unwrap().at, at(7));
 }
 
-/// Markers are written in batches, and one may arrive after its member has left. The messages of the others must not
-/// wait for it.
+/// Receipt markers are written in batches, so a marker may arrive after its member has left. A former member's marker
+/// must not hold back the status of other members' messages.
 #[test]
 fn marker_of_a_former_member_is_ignored() {
     let (hub, room) = hub();
@@ -146,7 +146,8 @@ fn read(n: i64) -> Marks {
     Marks { delivered: n, read: n }
 }
 
-/// A history has the markers that were received before its socket joined, and everything else up to its own time.
+/// A history has the receipt markers that the hub received before the socket joined. It has all other changes up to its
+/// own time.
 #[test]
 fn markers_between_the_join_and_the_history_are_sent() {
     let (hub, room) = hub();
@@ -166,7 +167,7 @@ fn markers_between_the_join_and_the_history_are_sent() {
     assert_eq!((late.load, late.marked), (None, at(7)));
 }
 
-/// Builds a room where user 2 has read a message of user 1, with their sockets in this order.
+/// Creates a room in which user 2 has read a message of user 1. Returns the sockets of user 1 and user 2.
 fn read_by_another() -> (Hub, RoomId, Arc<Outbox>, Arc<Outbox>) {
     let (hub, room) = hub();
     let sockets = [1, 2].map(|user| Arc::new(Outbox::new(10_usize, Some(UserId::Int(user)))));
@@ -202,7 +203,7 @@ async fn deferred_frame_is_written_soon_when_no_other_follows() {
     assert!(began.elapsed() >= coalesce::TURN);
 }
 
-/// Returns the frames that a socket has to write the next time that it is woken.
+/// Waits until a socket is woken, and returns the times of the frames that it then writes.
 async fn told_next(socket: &Outbox) -> Vec<Timestamp> {
     tokio::time::timeout(std::time::Duration::from_secs(10), socket.changed()).await.unwrap();
     frame_times(socket)
@@ -228,14 +229,14 @@ fn deferred_frames_are_written_when_there_are_many() {
     }
 }
 
-/// Returns a frame: a message of user 1 was read.
+/// Returns a status frame: a message of user 1 was read.
 fn mark() -> Arc<Frame> {
     let (id, author) = (MessageId::try_from(1).unwrap(), UserId::Int(1));
     let receipt = RoomFrame::Receipt { id, author, status: handlers::Status::Read };
     Arc::new(Frame::without_text(at(1), FrameKind::Room(RoomId::MIN, receipt)))
 }
 
-/// The first re-read may be older than the second change, which triggers none of its own.
+/// The re-read for the first change may be older than the second change. The second change causes no other re-read.
 #[test]
 fn recheck_covers_a_change_that_was_queued_behind_it() {
     let (hub, room) = hub();

@@ -1,4 +1,4 @@
-//! The bytes that are held for a socket, in its queue and beside it, and their bounds.
+//! Counts the bytes that are held for a socket, inside and outside its queue, and applies their bounds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,11 +9,11 @@ use crate::config::LimitsConfig;
 /// The bounds of an outbox.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutboxBounds {
-    /// The most frames that wait for one socket.
+    /// The maximum number of frames that wait for one socket.
     pub(super) frames: usize,
-    /// The most bytes of these frames.
+    /// The maximum bytes of the frames that wait for one socket, and of the frames that it is writing.
     pub(super) bytes: usize,
-    /// The most bytes that wait for all sockets of a user.
+    /// The maximum bytes that are held for all sockets of a user.
     pub(super) user_bytes: usize,
 }
 
@@ -31,7 +31,7 @@ impl From<usize> for OutboxBounds {
     }
 }
 
-/// Counts bytes that a socket holds outside its queue, until the holding is dropped.
+/// Bytes that are held for a socket outside its queue. They count until this value is dropped.
 pub(crate) struct Holding<'a> {
     outbox: &'a Outbox,
     bytes: usize,
@@ -45,17 +45,18 @@ impl Drop for Holding<'_> {
 }
 
 impl Outbox {
-    /// Counts the socket's bytes together with those of its user's other sockets. Later calls have no effect.
+    /// Makes this socket count its bytes in the total of its user's sockets. Only the first call has an effect.
     pub(crate) fn count_for(&self, user_bytes: Arc<AtomicUsize>) {
         let _ = self.user_bytes.set(user_bytes);
     }
 
-    /// Returns the bytes that are held for the socket.
+    /// Returns the bytes that are held for the socket, inside and outside its queue.
     pub(crate) fn bytes(&self) -> usize {
         self.queue().bytes + self.beside.load(Ordering::Relaxed)
     }
 
-    /// Counts bytes that are held for the socket outside its queue. Returns none if the user's total exceeds the bound.
+    /// Counts bytes that are held for the socket outside its queue, for example a large answer. Returns none and does
+    /// not count them if they would exceed the bound of the user.
     pub(crate) fn hold(&self, bytes: usize) -> Option<Holding<'_>> {
         let fits = self.add_user_bytes(bytes);
         self.beside.fetch_add(bytes, Ordering::Relaxed);
@@ -63,7 +64,7 @@ impl Outbox {
         fits.then_some(holding)
     }
 
-    /// Adds bytes to the user's total, in any case. Returns false if the total exceeds the bound.
+    /// Adds bytes to the user's total, even if the total then exceeds the bound. Returns false in this case.
     pub(super) fn add_user_bytes(&self, bytes: usize) -> bool {
         let Some(user_bytes) = self.user_bytes.get() else { return true };
         user_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.bounds.user_bytes

@@ -1,4 +1,4 @@
-//! The liveness of a socket's client: its last activity, and requests to probe it by a ping.
+//! Finds out whether a socket's client is alive: by its last activity, or by a ping.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -11,16 +11,16 @@ use super::Outbox;
 /// The liveness of a socket's client.
 #[derive(Default)]
 pub(super) struct Probe {
-    /// The time of the client's last activity; none before the socket is open.
+    /// The time of the client's last activity. None before the socket is open.
     last_alive: Option<Instant>,
-    /// Notified at the client's next activity.
+    /// The waiting [`ProbedSocket`]s. They are notified at the client's next activity.
     askers: Vec<oneshot::Sender<()>>,
 }
 
-/// A socket whose client is being probed by a ping.
+/// A socket whose client receives a ping, to find out whether the client is alive.
 pub(crate) struct ProbedSocket {
     pub(crate) outbox: Arc<Outbox>,
-    /// Resolves once the client answers.
+    /// Resolves at the client's next activity.
     pub(crate) answer: oneshot::Receiver<()>,
 }
 
@@ -30,17 +30,18 @@ impl Outbox {
         let mut probe = self.probe();
         probe.last_alive = Some(at);
         for asker in probe.askers.drain(..) {
-            // The send fails if the asker no longer waits.
+            // The send fails if the caller of `request_probe` no longer waits.
             let _ = asker.send(());
         }
     }
 
-    /// Returns the time of the client's last activity; none if the socket is not open yet or has to close.
+    /// Returns the time of the client's last activity. Returns none if the socket is not open yet, or was asked to
+    /// close.
     pub(crate) fn last_alive(&self) -> Option<Instant> {
         self.probe().last_alive.filter(|_| self.closing().is_none())
     }
 
-    /// Requests a ping to the client, to find out whether it is alive.
+    /// Requests that the socket sends a ping to its client. The result resolves when the client is alive.
     pub(crate) fn request_probe(self: &Arc<Self>) -> ProbedSocket {
         let (asker, answer) = oneshot::channel();
         let mut probe = self.probe();
@@ -52,7 +53,7 @@ impl Outbox {
         ProbedSocket { outbox: self.clone(), answer }
     }
 
-    /// Whether the client has to be probed: true once for each request.
+    /// Returns whether the socket has to send a ping. Clears the request.
     pub(crate) fn take_probe_request(&self) -> bool {
         self.probe_requested.load(Ordering::Relaxed) && self.probe_requested.swap(false, Ordering::Relaxed)
     }

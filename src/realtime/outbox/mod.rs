@@ -1,8 +1,10 @@
-//! The outbox of one socket: a bounded queue of frames, and the request to close.
+//! The outbox of one socket: a bounded queue of frames (encoded events), and the request to close the socket.
 //!
-//! The hub pushes frames, and the socket's task takes them. A push never waits. If the queue is full, the client reads too
-//! slowly, and the socket has to close; no other socket is affected. The bounds are the number of frames, their bytes,
-//! and the bytes of all sockets of the user.
+//! The hub pushes frames, and the socket's task takes them and writes them. A push never waits. If the queue is full,
+//! the client reads too slowly, and its socket is closed. Other sockets are not affected. Three numbers are bounded:
+//! the frames in the queue, their bytes, and the bytes of all sockets of the user.
+//!
+//! Some frames are deferred: they can wait for the next frame, so that one write sends both.
 
 mod bytes;
 mod liveness;
@@ -21,8 +23,8 @@ use super::frame::{Frame, FrameKind, InboxFrame, RoomFrame};
 use super::joined_rooms::JoinedRooms;
 use crate::protocol::close::Close;
 
-/// Deferred frames are written at once if this many frames wait, or half of the queue's bound if that is less. Otherwise
-/// deferred frames could fill the queue, and the client would seem to read too slowly.
+/// If this many frames wait, or half of the queue's bound if that is less, the deferred frames are written immediately.
+/// Otherwise deferred frames could fill the queue, and the client would seem to read too slowly.
 pub(crate) const MAX_DEFERRED: usize = 32;
 
 /// The queue of one socket.
@@ -31,15 +33,15 @@ pub(crate) struct Outbox {
     user: Option<UserId>,
     /// The rooms of the user, if the socket is an inbox connection.
     rooms: Option<Arc<JoinedRooms>>,
-    /// Whether the socket receives typing events.
+    /// Whether the socket receives typing events. Sockets of Level 1 do not.
     listens: bool,
     queue: Mutex<Queue>,
     bounds: OutboxBounds,
-    /// The bytes that wait for all sockets of the user.
+    /// The bytes that are held for all sockets of the user.
     user_bytes: OnceLock<Arc<AtomicUsize>>,
-    /// The bytes that are held for the socket outside its queue.
+    /// The bytes that are held for the socket outside its queue, for example a large answer.
     beside: AtomicUsize,
-    /// Whether the client has to be probed by a ping.
+    /// Whether the socket has to send a ping to its client.
     probe_requested: AtomicBool,
     probe: Mutex<Probe>,
     closing: OnceLock<Close>,
@@ -49,9 +51,9 @@ pub(crate) struct Outbox {
 #[derive(Default)]
 struct Queue {
     frames: VecDeque<Arc<Frame>>,
-    /// Whether a frame has to be written now.
+    /// Whether the frames have to be written now. False: all waiting frames are deferred.
     due: bool,
-    /// The bytes of the waiting frames, and of the frames that are being written.
+    /// The bytes of the waiting frames, and of the frames that the socket is writing.
     bytes: usize,
     /// The bytes of the frames that the latest [`take`](Outbox::take) returned.
     writing: usize,
@@ -60,16 +62,17 @@ struct Queue {
 /// The outcome of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushOutcome {
-    /// The frame is written together with the queued frames, or the socket is closing already.
+    /// The frame is written together with the queued frames. Also returned if a bound is exceeded but the socket is
+    /// closing already.
     Queued,
-    /// The frame can wait, and the queue was empty: the caller has to call [`due`](Outbox::due) later.
+    /// The frame is deferred, and the queue was empty. The caller has to call [`due`](Outbox::due) later.
     Deferred,
-    /// This bound was crossed, which closes the socket.
+    /// The frame exceeded this bound, and the socket is closed.
     Full(&'static str),
 }
 
 impl Outbox {
-    /// Creates the outbox of a socket of one room.
+    /// Creates the outbox of a socket of one room. The socket receives no typing events (Level 1).
     pub(crate) fn new(bounds: impl Into<OutboxBounds>, user: Option<UserId>) -> Self {
         Self {
             user,
@@ -86,7 +89,7 @@ impl Outbox {
         }
     }
 
-    /// Creates the outbox of a socket of one room that receives typing events.
+    /// Creates the outbox of a socket of one room that receives typing events (Level 2).
     pub(crate) fn for_event_stream(bounds: impl Into<OutboxBounds>, user: UserId) -> Self {
         let mut outbox = Self::new(bounds, Some(user));
         outbox.listens = true;
@@ -120,8 +123,8 @@ impl Outbox {
         self.rooms.is_some()
     }
 
-    /// Whether the socket has to process a frame. A [`Recheck`](InboxFrame::Recheck) marks its room as stale. If the room
-    /// is stale already, the socket needs no second one.
+    /// Returns whether the socket has to process a frame. For a [`Recheck`](InboxFrame::Recheck), also marks the room
+    /// as stale. If the room is stale already, the socket does not need this frame.
     pub(crate) fn is_for(&self, frame: &Frame) -> bool {
         match (&frame.kind, &self.rooms) {
             (FrameKind::Inbox(_), None) => false,
@@ -132,10 +135,10 @@ impl Outbox {
         }
     }
 
-    /// Appends a frame.
+    /// Appends a frame to the queue. If a bound is exceeded, requests that the socket closes.
     ///
-    /// A status update is urgent only for the message's author. For other users it waits for the next frame, or until
-    /// [`due`](Self::due) is called.
+    /// A new message status is urgent only for the message's author. For other users the frame is deferred: it waits
+    /// for the next frame, or until [`due`](Self::due) is called.
     pub(crate) fn push(&self, frame: &Arc<Frame>) -> PushOutcome {
         let can_wait = match &frame.kind {
             FrameKind::Room(_, RoomFrame::Receipt { author, .. }) => !self.is_of(author),
@@ -175,22 +178,22 @@ impl Outbox {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the deferred frames due now.
+    /// Makes the waiting frames due, so that the socket writes them now.
     pub(crate) fn due(&self) {
         let mut queue = self.queue();
-        // The deferred frames may have been written together with another frame.
+        // The queue may be empty: another frame may have arrived, and the deferred frames were written with it.
         if !queue.frames.is_empty() {
             queue.due = true;
             self.changed.notify_one();
         }
     }
 
-    /// Requests that the socket closes. Later requests are ignored.
+    /// Requests that the socket closes. Ignored if an earlier request exists.
     pub(crate) fn close(&self, close: Close) {
         self.is_first_to_close(close);
     }
 
-    /// Requests that the socket closes. Returns false if an earlier request exists; the new request is then ignored.
+    /// Requests that the socket closes. If an earlier request exists, returns false and ignores the new request.
     pub(crate) fn is_first_to_close(&self, close: Close) -> bool {
         let first = self.closing.set(close).is_ok();
         if first {
@@ -201,32 +204,33 @@ impl Outbox {
         first
     }
 
-    /// Wakes the socket, so that it checks the state of its server again.
+    /// Wakes the socket's task. The task checks again whether it has to close, for example because the server shuts
+    /// down.
     pub(crate) fn wake(&self) {
         self.changed.notify_one();
     }
 
-    /// Returns the close code if the socket has to close.
+    /// Returns the requested close code. Returns none if no close was requested.
     pub(crate) fn closing(&self) -> Option<Close> {
         self.closing.get().copied()
     }
 
-    /// Returns the close code to send if the socket closes because of `close`. An erasure also ends memberships, before
-    /// or after its own close request. The close code of the erasure takes precedence.
+    /// Returns the close code to send to a client whose socket closes because of `close`. An erasure of the user also
+    /// ends the user's memberships, which may close the socket first. The close code of the erasure takes precedence.
     pub(crate) fn closes_by(&self, close: Close) -> Close {
         self.closing().filter(|closing| *closing == Close::Erased).unwrap_or(close)
     }
 
-    /// Whether no frame waits.
+    /// Returns whether no frame waits in the queue.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue().frames.is_empty()
     }
 
-    /// Moves up to `most` waiting frames into `taken`, which must be empty. If more frames wait,
+    /// Moves up to `most` waiting frames into `taken`, which must be empty. If more frames wait, the next
     /// [`changed`](Self::changed) resolves immediately. Moves nothing if all waiting frames are deferred.
     pub(crate) fn take(&self, most: usize, taken: &mut VecDeque<Arc<Frame>>) {
         let mut queue = self.queue();
-        // The frames of the previous call are written by now.
+        // The socket has written the frames of the previous call.
         let written = std::mem::take(&mut queue.writing);
         queue.bytes -= written;
         if written > 0 {
@@ -236,7 +240,7 @@ impl Outbox {
             return;
         }
         if queue.frames.len() <= most {
-            // The two queues swap their buffers: nothing is allocated for a frame.
+            // The two queues swap their buffers, so that nothing is allocated.
             std::mem::swap(&mut queue.frames, taken);
             queue.due = false;
             queue.writing = queue.bytes;
@@ -247,7 +251,8 @@ impl Outbox {
         }
     }
 
-    /// Resolves when a frame is due or the socket has to close. Resolves immediately if that happened since the last call.
+    /// Resolves when a frame is due, a ping is requested, or the socket has to close. Resolves immediately if this
+    /// happened since the last call.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }

@@ -1,12 +1,14 @@
-//! The state of a room that has sockets on this server. It turns committed changes into events.
+//! The state of a room that has sockets on this server. It turns committed changes into frames (encoded events).
 //!
-//! The state keeps only the data that the events need. It has the receipt markers of every member, because a message's
-//! status is the lowest status among its recipients. It also has the newest [`WAITING`] messages that some member has
-//! not read, because a status event contains the whole message. If the texts are too large, the oldest texts are
-//! dropped ([`text_pool`](crate::realtime::text_pool)), and loaded again when the status of their message changes.
+//! The state keeps only the data that the frames need:
 //!
-//! The state begins with a snapshot and follows the change stream from the snapshot's cluster time. So all servers that
-//! have the room open derive the same events in the same order.
+//! - The receipt markers of every member. A message's status is the lowest status among its recipients.
+//! - The newest [`WAITING`] messages that at least one member has not read. A status event contains the whole message.
+//!   If the texts of these messages are too large, the oldest texts are dropped
+//!   ([`text_pool`](crate::realtime::text_pool)). They are loaded again when the status of their message changes.
+//!
+//! The state begins with a snapshot, and then applies the change stream from the snapshot's cluster time on. So all
+//! servers that have the room open send the same events in the same order.
 
 #[cfg(test)]
 mod tests;
@@ -28,24 +30,25 @@ use crate::store::{Snapshot, WAITING};
 pub(crate) use super::text_pool::TextPool;
 use super::text_pool::TextShare;
 
-/// The state of an open room, as of one cluster time.
+/// The state of a room as of one cluster time.
 #[derive(Debug)]
 pub(crate) struct OpenRoom {
     id: RoomId,
     time: Timestamp,
     marks: HashMap<UserId, Marks>,
-    /// The unread messages in ascending order. Read messages may stand between them. An empty text was dropped.
+    /// The unread messages in ascending order. Messages between them may already be read. An empty text is a dropped
+    /// text.
     waiting: VecDeque<Message>,
-    /// The bytes that the texts of these messages take from the pool.
+    /// The bytes that the texts in `waiting` take from the [`TextPool`].
     share: TextShare,
-    /// Every message after this number that some member has not read is in `waiting`.
+    /// A message number. All unread messages after this number are in `waiting`.
     waiting_after: i64,
-    /// The greatest message number seen; none if the messages could not be read.
+    /// The greatest message number that the state has received. None if the messages could not be read.
     last: Option<i64>,
 }
 
 impl OpenRoom {
-    /// Creates the state from a snapshot. The state has all texts until it is [trimmed](Self::trim).
+    /// Creates the state from a snapshot. All texts are present until [`trim`](Self::trim) drops some.
     pub(crate) fn of(id: RoomId, snapshot: &Snapshot, pool: &TextPool) -> Self {
         let mut room = Self {
             id,
@@ -72,13 +75,14 @@ impl OpenRoom {
         self.time
     }
 
-    /// Returns the greatest message number seen; none if it is unknown.
+    /// Returns the greatest message number that the state has received. Returns none if the messages could not be read.
     pub(crate) fn last(&self) -> Option<i64> {
         self.last
     }
 
-    /// Applies a change, and adds its frames. A change that the state already contains adds no frames. Receipt markers are
-    /// compared by value and not by time, because a snapshot may contain older markers than its own time.
+    /// Applies a change, and adds its frames to `frames`. A change that the state already contains adds no frames.
+    /// Receipt markers are compared by value and not by time, because a snapshot may contain markers that are older
+    /// than its own time.
     pub(crate) fn apply(&mut self, time: Timestamp, change: CommittedChange, frames: &mut Vec<Frame>) {
         if time <= self.time && !matches!(change, CommittedChange::Marked(_)) {
             return;
@@ -140,7 +144,7 @@ impl OpenRoom {
         Frame::new(json(event), time, FrameKind::Room(self.id, frame))
     }
 
-    /// Raises the receipt markers of a member.
+    /// Raises the receipt markers of a member. Ignores users who are not members.
     fn raise(&mut self, time: Timestamp, user: UserId, marks: Marks, frames: &mut Vec<Frame>) {
         let Some(known) = self.marks.get_mut(&user) else { return };
         let raised = known.max(marks);
@@ -151,7 +155,7 @@ impl OpenRoom {
         }
     }
 
-    /// Returns the members of the state that are not among these members.
+    /// Returns the members of the state that are missing in `members`.
     pub(crate) fn gone(&self, members: &[StoredMember]) -> Vec<UserId> {
         let gone = |user: &&UserId| !members.iter().any(|member| member.user == **user);
         self.marks.keys().filter(gone).cloned().collect()
@@ -183,7 +187,7 @@ impl OpenRoom {
         }
     }
 
-    /// Adds an event for each new status of each message, the oldest message first.
+    /// Adds an event for each new status of an unread message, the oldest message first.
     fn push_statuses(&mut self, time: Timestamp, frames: &mut Vec<Frame>) {
         let Some(lowest) = MinMarks::of(self.marks.iter().map(|(user, marks)| (user, *marks))) else {
             return;
@@ -214,8 +218,8 @@ fn event_message(message: StoredMessage, status: Status) -> Message {
     }
 }
 
-/// Returns the event of a message's new status. Returns none if the text could not be loaded, because the message is
-/// deleted.
+/// Returns the event of a message's new status. Returns none if the message has no text. Its text could not be loaded,
+/// because the message was deleted.
 fn receipt(room: RoomId, time: Timestamp, message: &Message, event: &Event<'_>) -> Option<Frame> {
     if message.text.is_empty() {
         return None;

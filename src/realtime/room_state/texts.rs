@@ -1,5 +1,5 @@
-//! The texts of unread messages in a room's state. The oldest texts over the bound are dropped, and restored when an event
-//! needs them.
+//! The texts of unread messages in a room's state. If the texts exceed their bound, the oldest texts are dropped. They
+//! are loaded again when an event needs them.
 
 use bson::Timestamp;
 use handlers::{Message, UserId};
@@ -9,11 +9,11 @@ use crate::model::change::CommittedChange;
 use crate::model::receipts::{Marks, MinMarks};
 use crate::store::Snapshot;
 
-/// The bytes of unread texts that a room may keep by itself: one text of the maximum length.
+/// The bytes of unread texts that a room may keep without a share of the pool: one text of the maximum length.
 pub(super) const OWN_BYTES: usize = 16 * 1024;
 
 impl OpenRoom {
-    /// Drops the oldest texts until the rest fits into the room's bytes and the pool. Returns whether it dropped any.
+    /// Drops the oldest texts until the others fit into [`OWN_BYTES`] and the pool. Returns whether it dropped any.
     pub(crate) fn trim(&mut self) -> bool {
         let mut bytes: usize = self.waiting.iter().map(|message| message.text.len()).sum();
         let mut trimmed = false;
@@ -27,12 +27,12 @@ impl OpenRoom {
         trimmed
     }
 
-    /// Whether texts have been dropped.
+    /// Returns whether the state lacks any text.
     pub(crate) fn is_trimmed(&self) -> bool {
         self.waiting.iter().any(|message| message.text.is_empty())
     }
 
-    /// Whether the events of a change need texts that have been dropped.
+    /// Returns whether the events of a change need texts that have been dropped.
     pub(crate) fn lacks_texts_for(&self, time: Timestamp, change: &CommittedChange) -> bool {
         let may_rise = match change {
             CommittedChange::Marked(_) => true,
@@ -64,7 +64,7 @@ impl OpenRoom {
         self.waiting.iter().any(|message| message.text.is_empty() && rises(message))
     }
 
-    /// Restores the dropped texts from a snapshot of the room.
+    /// Takes the missing texts from a snapshot of the room.
     pub(crate) fn fill(&mut self, snapshot: &Snapshot) {
         for message in self.waiting.iter_mut().filter(|message| message.text.is_empty()) {
             let mut read = snapshot.messages.iter().chain(&snapshot.waiting);

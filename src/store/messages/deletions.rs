@@ -1,12 +1,12 @@
-//! A cache of the numbers of deleted messages, by room. It is used to count the unread messages of a member who has
-//! many deleted messages after the read marker. Without the cache, each connect would read all of these messages from
-//! the database.
+//! Caches the numbers of the deleted messages of each room. The count of a member's unread messages must leave out
+//! deleted messages. If a member has many deleted messages after the read marker, each connect would otherwise read all
+//! of them from the database.
 //!
-//! A deletion is a revision: revisions are numbered within their room, and become visible in the order of their numbers
-//! ([`revisions`](super::revisions)). So an entry of the cache is complete up to some revision number. To bring it up
-//! to date, only later revisions are read. Each server reads each deletion once. The latest deletions are kept one by
-//! one, so that the count at a slightly earlier revision can be computed. The cache does not follow the change stream.
-//! A lost entry is read from the database again.
+//! A deletion is a revision. The revisions of a room are numbered, and become visible in the order of their numbers
+//! ([`revisions`](super::revisions)). Therefore an entry of the cache is complete up to a revision number, and an
+//! update reads only later revisions. Each server reads each deletion once. The latest deletions are kept one by one,
+//! so that the cache can also count at a slightly earlier revision. The cache does not use the change stream. If an
+//! entry is lost, its deletions are read from the database again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -34,20 +34,20 @@ pub(crate) struct Deletions(Cache<RoomId, Arc<RoomDeletions>>);
 #[derive(Default)]
 struct RoomDeletions {
     deleted: Arc<Mutex<DeletedMessages>>,
-    /// The weight of `deleted` after the last read.
+    /// The weight of `deleted` in the cache, after the last read (see [`DeletedMessages::weight`]).
     weight: AtomicU32,
 }
 
-/// The deleted messages of a room whose number is above `after`, up to the revision `revision`.
+/// The deleted messages of a room whose numbers are above `after`, as of the revision `revision`.
 #[derive(Debug, Default)]
 struct DeletedMessages {
     /// None before the first read.
     after: Option<i64>,
     revision: i64,
     all: NumberSet,
-    /// The deleted messages of each known author.
+    /// The deleted messages of each author. Messages without a known author are missing here.
     by_author: HashMap<UserId, NumberSet>,
-    /// The deletions with a revision above `latest_after`, by their revision.
+    /// The deletions with a revision number above `latest_after`, by this number.
     latest: BTreeMap<i64, Deletion>,
     latest_after: i64,
 }
@@ -68,7 +68,7 @@ impl NumberSet {
         *self.0.entry(number >> 6).or_default() |= 1 << (number & 63);
     }
 
-    /// Returns how many of the set's numbers are greater than `number`.
+    /// Returns how many numbers in the set are greater than `number`.
     fn count_after(&self, number: i64) -> i64 {
         let word = number >> 6;
         let above = self.0.get(&word).map_or(0, |bits| bits & (u64::MAX << (number & 63) << 1));
@@ -78,8 +78,8 @@ impl NumberSet {
 }
 
 impl DeletedMessages {
-    /// Returns the number of messages after `after` that others had sent and that were deleted at this revision. None
-    /// if the entry doesn't cover this range.
+    /// Returns how many messages after `after` from other users were deleted at `revision`. Returns none if the entry
+    /// does not cover this range.
     fn count(&self, user: &UserId, after: i64, revision: i64) -> Option<i64> {
         let from = self.after.filter(|from| *from <= after);
         if from.is_none() || revision > self.revision || revision < self.latest_after {
@@ -108,7 +108,7 @@ impl DeletedMessages {
         }
     }
 
-    /// Returns the approximate memory of the entry, in words.
+    /// Returns the approximate memory of the entry, in words of 8 bytes.
     fn weight(&self) -> u32 {
         let words = self.by_author.values().map(|numbers| numbers.0.len() + 4).sum::<usize>();
         u32::try_from(words + self.all.0.len() + self.latest.len() + 10).unwrap_or(u32::MAX)
@@ -116,7 +116,7 @@ impl DeletedMessages {
 }
 
 impl Deletions {
-    /// Creates a cache of at most about `words` words. A word holds 64 message numbers.
+    /// Creates a cache of at most about `words` words of memory. One word holds 64 message numbers.
     pub(in crate::store) fn new(words: u64, metrics: Option<Arc<Metrics>>) -> Self {
         let weight = |_: &RoomId, room: &Arc<RoomDeletions>| room.weight.load(Ordering::Relaxed).max(1);
         let evicted = move |_, _, cause| {
@@ -127,15 +127,15 @@ impl Deletions {
         Self(Cache::builder().max_capacity(words).weigher(weight).eviction_listener(evicted).build())
     }
 
-    /// Clears the cache, because the rooms may have been replaced by others.
+    /// Clears the cache. Needed when the rooms may have been replaced by other rooms with the same ids.
     pub(crate) fn clear(&self) {
         self.0.invalidate_all();
     }
 }
 
 impl Store {
-    /// Returns the number of messages after `after` that others had sent and that were deleted when `revision` was the
-    /// room's last revision. None if more than [`LATEST`] deletions followed.
+    /// Returns how many messages after `after` from other users were deleted at the room's revision `revision`. Returns
+    /// none if more than [`LATEST`] deletions followed.
     pub(in crate::store) async fn deleted_after(
         &self,
         room: RoomId,
@@ -154,7 +154,7 @@ impl Store {
         let filter = if known.is_some_and(|known| known <= after) {
             revised_after(room, deleted.revision)
         } else {
-            // All deletions are read again. The new range includes the old one.
+            // Reads all deletions again, in a range that includes the old range.
             let after = known.map_or(after, |known| known.min(after));
             *deleted = DeletedMessages { after: Some(after), ..DeletedMessages::default() };
             doc! { "_id.room": room.get(), "_id.n": { "$gt": after } }
@@ -164,7 +164,7 @@ impl Store {
         let count = deleted.count(user, after, revision);
         entry.weight.store(deleted.weight(), Ordering::Relaxed);
         drop(deleted);
-        // The entry is inserted again, because the cache reads its weight only at an insert.
+        // The cache computes the weight of an entry only at an insert, so the entry is inserted again.
         self.deletions.0.insert(room, entry);
         Ok(count)
     }
@@ -205,7 +205,7 @@ mod tests {
 
     const ONE: UserId = UserId::Int(1);
 
-    /// Counts deletions one by one: those after a number, up to a revision.
+    /// Counts the deletions of messages after `after`, up to `revision`, one by one.
     fn counted(all: &[Deletion], after: i64, revision: i64) -> i64 {
         let others = all.iter().filter(|deletion| deletion.author.as_ref() != Some(&ONE));
         i64::try_from(others.filter(|it| it.number > after && it.revision <= revision).count()).unwrap()

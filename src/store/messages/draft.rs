@@ -1,4 +1,4 @@
-//! A message before it is written, and its conversion into a document.
+//! A message before it is written, and its conversion to a document.
 
 use bson::oid::ObjectId;
 use bson::raw::cstr;
@@ -8,25 +8,25 @@ use handlers::{RoomId, Text, Time, UserId};
 use super::sequence_cache::LastMessage;
 use crate::store::codec;
 
-/// A message that is not written yet. `write_id` identifies the write, so that the message can be found if the outcome
-/// of the write is unknown.
+/// A message that is not written yet. The `write_id` identifies the write. If the outcome of the write is unknown, the
+/// writer looks for a message with this id.
 #[derive(Debug)]
 pub(crate) struct UnwrittenMessage {
     pub(crate) room: RoomId,
     pub(crate) sender: UserId,
     pub(crate) text: Text,
-    /// The client's id for the message, or the id of an idempotent request. Unique for the sender in the room.
+    /// The client's id for the message, or a value made from an idempotent request. Unique for the sender in the room.
     pub(crate) client_id: Option<String>,
-    /// The estimated time of the database's clock. If the previous message in the room has a later time, the message
-    /// gets that later time.
+    /// The estimated time of the database's clock. If the previous message in the room has a later time, this message
+    /// gets the later time, too.
     pub(crate) at: Time,
     pub(crate) write_id: ObjectId,
-    /// Whether the sender must be a member of the room. False for a message that the API writes.
+    /// Whether the sender must be a member of the room. False for a message of the HTTP API.
     pub(crate) by_member: bool,
 }
 
 impl UnwrittenMessage {
-    /// Returns the document with this number and this time.
+    /// Returns the document of the message, with this number and time.
     pub(crate) fn numbered(&self, LastMessage { n, at }: LastMessage) -> RawDocumentBuf {
         let at = DateTime::from_millis(at.0);
         let mut document = rawdoc! {
@@ -36,7 +36,7 @@ impl UnwrittenMessage {
             "created_at": at,
             "updated_at": at,
             "write_id": self.write_id,
-            // A placeholder: the database replaces it by its own time.
+            // A placeholder. The database replaces it by its cluster time when it inserts the document.
             "stamp": Timestamp { time: 0, increment: 0 },
         };
         if let Some(client_id) = &self.client_id {

@@ -1,4 +1,4 @@
-//! Reads the last message number of a room from the database, for rooms that are not in the cache.
+//! Reads the last message number of a room from the database. Used for rooms that are not in the cache.
 
 use bson::doc;
 use handlers::RoomId;
@@ -7,8 +7,9 @@ use super::sequence_cache::LastMessage;
 use crate::store::{Store, StoreError, codec};
 
 impl Store {
-    /// Returns the greatest number that a room has used, and the time of the last message. Reads majority-committed
-    /// data. The number of an empty room is 0, or the last purged number if its messages were purged.
+    /// Returns the greatest message number that a room has used, and the time of the last message. Reads
+    /// majority-committed data. In an empty room the number is 0. If all messages were purged (removed by an operator),
+    /// it is the last purged number.
     pub(crate) async fn last_number(&self, room: RoomId) -> Result<LastMessage, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "_id": codec::of_room(room, "n") };
@@ -24,7 +25,7 @@ impl Store {
         };
         let id = last.get_document("_id").map_err(codec::Undecodable::from)?;
         let n = codec::read_message_id(id)?.1.get();
-        // A message that was inserted by hand may have no time.
+        // A message that another program inserted may have no time.
         let at = codec::read_time(&last, "created_at").unwrap_or(LastMessage::default().at);
         Ok(LastMessage { n, at })
     }

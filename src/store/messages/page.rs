@@ -1,4 +1,4 @@
-//! Pages of a room's messages, in either direction from any message (docs/protocol.md, `history`).
+//! Reads pages of a room's messages, from any message, to older or newer ones (docs/protocol.md, `history`).
 
 use bson::doc;
 use bson::oid::ObjectId;
@@ -10,9 +10,9 @@ use super::snapshot::SnapshotView;
 use crate::store::{Snapshot, Store, StoreError, codec, json_size};
 
 impl Store {
-    /// Returns up to `limit` messages of a room, of about `bytes` bytes of JSON at most, without deleted messages. Also
-    /// returns the members at the same snapshot time, and whether there are more messages in this direction. None if
-    /// there is no such room.
+    /// Returns up to `limit` messages of a room that are not deleted. They take about `bytes` bytes of JSON at most.
+    /// Also returns the members at the same snapshot time, and whether there are more messages in this direction.
+    /// Returns none if the room does not exist.
     pub(crate) async fn history(
         &self,
         room: RoomId,
@@ -32,7 +32,7 @@ impl Store {
                 HistoryCursor::Before(id) => (doc! { "$lt": id.get() }, -1),
                 HistoryCursor::After(n) => (doc! { "$gt": n }, 1),
             };
-            // One message more than `limit` is read, to find out whether there are more.
+            // Reads one message more than `limit`, to find out whether there are more messages.
             let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
             let find = store.messages.find(codec::alive(room, numbers));
             let find = find.sort(codec::by_number(order)).limit(most);
@@ -46,8 +46,8 @@ impl Store {
         .await
     }
 
-    /// Returns a message in its current state, with the room's members. None if there is no such message or room, or
-    /// the message is deleted.
+    /// Returns a message in its current state, with the room's members. Returns none if the room or the message does
+    /// not exist, or if the message is deleted.
     pub(crate) async fn message(&self, room: RoomId, id: MessageId) -> Result<Option<Snapshot>, StoreError> {
         let found = self.history(room, HistoryCursor::After(id.get() - 1), 1, usize::MAX).await?;
         Ok(found
@@ -55,7 +55,7 @@ impl Store {
             .filter(|snapshot| snapshot.messages.first().is_some_and(|message| message.id == id)))
     }
 
-    /// Tells whether a message is deleted. False for a message that never existed.
+    /// Returns whether a message is deleted. Returns false if the message never existed.
     pub(crate) async fn is_deleted(&self, room: RoomId, id: MessageId) -> Result<bool, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "_id": codec::message_id(room, id), "deleted_at": { "$exists": true } };
@@ -63,8 +63,8 @@ impl Store {
         Ok(self.run_detached(find).await?.is_some())
     }
 
-    /// Returns the message with this sender and `client_id`, deleted or not, and the id of the request that wrote it.
-    /// None until a majority has the message.
+    /// Returns the message with this sender and `client_id`, even if it is deleted, and the id of the request that
+    /// wrote it. Returns none until a majority has stored the message.
     pub(crate) async fn of_client_id(
         &self,
         room: RoomId,

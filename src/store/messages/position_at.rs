@@ -1,5 +1,6 @@
 //! Finds a room's position at an earlier time. A position is the last message number and the last revision number of a
-//! room. The database stamps each document with its own time, and the search compares these stamps.
+//! room. A revision is an edit or a deletion. The database stamps each message and revision with its cluster time, and
+//! the search compares these stamps with the earlier time.
 
 use bson::{Document, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
@@ -11,13 +12,14 @@ use crate::protocol::cursor::Position;
 use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 
-/// The numbers of documents that the two reads may return, the latest documents first. The first read is small, because
-/// usually little has changed. If the second read doesn't find the position, the search ends.
+/// The maximum number of documents in the first and in the second read, beginning with the latest document. The first
+/// read is small, because usually little has changed. If the second read does not reach the earlier time either, the
+/// search ends.
 const LOOKED_AT: [i64; 2] = [64, 5_000];
 
 impl Store {
-    /// Returns a room's position at the time `then`. A number in `known` that isn't 0 is returned unchanged. None if
-    /// too much has changed since `then`.
+    /// Returns a room's position at the time `then`. A number in `known` that is not 0 is already known, and returned
+    /// unchanged. Returns none if too much has changed since `then`.
     pub(in crate::store) async fn position_at(
         &self,
         session: &mut ClientSession,
@@ -39,8 +41,8 @@ impl Store {
         Ok(message.zip(revision).map(|(message, revision)| Position { message, revision }))
     }
 
-    /// Returns the number of the last document with a stamp of `then` or earlier. Zero if there is none, and None if
-    /// the search ended before.
+    /// Returns the number of the last document with a stamp of `then` or earlier. Returns 0 if there is none. Returns
+    /// none if the search ended first.
     async fn last_by(
         &self,
         session: &mut ClientSession,

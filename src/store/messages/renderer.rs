@@ -1,4 +1,4 @@
-//! Renders stored messages in the form that clients get.
+//! Converts stored messages to the form that clients receive.
 
 use handlers::{HistoryMessage, Status, UserId};
 
@@ -6,7 +6,7 @@ use crate::model::message::StoredMessage;
 use crate::model::receipts::MinMarks;
 use crate::model::room::StoredMember;
 
-/// Renders messages for the members of a room. The members' receipt markers decide the status of a message.
+/// Converts messages for clients. The members' receipt markers decide the status of each message.
 pub(crate) struct MessageRenderer<'a> {
     members: &'a [StoredMember],
     lowest: Option<MinMarks<&'a UserId>>,
@@ -17,7 +17,7 @@ impl<'a> MessageRenderer<'a> {
         Self { members, lowest: MinMarks::of(members.iter().map(|member| (&member.user, member.marks))) }
     }
 
-    /// Returns a message in the form that clients get.
+    /// Returns a message in the form that clients receive, with its status and the sender's e-mail address.
     pub(crate) fn show(&self, message: &'a StoredMessage) -> HistoryMessage<'a> {
         let sender = self.members.iter().find(|member| member.user == message.sender);
         let status = |lowest: &MinMarks<&UserId>| lowest.status(&message.sender, message.id);

@@ -1,5 +1,6 @@
-//! Reads the changes in a room since a socket was last connected: new messages by their numbers, edits and deletions by
-//! their revision numbers. Both last numbers together are the room's *position*.
+//! Reads the changes in a room since a socket was last connected. New messages are found by their message numbers.
+//! Edits and deletions (revisions) are found by their revision numbers. The last message number and the last revision
+//! number together are the room's *position*.
 
 use bson::{RawDocumentBuf, doc};
 use futures_util::{Stream, TryStreamExt};
@@ -16,31 +17,31 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::json_size::{self, ByteBudget};
 use crate::store::{Snapshot, Store, StoreError};
 
-/// The maximum of new messages that a resuming socket gets. It requests the others by `history` (docs/protocol.md,
-/// First frames).
+/// The maximum number of new messages in the first frame of a resuming socket. The client requests further messages by
+/// `history` (docs/protocol.md, First frames).
 const MESSAGES: usize = 1_000;
 
-/// The maximum of revisions since the socket's position. If there are more, the socket gets the room's last messages
-/// instead of the changes.
+/// The maximum number of revisions since the socket's position. If there are more, the socket receives the room's last
+/// messages instead of the changes.
 const REVISED: i64 = 1_000;
 
 /// The bytes of a message's number in a JSON list.
 const NUMBER: usize = 17;
 
-/// The number of documents in one reply of the database. With messages of the greatest length, a reply has 1 MB.
+/// The number of documents in one reply of the database. With messages of maximum length, a reply has 1 MB.
 pub(in crate::store) const BATCH: u32 = 64;
 
-/// A limit for the messages that are read.
+/// The bounds for reading messages.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct MessageBytes {
-    /// The approximate maximum of bytes as JSON.
+    /// The approximate maximum bytes of the messages in JSON.
     pub(in crate::store) bytes: usize,
     /// An upper bound of the bytes of a sender's e-mail address.
     pub(in crate::store) email: usize,
 }
 
 impl MessageBytes {
-    /// Reads messages while they fit, at most `most`. Returns the messages, and whether there are more.
+    /// Reads messages until `most` messages are read or the bytes are used. Returns them, and whether there are more.
     pub(in crate::store) async fn messages(
         self,
         mut found: impl Stream<Item = Result<RawDocumentBuf, Error>> + Unpin,
@@ -58,12 +59,12 @@ impl MessageBytes {
     }
 }
 
-/// The changes that a socket missed. If these can't be determined, the room's last messages.
+/// The changes that a socket missed, or the room's last messages if the missed changes can't be determined.
 #[derive(Debug)]
 pub(crate) struct ResumedRoom {
-    /// Whether these are the missed changes.
+    /// True: the fields contain the missed changes. False: `messages` contains the room's last messages.
     pub(crate) resumed: bool,
-    /// The new or last messages, oldest first.
+    /// The new messages or the last messages, oldest first.
     pub(crate) messages: Vec<StoredMessage>,
     /// Edited messages that the client already has, in the order of their last edits.
     pub(crate) edited: Vec<StoredMessage>,
@@ -76,13 +77,13 @@ pub(crate) struct ResumedRoom {
 }
 
 impl ResumedRoom {
-    /// Tells whether messages were left out because of their bytes, and not because of their number.
+    /// Returns whether messages were left out because of their bytes, and not because of their number.
     pub(crate) fn is_cut(&self) -> bool {
         let most = if self.resumed { MESSAGES } else { HISTORY };
         self.has_more && self.messages.len() < most
     }
 
-    /// Returns the approximate size as JSON, in bytes.
+    /// Returns the approximate bytes in JSON.
     pub(in crate::store) fn bytes(&self) -> usize {
         let messages = self.messages.iter().chain(&self.edited);
         messages.map(|message| json_size::of_message(message, json_size::EMAIL)).sum::<usize>()
@@ -91,8 +92,8 @@ impl ResumedRoom {
 }
 
 impl Store {
-    /// Reads a [`snapshot`](Self::snapshot) of a room. Also reads the changes after the position `from`, at the same
-    /// snapshot time, of at most about `bytes` bytes of JSON.
+    /// Reads a [`snapshot`](Self::snapshot) of a room, and the changes after the position `from`, at the same snapshot
+    /// time. The changes take about `bytes` bytes of JSON at most.
     pub(crate) async fn changed(
         &self,
         room: RoomId,
@@ -152,8 +153,8 @@ impl Store {
         })
     }
 
-    /// Returns the changes between the positions `from` and `position`. New messages that don't fit are left out. None
-    /// if there are too many revisions, or if they don't fit.
+    /// Returns the changes between the positions `from` and `position`. Leaves out the last new messages if they don't
+    /// fit. Returns none if there are too many revisions, or if the revisions don't fit.
     pub(in crate::store) async fn missed_after(
         &self,
         session: &mut ClientSession,
@@ -162,7 +163,7 @@ impl Store {
         position: Position,
         MessageBytes { bytes, email }: MessageBytes,
     ) -> Result<Option<ResumedRoom>, StoreError> {
-        // This check also bounds the number of revisions that the read below passes over.
+        // This check also bounds how many revisions the read below skips.
         if position.revision - from.revision > REVISED {
             return Ok(None);
         }
@@ -207,7 +208,7 @@ impl Store {
         fitting.messages(cursor.stream(session), MESSAGES).await
     }
 
-    /// Returns the last messages of a room, taken from its snapshot.
+    /// Returns the last messages of a room from its snapshot, as a result that is not resumed.
     async fn start_over(
         &self,
         session: &mut ClientSession,

@@ -1,26 +1,28 @@
-//! Revisions: edits and deletions, numbered within their room. Each message has the number of its last revision, and an
-//! index on these numbers finds all changes after a given number. A client resumes after the last number that it knows.
+//! Writes revisions: edits and deletions, numbered within their room. Each message contains the number of its last
+//! revision. An index on these numbers finds all changes after a given number. A client resumes after the last number
+//! that it has received.
 //!
-//! Revisions must become visible in the order of their numbers. Otherwise a client could resume after a number and miss
-//! a lower number that is written later. The order is guaranteed as follows:
+//! Revisions must become visible in the order of their numbers. Otherwise a client could resume after a number, and
+//! miss a revision with a lower number that is written later. This procedure guarantees the order:
 //!
-//! - One update of the room's document takes the next number and writes the revision into the document's *journal*, a
-//!   list.
-//! - Then all revisions in the journal are applied to the messages in their order, and removed from the journal.
-//! - A dead server may leave revisions in the journal. They are applied by the next server that writes a revision in
-//!   the room, or by a background job.
-//! - A message never takes a revision number lower than its own. So a revision that is applied twice has no effect the
-//!   second time.
+//! - One update of the room's document takes the next number, and appends the revision to a list in the document, the
+//!   *journal*.
+//! - Then all revisions in the journal are applied to the messages in their order. After that, they are removed from
+//!   the journal.
+//! - A server may die and leave revisions in the journal. The next server that writes a revision in the room applies
+//!   them, or a background job does.
+//! - A message never gets a revision number that is lower than its present one. Therefore, if a revision is applied
+//!   twice, the second time has no effect.
 //!
-//! Some numbers may be unused.
+//! Some numbers may stay unused.
 //!
-//! Two shorter designs do not work:
+//! Two shorter designs were rejected:
 //!
 //! - A transaction over both documents. If its server dies, the room's document stays locked until the database aborts
-//!   the transaction after a minute (`transactionLifetimeLimitSeconds`). Meanwhile nobody could edit or delete in the
-//!   room.
-//! - Numbers that the messages take themselves, made unique by an index. A message that is edited again frees its old
-//!   number, and another server could then take that number.
+//!   the transaction after a minute (`transactionLifetimeLimitSeconds`). In this minute, nobody could edit or delete a
+//!   message in the room.
+//! - Numbers without a counter, which only an index on the messages keeps unique. If a message is edited again, its old
+//!   number becomes free, and another server could use it again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
@@ -37,12 +39,12 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::store::{Store, StoreError};
 
-/// A lock for each room. The revisions of one room run one after the other on a server, because concurrent updates of
-/// one document only conflict in the database.
+/// A lock for each room. On one server, the revisions of a room run one after the other. Concurrent updates of the
+/// room's document would only conflict in the database.
 #[derive(Default)]
 pub(crate) struct RevisionLocks(std::sync::Mutex<HashMap<RoomId, Arc<Mutex<()>>>>);
 
-/// When there are more rooms than this number, unused locks are removed.
+/// The number of rooms whose locks are kept. Above this number, unused locks are removed.
 const REMEMBERED: usize = 1_000;
 
 impl RevisionLocks {
@@ -58,13 +60,13 @@ impl RevisionLocks {
     }
 }
 
-/// The maximum of rooms whose journals one pass reads.
+/// The maximum number of rooms whose journals one run of the background job reads.
 const LEFT: i64 = 1_000;
 
-/// The field by which rooms with revisions in their journal are found.
+/// The index field that finds rooms with revisions in their journal.
 pub(in crate::store) const UNFINISHED: &str = "journal.id";
 
-/// A change of messages: the fields to set and the fields to remove.
+/// A change of messages: the fields to set, and the fields to remove.
 pub(in crate::store) struct MessageChange {
     pub(in crate::store) set: Document,
     pub(in crate::store) unset: &'static [&'static str],
@@ -77,12 +79,12 @@ struct RoomRevisions {
     room: i64,
     /// The number of the last revision.
     revisions: i64,
-    /// The revisions that may not be applied yet, in order.
+    /// The revisions that may not be applied yet, in the order of their numbers.
     journal: Vec<PendingRevision>,
 }
 
-/// A revision in the journal: one change of one or more messages. Each of its messages takes a revision number of its
-/// own.
+/// A revision in the journal: one change of one or more messages. Each of these messages gets a separate revision
+/// number.
 #[derive(Deserialize, Serialize)]
 struct PendingRevision {
     id: ObjectId,
@@ -93,7 +95,8 @@ struct PendingRevision {
 }
 
 impl Store {
-    /// Waits until no other revision of the room runs on this server, for `mongodb.operation_ms` at most.
+    /// Waits until no other revision of the room runs on this server, for at most `mongodb.operation_ms`. Returns the
+    /// room's lock.
     pub(in crate::store) async fn revision_turn(
         &self,
         room: RoomId,
@@ -102,7 +105,7 @@ impl Store {
         turn.map_err(|_| StoreError::Unreachable(None))
     }
 
-    /// Applies one change to the messages in `ids` that are not deleted. Returns the number of changed messages.
+    /// Applies one change to those messages in `ids` that are not deleted. Returns the number of changed messages.
     pub(in crate::store) async fn revise(
         &self,
         room: RoomId,
@@ -114,8 +117,8 @@ impl Store {
         self.revise_in(turn, room, ids, change, request).await
     }
 
-    /// Does the same as [`revise`](Self::revise), for a caller that holds the room's lock. The lock is released when
-    /// the revision has ended.
+    /// Does the same as [`revise`](Self::revise), for a caller that already holds the room's lock. Releases the lock
+    /// after the revision has ended.
     pub(in crate::store) async fn revise_in(
         &self,
         turn: OwnedMutexGuard<()>,
@@ -134,11 +137,11 @@ impl Store {
         };
         let store = self.clone();
         self.run_detached(async move {
-            // The lock is held until the revision has ended, even if the caller has stopped waiting.
+            // Keeps the lock until the revision has ended, even if the caller has stopped waiting.
             let _turn = turn;
             let Some(revised) = store.note(room, revision).await? else { return Ok(0) };
-            // The revision is in the journal now, so some server will apply it. No later error may say that nothing was
-            // written.
+            // The revision is now in the journal, so some server will apply it. Later errors must not say that nothing
+            // was written.
             let first = store.apply_journal(&revised, request).await.map_err(StoreError::after_a_write)?;
             if first {
                 return Ok(count);
@@ -148,8 +151,9 @@ impl Store {
         .await
     }
 
-    /// Applies the revisions that dead servers left in journals. A journal counts as left if it contains a revision in
-    /// `seen`, which an earlier pass found. Returns the revisions in the other journals, as `seen` for the next pass.
+    /// Applies the revisions that dead servers left in journals. If a journal contains a revision in `seen`, which an
+    /// earlier run found, a dead server left it. Returns the revisions in the other journals, as `seen` for the next
+    /// run.
     pub(crate) async fn apply_left_revisions(
         &self,
         seen: &HashSet<ObjectId>,
@@ -170,7 +174,7 @@ impl Store {
             tracing::warn!(room = %revised.room, "found edits or deletions that a dead server left; applying them");
             let store = self.clone();
             let done = self.run_detached(async move { store.apply_journal(&revised, ObjectId::new()).await });
-            // A revision that can't be applied must not delay the revisions of other rooms.
+            // If a revision can't be applied, the revisions of other rooms must not wait for it.
             if let Err(error) = done.await {
                 tracing::warn!(%error, "could not apply the edits or deletions that a dead server left; trying again");
             }
@@ -182,7 +186,8 @@ impl Store {
         self.db.collection("rooms")
     }
 
-    /// Writes a revision into the room's journal. Returns the room's revisions, or None if there is no such room.
+    /// Writes a revision into the room's journal. Returns the room's revisions. Returns none if the room does not
+    /// exist.
     async fn note(
         &self,
         room: RoomId,
@@ -197,7 +202,7 @@ impl Store {
         Ok(noted.projection(revised_fields()).await?)
     }
 
-    /// Applies all revisions of a journal in order, and removes them from the journal. Returns true if this call
+    /// Applies all revisions of a journal in order, and removes them from the journal. Returns whether this call
     /// changed every message.
     async fn apply_journal(&self, revised: &RoomRevisions, request: ObjectId) -> Result<bool, StoreError> {
         let updates: Vec<_> = revised.updates().collect();
@@ -217,12 +222,12 @@ impl Store {
         let ids: Vec<_> = revised.journal.iter().map(|revision| revision.id).collect();
         let done = doc! { "$pull": { "journal": { "id": { "$in": ids } } } };
         // If this update is lost, the revisions are applied again, without effect. The update waits for a majority,
-        // because a write that doesn't wait can delay other writes ([`journal`](crate::store::receipts::journal)).
+        // because a write that does not wait can delay other writes ([`journal`](crate::store::receipts::journal)).
         self.rooms().update_one(doc! { "_id": revised.room }, done).await?;
         Ok(answer.get_i32("n").is_ok_and(|n| usize::try_from(n) == Ok(count)))
     }
 
-    /// Counts the messages of the revision `id` that have its number or a later one.
+    /// Returns how many messages of the revision `id` have the number of this revision or a later one.
     async fn count_done(&self, revised: &RoomRevisions, id: ObjectId) -> Result<u64, StoreError> {
         let own = revised.numbered().filter(|(revision, ..)| revision.id == id);
         let done = own.map(|(_, message, number)| doc! { "_id": message, "rev": { "$gte": number } });
@@ -231,7 +236,8 @@ impl Store {
 }
 
 impl RoomRevisions {
-    /// Returns the messages of all revisions in the journal, each with its new revision number.
+    /// Returns the messages of all revisions in the journal, each with its new revision number. A message may occur
+    /// several times.
     fn numbered(&self) -> impl Iterator<Item = (&PendingRevision, Document, i64)> {
         let all = self.journal.iter().flat_map(move |revision| {
             let messages = revision.messages.iter();
@@ -242,7 +248,7 @@ impl RoomRevisions {
         all.zip(first..).map(|((revision, message), number)| (revision, message, number))
     }
 
-    /// Returns the statements of the update. The database stamps each message with its own time.
+    /// Returns the statements of the update command. The database stamps each message with its cluster time.
     fn updates(&self) -> impl Iterator<Item = Document> {
         self.numbered().map(|(revision, message, number)| {
             let mut set = revision.set.clone();

@@ -1,9 +1,9 @@
-//! A cache of the last message number and the last message time of rooms.
+//! Caches the last message number and the last message time of rooms.
 //!
 //! A cached number is never too high, because it comes from writes that a majority has confirmed. It may be too low,
-//! because other servers write messages as well. Then the insert fails with a duplicate `_id`, and the writer reads the
-//! true number. The cache also has the time of the last message. A new message gets at least this time. So times never
-//! go back within a room, whatever the servers' clocks show.
+//! because other servers write messages, too. Then the insert fails with a duplicate `_id`, and the writer reads the
+//! last number from the database. The cache also contains the time of the last message. A new message gets at least
+//! this time. Therefore times never decrease within a room, even if the servers' clocks differ.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +11,7 @@ use handlers::{RoomId, Time};
 
 use crate::store::lru_map::LruMap;
 
-/// The last number and the last time of a room.
+/// The last message number and the last message time of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LastMessage {
     /// The number of the last message. Zero in an empty room.
@@ -21,14 +21,14 @@ pub(crate) struct LastMessage {
 }
 
 impl Default for LastMessage {
-    /// Returns the value for a room without messages.
+    /// Returns the value for a room without messages: number 0, and no time.
     fn default() -> Self {
         Self { n: 0, at: Time(i64::MIN) }
     }
 }
 
 impl LastMessage {
-    /// Returns the greater number and the later time of the two.
+    /// Returns the greater of the two numbers and the later of the two times.
     pub(crate) fn max(self, other: Self) -> Self {
         Self { n: self.n.max(other.n), at: self.at.max(other.at) }
     }
@@ -53,15 +53,15 @@ impl SequenceCache {
         }
     }
 
-    /// Does the same as [`record`](Self::record), but only for a room in the cache. Rooms come into the cache when this
-    /// server writes to them or opens them.
+    /// Does the same as [`record`](Self::record), but only if the room is in the cache. A room enters the cache when
+    /// this server opens the room or writes to it.
     pub(crate) fn record_if_cached(&self, room: RoomId, last: LastMessage) {
         if let Some(kept) = self.known().get_mut(&room) {
             *kept = kept.max(last);
         }
     }
 
-    /// Returns the cached last number and time of a room. None if the room is not in the cache.
+    /// Returns the cached number and time of a room. Returns none if the room is not in the cache.
     pub(crate) fn last(&self, room: RoomId) -> Option<LastMessage> {
         self.known().get_mut(&room).copied()
     }
@@ -70,7 +70,7 @@ impl SequenceCache {
         self.known().clear();
     }
 
-    /// Removes a room from the cache, because its last number is unknown after a failed write.
+    /// Removes a room from the cache. Needed after a failed write, because the room's last number is then unknown.
     pub(crate) fn remove(&self, room: RoomId) {
         self.known().remove(&room);
     }

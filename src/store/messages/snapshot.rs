@@ -1,15 +1,17 @@
-//! Reads a room at one snapshot time: its members, its last messages, and earlier messages that a member has not read.
+//! Reads a room at one snapshot time: its members, its last messages, and earlier messages that some member has not
+//! read.
 //!
-//! A snapshot is the state of the database at one cluster time. The database gives each commit a cluster time. All
-//! reads here use one snapshot and return its time. Changes in the change stream have cluster times, too: a change with
-//! the snapshot's time or an earlier one is part of the snapshot, and a later one is not. So a client that gets the
-//! snapshot and then the later changes misses nothing and gets nothing twice. This holds for messages and for edits.
+//! A snapshot is the state of the database at one cluster time (MongoDB's logical clock). The database gives each
+//! commit a cluster time. All reads of a snapshot see the same state, and the snapshot contains its time. Changes in
+//! the change stream have cluster times, too. The snapshot contains a change with the snapshot's time or an earlier
+//! one, and does not contain a later change. Therefore a client that receives the snapshot and then the later changes
+//! misses nothing and receives nothing twice. This holds for messages and for edits.
 //!
-//! Receipt markers are an exception: a new marker is written to a journal first, and to the member's document later. So
-//! the markers of the documents are raised to the markers that this server received from the change stream
-//! ([`overlay`](crate::store::receipts::overlay)). A socket gets the markers up to the time when it joined its room,
-//! and each later marker as an event. The documents may already contain some of these later markers. A client then sees
-//! such a marker in the history, before the event arrives.
+//! Receipt markers are an exception. A new marker is first written to a journal, and later to the member's document.
+//! After a read, this server therefore raises the members' markers to the markers that it has received from the change
+//! stream ([`overlay`](crate::store::receipts::overlay)). A socket receives the markers up to the time at which it
+//! joined its room, and each later marker as an event. The documents may already contain some of these later markers.
+//! The client then sees such a marker in the history before the event arrives.
 
 use bson::{RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
@@ -24,14 +26,14 @@ use crate::model::message::StoredMessage;
 use crate::model::room::StoredMember;
 use crate::store::{Store, StoreError, codec};
 
-/// The maximum of messages in a socket's first frame (docs/protocol.md, First frames).
+/// The maximum number of messages in a socket's first frame (docs/protocol.md, First frames).
 pub(crate) const HISTORY: usize = 50;
 
-/// The number of a room's newest messages whose status is sent for each message (docs/protocol.md, Message status).
+/// The number of a room's newest messages for which status events are sent (docs/protocol.md, Message status).
 pub(crate) const WAITING: usize = 200;
 
-/// The maximum of missed changes that a room on this server catches up with. If there are more, its sockets are closed
-/// and the clients connect again.
+/// The maximum number of missed changes that a room's sockets receive after the change stream has lost its history. If
+/// there are more, the sockets are closed, and the clients connect again.
 const MISSED: i64 = 1000;
 
 /// A room at the snapshot time `time`.
@@ -41,23 +43,23 @@ pub(crate) struct Snapshot {
     pub(crate) members: Vec<StoredMember>,
     /// The last messages that are not deleted, newest first, at most [`HISTORY`].
     pub(crate) messages: Vec<StoredMessage>,
-    /// Earlier messages that a member has not read, newest first. With `messages` they are at most [`WAITING`]. Only
-    /// read on request.
+    /// Earlier messages that some member has not read, newest first. `messages` and `waiting` together are at most
+    /// [`WAITING`]. Only read if the caller asks for them.
     pub(crate) waiting: Vec<StoredMessage>,
-    /// False if the messages could not be read. Then both lists are empty.
+    /// False if the messages could not be read. In this case both lists are empty.
     pub(crate) complete: bool,
 }
 
 impl Snapshot {
-    /// Returns the ends of the range of numbers, before the page, in which a member may have unread messages. None if
-    /// there is no such range.
+    /// Returns two message numbers. The messages between these numbers are older than `messages`, and some member may
+    /// not have read them. Returns none if there are no older unread messages.
     pub(in crate::store) fn before_page(&self) -> Option<(i64, i64)> {
         let oldest = self.messages.last().map_or(0, |message| message.id.get());
         let read = self.members.iter().map(|member| member.marks.read).min().unwrap_or_default();
         (read < oldest - 1 && self.messages.len() == HISTORY).then_some((read, oldest))
     }
 
-    /// Returns a number n. The snapshot contains every message after n that a member has not read.
+    /// Returns a message number. The snapshot contains every later message that some member has not read.
     pub(crate) fn known_after(&self) -> i64 {
         if !self.complete {
             return i64::MAX;
@@ -67,26 +69,26 @@ impl Snapshot {
         oldest.map_or(0, |message| message.id.get() - 1)
     }
 
-    /// Returns `messages` as clients get them, in the same order.
+    /// Returns `messages` in the form that clients receive, in the same order.
     pub(crate) fn visible_messages(&self) -> impl Iterator<Item = HistoryMessage<'_>> {
         let showing = MessageRenderer::to(&self.members);
         self.messages.iter().map(move |message| showing.show(message))
     }
 
-    /// Returns the messages of [`visible_messages`](Self::visible_messages) as owned values.
+    /// Returns the same as [`visible_messages`](Self::visible_messages), as owned values.
     pub(crate) fn for_client(&self) -> Vec<HistoryMessage<'static>> {
         self.visible_messages().map(HistoryMessage::into_owned).collect()
     }
 
-    /// Returns the number of the last message of another user in this snapshot. The receipt marker of `reader` is
-    /// raised to it. None if the read marker has this value already; with manual receipts (`by_hand`), if the delivered
-    /// marker has it.
+    /// Returns the number of the newest message of another user in this snapshot. The caller raises the receipt marker
+    /// of `reader` to this number. Returns none if the marker already has this value or a greater one. The marker is
+    /// the read marker, or the delivered marker for manual receipts (`by_hand`).
     pub(crate) fn unread(&self, reader: &UserId, by_hand: bool) -> Option<i64> {
         let marks = self.members.iter().find(|member| member.user == *reader)?.marks;
         let reached = if by_hand { marks.delivered } else { marks.read };
         let newest =
             self.messages.iter().find(|message| message.sender != *reader).map(|message| message.id.get());
-        // The page may be full of the reader's own messages. Then older messages of others may be undelivered.
+        // The page may contain only the reader's own messages. Then older messages of other users may be undelivered.
         let older = || {
             let full = self.messages.len() >= HISTORY;
             self.messages.last().filter(|_| full).map(|message| message.id.get() - 1)
@@ -96,8 +98,8 @@ impl Snapshot {
 }
 
 impl Store {
-    /// Returns the members of a room, and a session for more reads at the same snapshot time. The receipt markers are
-    /// also of the snapshot time. Use this for a caller that gets no later markers as events.
+    /// Returns the members of a room, and a session for further reads at the same snapshot time. The receipt markers
+    /// are also as of this time. For callers that receive no later markers as events.
     pub(crate) async fn members(
         &self,
         room: RoomId,
@@ -108,8 +110,8 @@ impl Store {
         Ok((view, members))
     }
 
-    /// Returns the members as [`members`](Self::members) does, but with the markers up to the time `until`. The change
-    /// stream must have reached this time. Use this for a socket, which gets all later markers as events.
+    /// Returns the members like [`members`](Self::members), but with the markers up to the time `until`. The change
+    /// stream must have reached this time. For sockets, which receive all later markers as events.
     pub(crate) async fn members_marked(
         &self,
         room: RoomId,
@@ -120,7 +122,7 @@ impl Store {
         Ok((view, members))
     }
 
-    /// Returns the members as [`members`](Self::members) does, with all markers that this server has received.
+    /// Returns the members like [`members`](Self::members), with all markers that this server has received.
     pub(crate) async fn members_known(
         &self,
         room: RoomId,
@@ -145,8 +147,8 @@ impl Store {
         .await
     }
 
-    /// Returns the snapshot to which `members` and `view` belong, with the last messages. With `waiting`, earlier
-    /// messages that a member has not read are included.
+    /// Reads the last messages and returns the snapshot of the room. `members` and `view` come from an earlier read of
+    /// the members. If `waiting` is true, also reads the earlier messages that some member has not read.
     pub(crate) async fn snapshot(
         &self,
         room: RoomId,
@@ -162,7 +164,7 @@ impl Store {
         .await
     }
 
-    /// Does the same as [`snapshot`](Self::snapshot), inside another operation.
+    /// Does the same as [`snapshot`](Self::snapshot), within a detached operation of the caller.
     pub(in crate::store) async fn read_snapshot(
         &self,
         view: &mut SnapshotView,
@@ -179,8 +181,8 @@ impl Store {
         Ok(snapshot)
     }
 
-    /// Returns up to `limit` messages that are not deleted, newest first. Their numbers are above `after` and below
-    /// `before`.
+    /// Returns up to `limit` messages that are not deleted, newest first. Their numbers are greater than `after` and
+    /// less than `before`.
     pub(in crate::store) async fn page(
         &self,
         session: &mut ClientSession,
@@ -202,9 +204,9 @@ impl Store {
         Ok(messages.collect::<Result<_, _>>()?)
     }
 
-    /// Returns the current state of a room, and the changes that its sockets on this server missed, oldest first. These
-    /// are the messages after number `told`, and the revisions since `since`. None if there are more than [`MISSED`].
-    /// Revisions are compared by the database's stamps, because the clocks of servers may differ.
+    /// Returns the current state of a room, and the changes that its sockets on this server missed, oldest first. The
+    /// changes are the messages after number `told`, and the revisions since `since`. Returns none if there are more
+    /// than [`MISSED`]. Revisions are compared by the database's stamps, because the clocks of servers may differ.
     pub(crate) async fn missed(
         &self,
         room: RoomId,
@@ -216,8 +218,8 @@ impl Store {
         let store = self.clone();
         self.run_detached(async move {
             let most = usize::try_from(MISSED).unwrap_or(usize::MAX);
-            // A room may have millions of messages. So new messages and revisions are read by an index each, and no
-            // further back than necessary.
+            // A room may have millions of messages. Therefore one index finds the new messages, and another index finds
+            // the revisions. Each read stops as early as possible.
             let mut later = codec::of_room(room, "n");
             later.insert("$gt", doc! { "room": room.get(), "n": told });
             let later = doc! { "_id": later };
@@ -244,8 +246,8 @@ impl Store {
             for message in messages {
                 changes.push(CommittedChange::Sent(message?));
             }
-            // The order of revisions matters: a socket that is closed meanwhile resumes after the last revision that it
-            // got.
+            // The order of revisions matters: if a socket is closed meanwhile, its client resumes after the last
+            // revision that it has received.
             for document in revised.iter().rev() {
                 let id = document.get_document("_id").map_err(codec::Undecodable::from)?;
                 let (_, id) = codec::read_message_id(id)?;
@@ -267,7 +269,7 @@ impl Store {
         .await
     }
 
-    /// Returns the time when a message was sent. None if it doesn't exist.
+    /// Returns the time when a message was sent. Returns none if the message does not exist.
     pub(in crate::store) async fn sent_at(
         &self,
         room: RoomId,

@@ -1,18 +1,19 @@
-//! The receipts journal. A batch of raised markers is one document and one insert, and so one change event. An update
-//! and an event for each member would cost the database more than the message that the markers belong to.
+//! Writes receipt markers to the receipts journal, the collection `marks`. A batch of raised markers is one document,
+//! written by one insert, and so causes one change event. If each member needed an update and an event, the markers of
+//! a message would cost the database more than the message itself.
 //!
 //! Every two seconds, each server *folds* its batches: it writes the highest markers of each member into the member's
-//! document by `$max`. Then it deletes the batches from the journal. Markers only rise, so folding a batch twice, or on
-//! two servers, has the same effect as once. If a server died, any other server folds its batches.
+//! document by `$max`, and then deletes the batches from the journal. Markers only rise. So if a batch is folded twice,
+//! or by two servers, the result is the same. If a server dies, another server folds its batches.
 //!
-//! Readers never query the journal. Each server keeps the markers of unfolded batches in its
+//! Readers never query the journal. Each server keeps the markers of unfolded batches in memory, in its
 //! [overlay](super::overlay), and merges them into each read of members.
 //!
-//! A batch counts as folded when the change stream reports its deletion. At this time a majority has stored the
-//! deletion. The writes of folding wait for a majority, too. A write with a weaker write concern could delay a
-//! concurrent majority write by up to 100 ms, the interval at which the database flushes its own journal. This was
-//! measured on 6.0.5 with one node, at 1,000 messages/s. Every few seconds an insert took 103 ms. The time to the peer
-//! at p99 was 5 to 76 ms instead of 4 ms.
+//! A batch counts as folded when the change stream reports the deletion of the batch. At this time a majority has
+//! stored the deletion. The writes of folding wait for a majority, too. A write with a weaker write concern could delay
+//! a concurrent majority write by up to 100 ms. This is the interval at which the database flushes its own journal to
+//! disk. This was measured with MongoDB 6.0.5 with one node, at 1,000 messages/s. Every few seconds an insert took 103
+//! ms. The time until the other client received a message was 5 to 76 ms at p99, instead of 4 ms.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,18 +33,19 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The time between two runs of folding. The longer it is, the more markers go into one update.
+/// The time between two runs of folding. A longer time puts more markers of a member into one update.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// A batch that isn't folded after this time belongs to a dead server. A live server folds its own batches earlier.
+/// A batch that is not folded after this time counts as left by a dead server. A live server folds its own batches
+/// earlier.
 const LEFT: Duration = Duration::from_secs(10);
 
-/// The highest number of documents in one write of folding. After each write, folding pauses for as long as the write
+/// The maximum number of documents in one write of folding. After each write, folding pauses for as long as the write
 /// took. The number and the pause limit how long folding delays message writes and later change events.
 const FOLDED: usize = 50;
 
-/// The field with the time when a member's markers were raised last. An update that sets this field comes from folding.
-/// Clients are not notified of such updates.
+/// The field with the last time at which a member's markers were raised. An update that sets this field comes from
+/// folding. Clients are not notified of it.
 pub(crate) const MARKED_AT: &CStr = cstr!("marked_at");
 
 /// A member's highest markers, and when they were raised last.
@@ -70,7 +72,7 @@ impl Store {
 
     /// Loads the whole journal into the overlay. A server calls this at its start and after a gap in its change stream.
     ///
-    /// The caller must first wait until a majority has stored all writes from before the opening of the change stream.
+    /// Before this call, a majority must have stored all writes from before the opening of the change stream.
     pub(crate) async fn read_journal(&self) -> Result<(), StoreError> {
         let store = self.clone();
         self.run_detached(async move {
@@ -98,7 +100,8 @@ impl Store {
         }
     }
 
-    /// Folds the batches that are due now.
+    /// Folds all batches of this server, and the batches that dead servers left. A shutdown calls this, too, and so
+    /// waits for a fold that is already running.
     pub(crate) async fn fold(&self) -> Result<(), StoreError> {
         let _turn = self.overlay.folding.lock().await;
         let batches = self.overlay.take_due_batches(self.peers.server(), LEFT, Instant::now());
@@ -113,7 +116,7 @@ impl Store {
     }
 
     /// Returns how long a marker stays in the overlay after it was folded. A read that started before the folding may
-    /// return the old document, and needs the marker from the overlay. All such reads end within this time.
+    /// return the old document, and then needs the marker from the overlay. All these reads end within this time.
     fn grace(&self) -> Duration {
         self.operation * 2 + LEFT
     }
@@ -151,9 +154,10 @@ impl Store {
         let mut statements = RawArrayBuf::new();
         for ((room, user), (Marks { delivered, read }, at)) in members {
             let id = rawdoc! { "room": room.get(), "user": codec::user(user) };
-            // The filter is only the `_id`, so the database uses its fast path for `_id`. A further condition ("only if
-            // the marker rises") would nearly double the processor time: 125 instead of 68 microseconds, measured on
-            // 6.0.5 with batches of 200. The update is no upsert, so a member who has left gets no new document.
+            // The filter contains only the `_id`, so that the database uses its fast path for `_id`. A further
+            // condition ("only if the marker rises") would nearly double the processor time: 125 instead of 68
+            // microseconds, measured with MongoDB 6.0.5 and batches of 200. The update is no upsert, so a member who
+            // has left gets no new document.
             let raised = rawdoc! { "delivered": *delivered, "read": *read, MARKED_AT: *at };
             statements.push(rawdoc! { "q": { "_id": id }, "u": { "$max": raised } });
         }
@@ -165,8 +169,8 @@ impl Store {
     }
 }
 
-/// Returns a pipeline stage for documents with the fields `room` and `read`. The stage raises `read` to the marker of
-/// the room, if that is higher. None if there are no markers.
+/// Returns a pipeline stage for documents with the fields `room` and `read`. The stage raises `read` to the user's
+/// marker for this room in `own`, if that marker is higher. Returns none if `own` is empty.
 pub(in crate::store) fn raised_read(own: &HashMap<RoomId, Marks>) -> Option<Document> {
     if own.is_empty() {
         return None;

@@ -1,4 +1,4 @@
-//! Receipt markers: the journal, the copy in memory that is merged into reads, and unread counts.
+//! Receipt markers: their journal in the database, their copy in memory that is merged into reads, and unread counts.
 
 pub(crate) mod journal;
 pub(crate) mod overlay;

@@ -1,11 +1,11 @@
-//! The number of unread messages of a member: the messages of other members after the member's read marker.
+//! Counts a member's unread messages: the messages of other members after the member's read marker.
 //!
-//! From the room's oldest message on, the message numbers have no gaps. So the count is a subtraction: the messages
-//! after the marker, minus the member's own, minus the deleted messages of others. The count is exact for any number of
-//! messages.
+//! From the room's oldest message on, the message numbers have no gaps. Therefore the count is a subtraction: the
+//! messages after the marker, minus the member's own messages, minus the deleted messages of others. The count is exact
+//! for any number of messages.
 //!
-//! The database counts the member's own messages with an index, so the cost grows only with their number. It counts
-//! deleted messages of others in the same way, up to [`COUNTED`]. If there are more, they are counted in memory
+//! The database counts the member's own messages with an index, so the cost grows only with their number. It counts the
+//! deleted messages of others in the same way, up to [`COUNTED`]. If there are more, this server counts them in memory
 //! ([`deletions`](crate::store::messages::deletions)). Otherwise other members could raise the cost without a limit.
 
 use bson::{Bson, Document, RawDocument, doc};
@@ -14,20 +14,20 @@ use handlers::{RoomId, UserId};
 use crate::store::codec::{self, Undecodable};
 use crate::store::rooms::newest::{newest, range};
 
-/// The number of deleted messages up to which the database counts them.
+/// The maximum number of deleted messages that the database counts.
 const COUNTED: i64 = 200;
 
-/// The counts of a room in which others have deleted more than [`COUNTED`] messages after the read marker.
+/// The counts for a member if other members have deleted more than [`COUNTED`] messages after the read marker.
 pub(in crate::store) struct ManyDeleted {
     pub(in crate::store) room: RoomId,
     /// The read marker, or the number before the room's oldest message if that is greater.
     pub(in crate::store) read: i64,
-    /// The number of messages after `read`, without the member's own. Deleted messages are included.
+    /// The number of messages after `read` that the member did not write. Includes deleted messages.
     pub(in crate::store) others: i64,
 }
 
-/// Returns pipeline stages for documents with the fields `room` and `read` of a member. The stages look up the counts
-/// from which the function [`read`] computes the unread messages.
+/// Returns pipeline stages for documents with the fields `room` and `read` of a member. The stages add the counts from
+/// which [`read`] computes the number of unread messages.
 pub(in crate::store) fn stages(user: &UserId) -> [Document; 4] {
     let user = codec::user_bson(user);
     let own = doc! { "sender": &user };
@@ -41,7 +41,8 @@ pub(in crate::store) fn stages(user: &UserId) -> [Document; 4] {
     ]
 }
 
-/// Looks up the room's oldest message. Earlier messages were purged, and no member can read them.
+/// Looks up the room's oldest message. Earlier messages were purged (removed by an operator), and no member can read
+/// them.
 fn oldest(name: &str) -> Document {
     let filter = doc! { "$expr": { "$and": range("n", "$gte", Bson::MinKey) } };
     doc! { "$lookup": { "from": "messages", "let": { "room": "$room" }, "as": name, "pipeline": [
@@ -49,7 +50,7 @@ fn oldest(name: &str) -> Document {
     ] } }
 }
 
-/// Counts the room's messages after the read marker that match the filter.
+/// Counts the room's messages that are after the read marker and match the filter.
 fn counted(name: &str, mut filter: Document, bound: &[Document]) -> Document {
     let after = [doc! { "$eq": ["$_id.room", "$$room"] }, doc! { "$gt": ["$_id.n", "$$read"] }];
     filter.insert("$expr", doc! { "$and": after.to_vec() });
@@ -64,13 +65,13 @@ fn counted(name: &str, mut filter: Document, bound: &[Document]) -> Document {
     } }
 }
 
-/// Returns the number of unread messages, from a document that went through the [`stages`]. The number is too high if
-/// [`read_many`] returns a value.
+/// Returns the number of unread messages from a document that went through the [`stages`]. If [`read_many`] returns a
+/// value, this number is too high.
 pub(in crate::store) fn read(document: &RawDocument) -> Result<i64, Undecodable> {
     Ok((others(document)? - count(document, "gone")?).max(0))
 }
 
-/// Returns the counts of a room in which the deleted messages must be counted in memory; None for all other rooms.
+/// Returns the counts of a room whose deleted messages must be counted in memory. Returns none for all other rooms.
 pub(in crate::store) fn read_many(document: &RawDocument) -> Result<Option<ManyDeleted>, Undecodable> {
     if count(document, "gone")? <= COUNTED {
         return Ok(None);
@@ -82,7 +83,7 @@ pub(in crate::store) fn read_many(document: &RawDocument) -> Result<Option<ManyD
     }))
 }
 
-/// Returns a pipeline that counts others' deleted messages after the read marker in the database, without a bound.
+/// Returns a pipeline that counts the deleted messages of other users after the read marker, without a bound.
 pub(in crate::store) fn count_deleted(room: RoomId, user: &UserId, read: i64) -> Vec<Document> {
     let filter = doc! {
         "_id.room": room.get(), "_id.n": { "$gt": read },
@@ -100,7 +101,7 @@ fn others(document: &RawDocument) -> Result<i64, Undecodable> {
     Ok(number(document, "end")? - read_up_to(document)? - count(document, "own")?)
 }
 
-/// Returns the number up to which no message is unread: all messages up to this number were read or purged.
+/// Returns the last message number that is not unread: all messages up to this number were read or purged.
 fn read_up_to(document: &RawDocument) -> Result<i64, Undecodable> {
     let read = codec::read_int_if_any(document, "read")?.unwrap_or_default();
     Ok(read.max(number(document, "start")? - 1))

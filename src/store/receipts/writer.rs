@@ -1,7 +1,8 @@
-//! Receipts: raises members' markers in batches. Each batch is a document of the [journal](super::journal).
+//! Writes receipts: raises members' receipt markers in batches. Each batch is a document of the
+//! [journal](super::journal).
 //!
-//! Markers only rise. So raising is idempotent, waiting markers of one member merge into one, and a batch of unknown
-//! outcome is simply written again.
+//! Markers only rise, and raising a marker twice has no further effect. Therefore waiting markers of one member merge
+//! into one, and a batch with an unknown outcome is simply written again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +23,7 @@ use crate::telemetry::metrics::Metrics;
 /// The pause before a failed batch is written again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Queues markers for the writing task, which runs until it is told to stop.
+/// Queues markers for the writing task. The task runs until the supervisor stops it.
 #[derive(Clone)]
 pub struct Receipts(Arc<ReceiptQueue>);
 
@@ -30,10 +31,11 @@ struct ReceiptQueue {
     waiting: Mutex<HashMap<(RoomId, UserId), Marks>>,
     /// Notified when a marker is queued.
     raised: Notify,
-    /// The number of members whose markers are queued or being written.
+    /// The number of memberships whose markers are queued or being written.
     open: watch::Sender<usize>,
     limit: usize,
-    /// The maximum of markers that wait to be folded.
+    /// The maximum number of markers that wait to be folded into the members' documents. At the maximum, writing
+    /// pauses.
     unfolded: usize,
     metrics: Arc<Metrics>,
 }
@@ -64,17 +66,17 @@ impl Receipts {
 
     /// Waits until every queued marker is written.
     pub(crate) async fn wait_until_written(&self) {
-        // The sender is in `self`, so it can't be closed.
+        // `wait_for` fails only if the sender is dropped, and `self` owns the sender.
         let _ = self.0.open.subscribe().wait_for(|open| *open == 0).await;
     }
 
-    /// Returns the number of members whose markers are queued or being written.
+    /// Returns the number of memberships whose markers are queued or being written.
     pub(crate) fn waiting(&self) -> usize {
         *self.0.open.borrow()
     }
 
-    /// Queues a member's markers to be raised soon. False if the queue is full: the caller must raise them again
-    /// later.
+    /// Queues a member's markers, to be raised soon. Returns false if the queue is full. The caller must then raise
+    /// them again later.
     #[must_use]
     pub(crate) fn raise(&self, room: RoomId, user: &UserId, marks: Marks) -> bool {
         let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,7 +103,7 @@ impl Receipts {
 
 struct ReceiptWriterTask {
     store: Store,
-    /// The journal, through a client that doesn't retry writes.
+    /// The journal. Its client doesn't retry writes.
     journal: Collection<RawDocumentBuf>,
     pace: BatchPacer,
     shared: Arc<ReceiptQueue>,

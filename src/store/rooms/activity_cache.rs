@@ -1,5 +1,5 @@
-//! A cache of the time of the last message in rooms. Lists of a user's rooms are ordered by this time. With the cache,
-//! a list costs one read of the user's memberships, and not one more read for each room.
+//! Caches the time of the last message in rooms. Lists of a user's rooms are ordered by this time. With the cache, a
+//! list costs one read of the user's memberships. Without it, a list would cost one more read for each room.
 //!
 //! The time of a room is read once. Later messages update it through the change stream, which brings every message to
 //! every server. So a message costs no extra write. The cache has a maximum of rooms. A full cache drops the room that
@@ -13,10 +13,10 @@ use handlers::{RoomId, Time};
 
 use crate::store::lru_map::LruMap;
 
-/// The time of a room that is being read, or that has no messages.
+/// Stands for a room that has no messages, or whose time is still being read.
 const NEVER: Time = Time(i64::MIN);
 
-/// The cache, with its maximum of rooms.
+/// The cache, with its maximum number of rooms.
 pub(crate) struct ActivityCache {
     known: Mutex<CachedActivity>,
     limit: usize,
@@ -28,7 +28,7 @@ struct CachedActivity {
     look_ups: u64,
 }
 
-/// What the cache knows of one room.
+/// The cached activity of one room.
 struct RoomActivity {
     /// The time of the last message. A message that arrives while the room is being read already updates it.
     last: Time,
@@ -53,15 +53,15 @@ impl ActivityCache {
         Self { known: Mutex::new(known), limit }
     }
 
-    /// Records a message in a room.
+    /// Records the time of a new message, if the room is in the cache.
     pub(crate) fn record(&self, room: RoomId, at: Time) {
         if let Some(known) = self.known().rooms.get_mut(&room) {
             known.last = at.max(known.last);
         }
     }
 
-    /// Returns the cached times of these rooms. The other rooms are `missing`, and the cache follows them from now on.
-    /// The caller must read their times and pass them to [`store`](Self::store).
+    /// Returns the cached times of `rooms`. The other rooms are `missing`: the caller must read their times, and pass
+    /// them to [`store`](Self::store). From now on, new messages in these rooms update the cache.
     pub(crate) fn look_up(&self, rooms: impl Iterator<Item = RoomId>) -> ActivityLookup {
         let mut known = self.known();
         let (mut cached, mut missing) = (HashMap::new(), Vec::new());
@@ -81,7 +81,7 @@ impl ActivityCache {
         ActivityLookup { known: cached, missing, number }
     }
 
-    /// Stores the times that were read for the rooms in `of`. A room that is not in `read` has no messages.
+    /// Stores the times that the caller read for the rooms in `of`. A room that is not in `read` has no messages.
     pub(crate) fn store(&self, asked: &mut ActivityLookup, read: &HashMap<RoomId, Time>, of: &[RoomId]) {
         let mut known = self.known();
         for room in of {

@@ -1,4 +1,4 @@
-//! Changes of existing rooms: their names, and the e-mail addresses of their members.
+//! Changes existing rooms: their names, and the e-mail addresses of their members.
 
 use bson::{RawDocumentBuf, doc};
 use handlers::{RoomId, UserId};
@@ -18,7 +18,8 @@ impl Store {
         Ok(())
     }
 
-    /// Stores an e-mail address in all memberships that the user has accepted.
+    /// Stores an e-mail address in all memberships that the user has accepted. A user accepts a direct room by opening
+    /// it or writing in it.
     pub(crate) async fn set_email_everywhere(&self, user: &UserId, email: &str) -> Result<(), StoreError> {
         let members = self.members.clone();
         let mut filter = doc! { "_id.user": codec::user_bson(user), "email": { "$ne": email } };
@@ -27,8 +28,8 @@ impl Store {
         self.run_detached(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
     }
 
-    /// Removes an e-mail address from the user's membership in `room`, if the membership has this address. Without
-    /// `room`, does the same in all memberships of the user.
+    /// Removes the e-mail address `email` from the user's membership in `room`, if the membership contains this
+    /// address. If `room` is none, does the same in all memberships of the user.
     pub(crate) async fn drop_email(
         &self,
         room: Option<RoomId>,
@@ -43,7 +44,8 @@ impl Store {
         self.run_detached(async move { Ok(members.update_many(filter, update).await.map(|_| ())?) }).await
     }
 
-    /// Renames a room, or removes its name. Returns the changed room. None if there is no such room.
+    /// Renames a room, or removes its name if `name` is none. Returns the changed room. Returns none if the room does
+    /// not exist.
     pub(crate) async fn rename(
         &self,
         room: RoomId,

@@ -1,5 +1,5 @@
-//! The commit time of the last change in each room. An inbox connection that resumes needs only the rooms that changed
-//! while it was closed, and finds them here without a read.
+//! Records the commit time of the last change in each room. A resuming inbox connection (Level 3) needs only the rooms
+//! that changed while it was disconnected. This record finds them without a read of the database.
 //!
 //! The change stream updates the times. The number of rooms has a maximum. A full record drops the room whose last
 //! change is the oldest, and then begins after this change. If changes may have been missed, the record is cleared.
@@ -15,7 +15,7 @@ use crate::store::lru_map::LruMap;
 pub(crate) struct RecentRoomChanges(Mutex<RoomChangeTimes>);
 
 struct RoomChangeTimes {
-    /// All changes after this time are recorded. None before the stream has started.
+    /// The record contains all changes after this time. None before the stream has started.
     from: Option<Timestamp>,
     /// The change stream calls in the order of the changes, so the least recently used room has the oldest change.
     rooms: LruMap<RoomId, Timestamp>,
@@ -35,7 +35,7 @@ impl RecentRoomChanges {
         }
     }
 
-    /// Records that the stream has reached this cluster time.
+    /// Records that the change stream has reached the cluster time `at`.
     pub(crate) fn record_position(&self, at: Timestamp) {
         self.known().from.get_or_insert(at);
     }
@@ -47,7 +47,8 @@ impl RecentRoomChanges {
         known.rooms.clear();
     }
 
-    /// Returns the rooms among `of` that changed after `since`. None if the record begins later than `since`.
+    /// Returns the rooms among `of` that changed after `since`. Returns none if the record does not reach back to
+    /// `since`.
     pub(crate) fn changed_after(&self, since: Timestamp, of: &[RoomId]) -> Option<Vec<RoomId>> {
         let known = self.known();
         known.from.filter(|from| *from <= since)?;

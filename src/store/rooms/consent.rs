@@ -1,16 +1,17 @@
-//! Consent to direct rooms. With `rooms.direct`, a user creates a direct room by connecting to another user. That other
-//! user did nothing, and has not accepted the room yet. Until then the membership of the other user is *pending*: it
-//! has the field `pending: true`. The user accepts the room by opening it or writing in it. The application accepts it
-//! by creating the same room through its API.
+//! Consent to direct rooms. With `rooms.direct = "on_connect"`, a user creates a direct room by connecting to another
+//! user. The other user has not agreed to this. The other user's membership is therefore *pending*: its document has
+//! the field `pending: true`. The membership stays pending until the other user accepts the room. A user accepts a room
+//! by opening it or by writing in it. The application can also accept the room for the user: it sends the request for
+//! this room to the HTTP API.
 //!
-//! While a membership is pending,
+//! While the membership of a user is pending:
 //!
-//! - it has no e-mail address, and the other member does not see whether the user is online;
-//! - no message is marked as delivered to the user, because this would show that the user was online;
-//! - the room is *hidden* from the user's lists as long as it has no messages.
+//! - The membership has no e-mail address, and the other member does not see whether the user is online.
+//! - No message is marked as delivered to the user, because this would show that the user was online.
+//! - The room is *hidden* from the user's lists of rooms as long as the room has no messages.
 //!
-//! The first message makes a hidden room visible, without an extra write: lists check whether the room has a message
-//! with the number 1.
+//! The first message makes a hidden room visible, without an extra write. Each read of a list checks whether a pending
+//! room has a message with the number 1.
 
 use std::collections::HashSet;
 
@@ -23,19 +24,19 @@ use super::position::{RoomListPosition, joined};
 use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 
-/// The field that marks a pending membership. It is absent in all others.
+/// The name of the field that marks a pending membership. Other memberships don't have this field.
 pub(in crate::store) const PENDING: &str = "pending";
 
-/// A user's memberships and the rooms that they are in.
+/// A user's memberships, and the rooms of these memberships in three lists.
 #[derive(Debug)]
 pub(in crate::store) struct UserMemberships {
     /// The documents of all memberships.
     pub(in crate::store) memberships: Vec<RawDocumentBuf>,
-    /// The rooms that are listed, in no order. Hidden rooms are left out.
+    /// The rooms that the user's lists show: all rooms except the hidden ones, in no particular order.
     pub(in crate::store) listed: Vec<RoomListPosition>,
     /// The rooms with a pending membership, hidden or not.
     pub(in crate::store) pending: Vec<RoomId>,
-    /// The hidden rooms: pending and without messages.
+    /// The hidden rooms: rooms with a pending membership and without messages.
     pub(in crate::store) hidden: Vec<RoomId>,
 }
 
@@ -59,7 +60,8 @@ impl Store {
         self.run_detached(async move { Ok(members.update_one(filter, update).await.map(|_| ())?) }).await
     }
 
-    /// Reads a user's memberships at the session's snapshot time.
+    /// Reads a user's memberships, and finds the pending and hidden rooms among them. All reads show the state at the
+    /// session's snapshot time, a time of MongoDB's logical clock.
     pub(in crate::store) async fn listed_in(
         &self,
         session: &mut ClientSession,
@@ -100,8 +102,8 @@ impl Store {
         Ok(pending.iter().copied().filter(|room| !said.contains(room)).collect())
     }
 
-    /// Returns the users among `users` whose presence a member of these rooms may see. A user whose membership is
-    /// pending in every shared room is left out.
+    /// Returns those of `users` whose presence a member of `rooms` may see. Leaves out a user who has a pending
+    /// membership in one of `rooms` and has accepted none of `rooms`.
     pub(crate) async fn visible(
         &self,
         rooms: &[RoomId],
@@ -115,7 +117,7 @@ impl Store {
         let wanted: Vec<_> = users.iter().map(codec::user_bson).collect();
         let strangers = self
             .run_detached(async move {
-                // The filter matches an index that contains only pending memberships.
+                // A partial index that contains only pending memberships answers this filter.
                 let filter = doc! { "_id.room": { "$in": of }, "_id.user": { "$in": wanted }, PENDING: true };
                 let found: Vec<RawDocumentBuf> =
                     members.find(filter).projection(doc! { "_id": 1 }).await?.try_collect().await?;
@@ -136,7 +138,7 @@ impl Store {
     }
 }
 
-/// Returns the condition for accepted memberships.
+/// Returns the filter's condition that matches only accepted memberships.
 pub(in crate::store) fn accepted() -> (String, Bson) {
     (PENDING.to_owned(), Bson::Document(doc! { "$exists": false }))
 }

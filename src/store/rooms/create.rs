@@ -1,5 +1,5 @@
 //! Creates rooms: direct rooms for two users, and groups. Two users have at most one direct room. A request that is
-//! sent several times creates only one room. Unique indexes guarantee both rules.
+//! sent several times creates only one room. Unique indexes guarantee these two rules.
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::FutureExt;
@@ -30,14 +30,15 @@ pub struct NewMember {
 /// A room to create.
 #[derive(Debug)]
 pub(crate) struct RoomPlan<'a> {
-    /// The kind. A direct room needs two members, who can have only one direct room.
+    /// The room's kind. A direct room needs exactly two members. Two users have at most one direct room.
     pub(crate) kind: StoredRoomKind,
     pub(crate) name: Option<&'a str>,
     pub(crate) members: &'a [(NewMember, Role)],
     /// The user who creates the room by connecting. The other member has not accepted the room yet. None if the
     /// application creates the room.
     pub(crate) made_by: Option<&'a UserId>,
-    /// The attempt of an idempotent request. All attempts of one request create only one room.
+    /// The current attempt to process an HTTP request that has an idempotency key. All attempts of one request create
+    /// only one room. None for a request without a key.
     pub(crate) attempt: Option<&'a RequestAttempt>,
 }
 
@@ -46,14 +47,14 @@ pub(crate) struct RoomPlan<'a> {
 pub struct NewRoom {
     /// The room's id.
     pub id: RoomId,
-    /// Whether this request created the room.
+    /// Whether this request created the room, in this attempt or an earlier one.
     pub made: bool,
     /// The creation time, if this call created the room.
     pub(crate) created_at: Option<Time>,
 }
 
 impl Store {
-    /// Returns the direct room of two users. None if there is none.
+    /// Returns the direct room of two users. None if they have no direct room.
     pub(crate) async fn direct_room(
         &self,
         one: &UserId,
@@ -106,7 +107,8 @@ impl Store {
     /// the request created one.
     ///
     /// If an existing direct room lacks one of the members, the member is added. A new room is created together with
-    /// its members, or not at all. If two calls create the same room concurrently, the later one finds the room.
+    /// its members, or not at all. If two calls create the same room concurrently, the later call returns the room of
+    /// the earlier call.
     ///
     /// # Errors
     /// [`StoreError::Erasing`] if one of the members is being erased.
@@ -138,7 +140,8 @@ impl Store {
             Err(error) if is_duplicate(&error) => {
                 let made = self.find_created(attempt, pair.as_ref(), (members, made_by)).await?;
                 if made.is_none() {
-                    // Another room has this id, because the counter is too low. Raise it for the next attempt.
+                    // Another room already has this id, because the counter of room ids is too low. Raise the counter
+                    // for the next attempt.
                     self.raise_room_counter().await?;
                 }
                 made.ok_or(StoreError::Unreachable(Some(error)))
@@ -148,7 +151,8 @@ impl Store {
         }
     }
 
-    /// Finds the room that an earlier attempt of the request, or another call for the same pair, has created.
+    /// Finds the existing room: the room that an earlier attempt of the request created, or else the direct room of the
+    /// pair. Adds missing members to the direct room.
     async fn find_created(
         &self,
         attempt: Option<&RequestAttempt>,
@@ -166,8 +170,9 @@ impl Store {
         Ok(Some(NewRoom { id, made: false, created_at: None }))
     }
 
-    /// Writes a room and its members in one transaction. The inner error is the driver's. `unique` has the names of the
-    /// unique indexes that apply to the room, each with a filter for the room's key.
+    /// Writes a room and its members in one transaction. The inner `Result` is the result of the transaction, with the
+    /// driver's error. `unique` lists the unique indexes that apply to the room. Each entry has the name of an index,
+    /// and a filter that finds a room with the same key.
     async fn insert_room(
         &self,
         id: RoomId,
@@ -205,10 +210,12 @@ impl Store {
         id.ok_or_else(|| StoreError::Fault("the counter of room ids contains no number".into()))
     }
 
-    /// Adds missing members to a room. An existing member keeps role and markers, and gets the given e-mail address.
-    /// The creating user accepts the room. If the application creates the room, all members accept it.
+    /// Adds missing members to a room. An existing member keeps the role and the receipt markers, and gets the given
+    /// e-mail address. The call also accepts the room for the creating user. If the application creates the room, the
+    /// call accepts the room for all members.
     ///
-    /// Each member is added by an insert, because the database stamps the beginning of a membership only at an insert.
+    /// Each member is added by an insert. Only at an insert does the database set the field `joined`, the time at which
+    /// the membership begins.
     async fn add_members(
         &self,
         room: RoomId,
@@ -237,7 +244,7 @@ impl Store {
         Ok(())
     }
 
-    /// Returns a room. None if it doesn't exist or is deleted.
+    /// Returns a room. None if the room doesn't exist or is deleted.
     pub(crate) async fn room(&self, room: RoomId) -> Result<Option<StoredRoom>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let filter = doc! { "_id": room.get() };
@@ -258,20 +265,20 @@ struct RoomInsertion {
 impl RoomInsertion {
     async fn run(&self, session: &mut ClientSession) -> Result<(), Error> {
         let rooms = self.store.db.collection::<Document>("rooms");
-        // This read fails if the index is missing. Until the transaction ends, the database refuses to drop the index.
-        // Without the index, nothing would prevent a second room.
+        // This read fails if the index is missing. Until the transaction ends, the database does not drop the index.
+        // Without the index, the database would accept a second room with the same key.
         for (index, filter) in &self.unique {
             let hint = Hint::Name((*index).to_owned());
             rooms.find_one(filter.clone()).hint(hint).session(&mut *session).await?;
         }
-        // The room is inserted before its members. So a duplicate fails before any other write.
+        // The room is inserted before its members, so that a duplicate room fails before any other write.
         rooms.insert_one(&self.room).session(&mut *session).await?;
         self.store.members.insert_many(&self.members).session(session).await?;
         Ok(())
     }
 }
 
-/// Returns the document of a membership that begins with the room.
+/// Returns the document of a new membership. Its receipt markers are 0.
 fn first_member(
     room: RoomId,
     (NewMember { user_id, email }, role): (&NewMember, Role),
@@ -292,7 +299,8 @@ pub(in crate::store) fn is_duplicate(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(write)) if write.code == DUPLICATE_KEY)
 }
 
-/// Returns a pair of users in a fixed order. In an array, a unique index would make each element unique.
+/// Returns a pair of users as a document, in a fixed order. The pair is not an array, because a unique index on an
+/// array makes each element unique.
 fn pair(one: &UserId, other: &UserId) -> Document {
     let (a, b) = if one <= other { (one, other) } else { (other, one) };
     doc! { "a": codec::user_bson(a), "b": codec::user_bson(b) }

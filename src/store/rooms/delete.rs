@@ -1,10 +1,11 @@
-//! Deletes a room in two steps. The first step hides the room from all clients immediately. The second step removes its
-//! messages in the background.
+//! Deletes a room in two steps. The first step hides the room from all clients immediately. The second step removes the
+//! room's messages in the background.
 //!
-//! The first step is one transaction: it marks the room as deleted, frees the pair of a direct room, and deletes the
-//! members. In the second step, a server takes a lease on the room and removes the messages in batches. If that server
-//! dies, the lease ends and another server continues. The room's document is deleted last. By then, every operation
-//! that may still write to the room must have ended.
+//! The first step is one transaction: it marks the room as deleted and deletes the members. It also removes the field
+//! `pair` of a direct room, so that the two users can get a new direct room. In the second step, a server takes a lease
+//! on the room and removes the messages in batches. A lease is the right to do this work until a time of the database's
+//! clock. If that server dies, the lease ends and another server continues. The room's document is deleted last. It is
+//! kept until every operation that may still write to the room has ended.
 
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ use mongodb::options::ReturnDocument;
 use crate::store::{Store, StoreError, codec, from_now};
 
 impl Store {
-    /// Marks a room as deleted and deletes its members. Returns false if there is no such room. The messages are left
-    /// for [`sweep`](Self::sweep).
+    /// Marks a room as deleted and deletes its members. Returns false if the room doesn't exist or is already deleted.
+    /// [`sweep`](Self::sweep) removes the messages later.
     pub(crate) async fn delete_room(&self, room: RoomId) -> Result<bool, StoreError> {
         let store = self.clone();
         self.run_detached(async move {
@@ -42,8 +43,9 @@ impl Store {
         Ok(true)
     }
 
-    /// Removes the messages of one deleted room whose lease is free, `batch` messages at a time. Returns false if there
-    /// is no such room. `linger` is the longest time for which a running operation may still write to the room.
+    /// Removes the messages of one deleted room whose lease is free, `batch` messages at a time. Returns false if no
+    /// deleted room has a free lease. `linger` is the longest time for which a running operation may still write to the
+    /// room.
     pub(crate) async fn sweep(&self, batch: usize, linger: Duration) -> Result<bool, StoreError> {
         let Some(room) = self.take_deleted().await? else { return Ok(false) };
         while self.sweep_batch(room, batch).await? {
@@ -56,8 +58,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Returns the duration of a lease on a room. Each batch renews the lease, and takes two operations besides the
-    /// renewal.
+    /// Returns the duration of a lease on a room: four times `mongodb.operation_ms`. A batch runs two operations, and a
+    /// third operation then renews the lease.
     fn lease(&self) -> Duration {
         self.operation * 4
     }
@@ -86,7 +88,7 @@ impl Store {
             .await
     }
 
-    /// Removes the room's first messages, at most `batch`. Returns false if the room has none.
+    /// Removes the room's first messages, at most `batch`. Returns false if the room has no messages.
     async fn sweep_batch(&self, room: RoomId, batch: usize) -> Result<bool, StoreError> {
         let messages = self.messages.clone();
         let range = codec::of_room(room, "n");
@@ -105,8 +107,8 @@ impl Store {
         .await
     }
 
-    /// Deletes the room's document if the room was deleted at least `linger` ago. Otherwise a later
-    /// [`sweep`](Self::sweep) after `linger` does it.
+    /// Deletes the room's document if the room was deleted at least `linger` ago. Otherwise extends the lease to
+    /// `linger` from now. A [`sweep`](Self::sweep) after the end of the lease then deletes the document.
     async fn forget_room(&self, room: RoomId, linger: Duration) -> Result<(), StoreError> {
         let rooms = self.db.collection::<Document>("rooms");
         let linger_ms = i64::try_from(linger.as_millis()).unwrap_or(i64::MAX);

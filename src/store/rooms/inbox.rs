@@ -1,6 +1,8 @@
 //! Reads the rooms of a user for an inbox connection. An inbox connection is one socket for all rooms of a user
-//! (docs/protocol.md, First frames). All rooms are read at one snapshot time. The result is a page of rooms, or the
-//! changes since a cursor. A cursor describes which changes the client has already received.
+//! (docs/protocol.md, First frames). All rooms are read at one snapshot time, a time of MongoDB's logical clock. The
+//! result is a page of rooms, or the changes since a cursor. A cursor describes which changes the client has already
+//! received. The position of a room is the number of its last message and the number of its last revision (an edit or a
+//! delete).
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -23,10 +25,11 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::messages::resume::MessageBytes;
 use crate::store::{Store, StoreError, json_size};
 
-/// The maximum of changed rooms that a resuming client gets. Beyond it, the client gets a page of rooms.
+/// The maximum number of changed rooms that a resuming client gets. If more rooms have changed, the client gets a page
+/// of rooms instead.
 const RESUMED: usize = 500;
 
-/// The maximum of rooms whose positions are read for a client without a cursor.
+/// The maximum number of rooms whose positions are read for the first page of a client.
 const RECENT: usize = 200;
 
 impl Store {
@@ -43,7 +46,7 @@ impl Store {
         .await
     }
 
-    /// Returns the rooms that each of these users has accepted. Users without such rooms are left out.
+    /// Returns the rooms that each of these users has accepted. Users without an accepted room are left out.
     pub(crate) async fn rooms_by_user(
         &self,
         users: &[UserId],
@@ -79,8 +82,8 @@ impl Store {
             let time = session
                 .snapshot_time()
                 .ok_or_else(|| StoreError::Fault("the database returned no cluster time".into()))?;
-            // This wait must come first. The record of changed rooms is complete only when the stream has reached the
-            // snapshot time.
+            // This wait must come before `missed_in`, which uses the record of changed rooms. The record is complete
+            // only after the change stream has reached the snapshot time.
             let marks = store.wait_until_reached(time).await;
             let missed = match &from {
                 Some(from) => {
@@ -109,7 +112,7 @@ impl Store {
                     });
                 }
             }
-            // The order of the rooms is not part of the snapshot.
+            // The times of the last activity, which order the rooms, may be later than the snapshot.
             store.with_activity(&user, &mut places).await?;
             let (mut places, has_more) = list::paged(places, page);
             let fitted = store.details_within(&mut session, &user, &mut places, marks, page.bytes).await?;
@@ -122,7 +125,7 @@ impl Store {
         .await
     }
 
-    /// Returns the changed rooms. None if they take more than about `bytes` bytes of JSON.
+    /// Reads the changed rooms in full. None if the rooms take more than about `bytes` bytes of JSON.
     async fn changed_in(
         &self,
         session: &mut ClientSession,
@@ -131,15 +134,16 @@ impl Store {
         marks: Timestamp,
         bytes: usize,
     ) -> Result<Option<Vec<RoomSummary>>, StoreError> {
-        // The order of the rooms is not part of the snapshot.
+        // The times of the last activity, which order the rooms, may be later than the snapshot.
         self.with_activity(user, &mut changed).await?;
         let (mut changed, _) = list::paged(changed, RoomPageQuery { before: None, limit: usize::MAX, bytes });
         let fitted = self.details_within(session, user, &mut changed, marks, bytes).await?;
         Ok((!fitted.cut).then_some(fitted.shown))
     }
 
-    /// Returns the changes since the cursor, for each room that changed. None if these can't be determined, or are too
-    /// many.
+    /// Returns the changes since the cursor, for each room that changed. None if the changes can't be determined, or if
+    /// more than [`RESUMED`] rooms may have changed. Also None if the changes take more than about `most` bytes of
+    /// JSON.
     async fn missed_in(
         &self,
         session: &mut ClientSession,
@@ -173,7 +177,7 @@ impl Store {
             };
             let now = self.position(session, room).await?;
             if position.message == 0 && pending.contains(&room) {
-                // The room was hidden from the user at the cursor's time, because it had no messages.
+                // At the cursor's time, the room had no messages and was hidden from the user.
                 missed.insert(room, MissedInRoom::Room(now));
                 continue;
             }
@@ -190,8 +194,9 @@ impl Store {
         Ok(Some(missed))
     }
 
-    /// Returns the positions of the rooms that changed just before the snapshot time. If these are unknown, returns the
-    /// positions of the rooms on the page. Rooms that the user has just joined come first.
+    /// Returns the positions of the rooms that changed just before the snapshot time, at most [`RECENT`]. If this
+    /// server doesn't know which rooms changed, returns the positions of the rooms on the page. Rooms that the user has
+    /// just joined are included, and come first.
     async fn recent(
         &self,
         session: &mut ClientSession,
@@ -224,7 +229,7 @@ impl Store {
         Ok(Some(KnownPosition { room, position: self.position(session, room).await?, beginning }))
     }
 
-    /// Returns a room as one of its members sees it, with its position and the snapshot times.
+    /// Returns a room as one of its members sees it, with the room's position and the cluster times of the read.
     pub(crate) async fn room_of(
         &self,
         user: &UserId,
@@ -249,7 +254,7 @@ impl Store {
                 .snapshot_time()
                 .ok_or_else(|| StoreError::Fault("the database returned no cluster time".into()))?;
             store.with_activity(&user, &mut places).await?;
-            // The client gets later markers as events.
+            // This read does not wait for the change stream, because the client gets later receipt markers as events.
             let marks = store.reached.capped_at(time);
             let listed = store.details_in(&mut session, &user, &places, marks).await?;
             let looked = match listed.into_iter().next().zip(known) {
@@ -265,7 +270,8 @@ impl Store {
         .await
     }
 
-    /// Returns a room as all members see it, with its snapshot time. None if the room doesn't exist.
+    /// Returns the part of a room that is the same for all members, with the snapshot time of its members. None if the
+    /// room doesn't exist.
     pub(crate) async fn change_of(
         &self,
         room: RoomId,
@@ -278,7 +284,7 @@ impl Store {
     }
 }
 
-/// Returns the positions of the rooms that changed since the cursor.
+/// Returns the current positions of the rooms that changed since the cursor.
 fn reached(missed: &HashMap<RoomId, MissedInRoom>, began: &HashMap<RoomId, Timestamp>) -> Vec<KnownPosition> {
     let known = |(room, missed): (&RoomId, &MissedInRoom)| {
         let position = match missed {
@@ -290,7 +296,7 @@ fn reached(missed: &HashMap<RoomId, MissedInRoom>, began: &HashMap<RoomId, Times
     missed.iter().filter_map(known).collect()
 }
 
-/// Returns the beginning of each of a user's memberships.
+/// Returns the cluster time at which each of a user's memberships began.
 fn beginnings(memberships: &[RawDocumentBuf]) -> Result<HashMap<RoomId, Timestamp>, Undecodable> {
     let began = |member: &RawDocumentBuf| {
         Ok((codec::read_room(member.get_document("_id")?)?, codec::read_beginning(member)?))

@@ -11,7 +11,8 @@ use super::summary::RoomSummary;
 use crate::protocol::cursor::{InboxCursor, Position};
 use crate::store::ResumedRoom;
 
-/// The cluster times of a read. Every change up to these times is included in its result.
+/// The cluster times of a read. A cluster time is a time of MongoDB's logical clock. The result of the read includes
+/// every change up to these times.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watermarks {
     /// The time for all data except receipt markers.
@@ -21,7 +22,7 @@ pub(crate) struct Watermarks {
 }
 
 impl Watermarks {
-    /// Tells whether the change stream has reached the snapshot time. If so, all data that this server has from the
+    /// Tells whether the change stream has reached the snapshot time. If it has, all data that this server has from the
     /// change stream is at least as recent as the snapshot.
     pub(in crate::store) fn is_whole(self) -> bool {
         self.marks >= self.time
@@ -31,7 +32,8 @@ impl Watermarks {
 /// A page of a user's rooms, or the rooms that changed since a cursor.
 #[derive(Debug)]
 pub(crate) struct InboxPage {
-    /// The cluster times of the read. The time of the markers is the same or earlier, and usually the same.
+    /// The cluster times of the read. The time of the receipt markers is usually the same as the other time, and never
+    /// later.
     pub(crate) as_of: Watermarks,
     /// The ids of all rooms in the user's list, on this page or not.
     pub(crate) all: Vec<RoomId>,
@@ -43,13 +45,14 @@ pub(crate) struct InboxPage {
     pub(crate) shown: Vec<RoomSummary>,
     /// The last room of this page if another page follows.
     pub(crate) next: Option<RoomListPosition>,
-    /// The changes in the rooms of `shown` since the cursor. None for a page.
+    /// The changes in the rooms of `shown` since the cursor. None if `shown` is a page.
     pub(crate) missed: Option<HashMap<RoomId, MissedInRoom>>,
-    /// The positions of rooms that changed just before the snapshot time. They become part of the client's cursor.
+    /// The positions of rooms that changed just before the snapshot time. These positions become part of the client's
+    /// cursor.
     pub(crate) positions: Vec<KnownPosition>,
 }
 
-/// A room's position at the snapshot time, and the beginning of the user's membership.
+/// A room's position at the snapshot time, and the cluster time at which the user's membership began.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KnownPosition {
     pub(crate) room: RoomId,
@@ -73,7 +76,8 @@ impl InboxPage {
 /// The part of a room that a client missed.
 #[derive(Debug)]
 pub(crate) enum MissedInRoom {
-    /// The whole room, at this position. The user joined it after the cursor's time.
+    /// The whole room, with its position. The client doesn't know the room: the user joined the room after the cursor's
+    /// time, or the room was hidden at that time.
     Room(Position),
     /// The changes in the room.
     Changed(ResumedRoom),
@@ -82,7 +86,7 @@ pub(crate) enum MissedInRoom {
 /// The result of reading a room for one user.
 #[derive(Debug)]
 pub(crate) enum RoomLookup {
-    /// The user is not a member, or there is no such room.
+    /// The user is not a member, or the room doesn't exist.
     NotMember,
     /// The user is a member, but the room is hidden from the user.
     Hidden,
@@ -93,7 +97,7 @@ pub(crate) enum RoomLookup {
 #[derive(Debug)]
 pub(crate) struct InboxQuery<'a> {
     pub(crate) page: RoomPageQuery,
-    /// Whether this is the first page of the client, whose cursor then starts here.
+    /// Whether this is the first page that the client requests. The client's cursor then starts at this page.
     pub(crate) first: bool,
     pub(crate) from: Option<&'a InboxCursor>,
 }

@@ -1,9 +1,9 @@
 //! Pages of a user's rooms, ordered by their last activity, the latest first.
 //!
-//! No document stores this order. A room's last activity is the time of its last message, deleted or not, or the time
-//! when the user joined if that is later. The last message is the last one in the room's range of `_id`s. Its time is
-//! then kept in a [cache](super::activity_cache). The user's rooms come from an index, and only the rooms of the
-//! requested page are read in full.
+//! No document stores this order. A room's last activity is the time of its last message, deleted or not. If the user
+//! joined the room after this message, the last activity is the time of joining. The room's last message has the
+//! greatest `_id` of the room. A [cache](super::activity_cache) keeps the time of this message. The user's rooms come
+//! from an index, and only the rooms of the requested page are read in full.
 
 use std::collections::HashMap;
 
@@ -26,8 +26,8 @@ use crate::store::{Store, StoreError};
 /// The number of rooms whose last activity is read by one operation.
 pub(in crate::store) const READ_AT_ONCE: usize = 500;
 
-/// The number of rooms in the first read, when the typical size of a room is not known. The constant after it is the
-/// maximum of any read.
+/// The number of rooms in the first read of [`Store::details_within`], which does not know yet how large a room is.
+/// [`MOST_ROOMS`] is the maximum of any later read.
 const FIRST_ROOMS: usize = 10;
 const MOST_ROOMS: usize = 100;
 
@@ -43,7 +43,7 @@ pub(in crate::store) struct FittingRooms {
 pub(crate) struct RoomPageQuery {
     pub(crate) before: Option<RoomListPosition>,
     pub(crate) limit: usize,
-    /// The approximate maximum of bytes as JSON.
+    /// The approximate maximum size of the page as JSON, in bytes.
     pub(crate) bytes: usize,
 }
 
@@ -71,7 +71,8 @@ impl Store {
         .await
     }
 
-    /// Reads the room, the beginning and the acceptance of all memberships of a user.
+    /// Reads all memberships of a user. Each document has the room, the time of joining, the beginning, and whether the
+    /// membership is pending.
     pub(in crate::store) async fn memberships_in(
         &self,
         session: &mut ClientSession,
@@ -104,8 +105,8 @@ impl Store {
         .await
     }
 
-    /// Reads the given rooms in their order, at the session's snapshot time. Receipt markers are included up to the
-    /// cluster time `known`.
+    /// Reads the rooms of `places`, and returns them in the same order. The documents are read at the session's
+    /// snapshot time. Receipt markers are included up to the cluster time `known`.
     pub(in crate::store) async fn details_in(
         &self,
         session: &mut ClientSession,
@@ -134,8 +135,8 @@ impl Store {
         Ok(listed)
     }
 
-    /// Returns the number of messages after `read` that others had sent and that were deleted at the session's snapshot
-    /// time.
+    /// Returns the number of deleted messages after the number `read` that other users had sent. A message counts if it
+    /// was deleted at the session's snapshot time.
     async fn deleted_in(
         &self,
         session: &mut ClientSession,
@@ -176,14 +177,15 @@ impl Store {
                 }
                 shown.push(room);
             }
-            // The next read takes as many rooms as fit if the rooms have the same average size as before.
+            // The next read takes as many rooms as fit into the rest, if these rooms have the average size of the rooms
+            // before.
             let each = (bytes.saturating_sub(fitting.left()) / read).max(1);
             step = (fitting.left() / each).clamp(1, MOST_ROOMS);
         }
         Ok(FittingRooms { shown, cut: false })
     }
 
-    /// Sets the time of each room to the time of its last message, if that is later than the user's joining.
+    /// Sets the time of each room to the time of its last message, if this message is later than the user's joining.
     pub(in crate::store) async fn with_activity(
         &self,
         user: &UserId,
@@ -256,7 +258,7 @@ fn stages(user: &UserId, places: &[RoomListPosition], own: &HashMap<RoomId, Mark
     stages
 }
 
-/// Returns the stage that looks up the room's last message that is not deleted. It uses the same index as
+/// Returns the stage that looks up the room's last message that is not deleted. The stage uses the same index as
 /// [`codec::alive`].
 fn newest_alive() -> Document {
     let filter = doc! { "$expr": { "$eq": ["$_id.room", "$$room"] }, "text": { "$exists": true } };

@@ -1,8 +1,9 @@
 //! Joining and leaving groups, and reading a user's membership.
 //!
-//! A join is a transaction that also changes the room's document. So two concurrent joins conflict in the database, and
-//! one of them runs again after the other. The same holds for a join and the deletion of the room. So nobody joins a
-//! deleted room, and a group never has too many members. Sockets learn of a join or a leave from the change stream.
+//! A join is a transaction that also changes the room's document. Therefore two concurrent joins of a room conflict in
+//! the database, and the driver repeats one of them after the other has ended. A join also conflicts with a concurrent
+//! deletion of the room. As a result, no user joins a deleted room, and a group never has too many members. The change
+//! stream reports each join and leave to the sockets of all servers.
 
 use bson::{DateTime, Document, RawDocumentBuf, doc};
 use futures_util::FutureExt;
@@ -26,7 +27,7 @@ pub(crate) enum JoinOutcome {
     NoRoom,
     /// The room is a direct room, whose members can't change.
     Direct,
-    /// The group already has the maximum of members.
+    /// The group already has the maximum number of members.
     Full,
 }
 
@@ -43,8 +44,8 @@ impl Store {
     /// Makes a user a member of a group of at most `most` members. A user who is a member already gets the given role
     /// and e-mail address.
     ///
-    /// The markers of a new member start at the room's last message. So earlier messages are not unread for the new
-    /// member, and their status does not change for others.
+    /// The receipt markers of a new member start at the room's last message. Therefore earlier messages are not unread
+    /// for the new member, and their status does not change for the other members.
     pub(crate) async fn enter(
         &self,
         room: RoomId,

@@ -1,9 +1,10 @@
-//! Stages of aggregations that find the newest message of a room.
+//! Aggregation stages for lookups by a room's range of `_id`s, for example of its newest message.
 
 use bson::{Bson, Document, doc};
 
-/// Returns the conditions for a range of a room's `_id`s. The range begins with `first` if `above` is `$gte`, and after
-/// `first` if `above` is `$gt`.
+/// Returns the conditions for a range of the `_id`s `{ room, <last> }` of a room, up to the room's end. The range
+/// begins with `first` if `above` is `$gte`, and after `first` if `above` is `$gt`. The room's id is the variable
+/// `$$room`.
 pub(in crate::store) fn range(last: &str, above: &str, first: Bson) -> Vec<Document> {
     vec![
         doc! { above: ["$_id", { "room": "$$room", last: first }] },
@@ -11,7 +12,8 @@ pub(in crate::store) fn range(last: &str, above: &str, first: Bson) -> Vec<Docum
     ]
 }
 
-/// Returns the stage that looks up the room's last message, deleted or not.
+/// Returns the stage that looks up the room's last message, deleted or not, into the array `name`. `shown` is the
+/// projection of the message.
 pub(in crate::store) fn newest(name: &str, shown: Document) -> Document {
     let filter = doc! { "$expr": { "$and": range("n", "$gte", Bson::MinKey) } };
     doc! { "$lookup": { "from": "messages", "let": { "room": "$room" }, "as": name, "pipeline": [

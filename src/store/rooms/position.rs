@@ -8,15 +8,15 @@ use handlers::{RoomId, Time};
 
 use crate::store::codec::{self, Undecodable};
 
-/// A position in a list: the last activity of a room, and its id for rooms with the same time. The next page begins
-/// after it.
+/// A position in a list of rooms: the time of a room's last activity, and the room's id. The id orders rooms with the
+/// same time. The next page begins after this position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RoomListPosition {
     pub(crate) at: Time,
     pub(crate) room: RoomId,
 }
 
-/// The text is not a valid position.
+/// The error for a text that is not a valid position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InvalidPosition;
 
@@ -38,7 +38,7 @@ impl FromStr for RoomListPosition {
     }
 }
 
-/// Reads the room and the time of joining from a membership.
+/// Reads the room and the time of joining from a membership, as the position of a room without messages.
 pub(in crate::store) fn joined(document: &RawDocument) -> Result<RoomListPosition, Undecodable> {
     let room = codec::read_room(document.get_document("_id")?)?;
     Ok(RoomListPosition { at: codec::read_time(document, "joined_at")?, room })

@@ -10,7 +10,8 @@ use crate::model::message::StoredMessage;
 use crate::model::room::{StoredMember, StoredRoomKind};
 use crate::store::MessageRenderer;
 
-/// Renders a room for one of its members, with the changes that the member's client missed.
+/// Renders a room for one of its members, with the changes that the member's client missed. Without `missed`, renders
+/// only the room.
 pub(crate) fn to_delta(
     listed: RoomSummary,
     missed: Option<&MissedInRoom>,

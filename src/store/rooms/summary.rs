@@ -1,4 +1,4 @@
-//! A room with the data that lists show.
+//! A room with the data that a list of rooms shows.
 
 use handlers::Time;
 
@@ -23,7 +23,7 @@ pub(crate) struct RoomSummary {
 }
 
 impl RoomSummary {
-    /// Returns the number of the last message if it is not delivered to the user yet.
+    /// Returns the number of the last message if this message is not delivered to the user yet.
     pub(crate) fn undelivered(&self) -> Option<i64> {
         self.last.as_ref().map(|last| last.id.get()).filter(|last| *last > self.marks.delivered)
     }

@@ -1,16 +1,19 @@
-//! A cache of the online users and of the first members of rooms. An inbox connection, which is one socket for all
-//! rooms of a user, needs both when it resumes. Without the cache, the database would read every member of each room.
+//! A cache of the online users and of the first members of rooms (the user's contacts). An inbox connection is one
+//! socket for all rooms of a user. When it resumes, it needs the online contacts. Without the cache, the database would
+//! read the members of each room.
 //!
-//! The change stream keeps the cache current. The online users are read when the stream begins, and each later change
-//! of presence is applied. The first members of a room, at most [`CONTACTS`], are read on request. They leave the cache
-//! when a user joins or leaves the room.
+//! The change stream keeps the cache current. The online users are read when the stream begins. Afterwards each change
+//! of presence is applied to the cache. The first members of a room, at most [`CONTACTS`], are read when a connection
+//! needs them. They are removed from the cache when a user joins or leaves the room.
 //!
-//! A change may arrive while the members of a room are being read. So the room is first marked as
-//! [`Reading`](CachedMembers::Reading), and the change removes the mark. Without the mark, the result of the read is
-//! returned to the caller but not cached. All reads see only majority-committed data, as the stream does.
+//! The change stream may report a join or a leave while the members of the room are being read. Therefore the room is
+//! first marked as [`Reading`](CachedMembers::Reading), and the change removes the mark. If the mark is gone after the
+//! read, the members are returned to the caller but not cached. All reads see only majority-committed data, as the
+//! stream does.
 //!
-//! The cache is as recent as the stream's position. A caller that needs a later state waits for the stream
-//! ([`Store::wait_until_reached`]). After the longest wait, the caller reads from the database.
+//! The cache is as recent as the stream's position. A caller that needs a later state first waits for the stream
+//! ([`Store::wait_until_reached`]). If the stream does not reach that state in time, the caller reads from the
+//! database.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,12 +36,12 @@ use crate::store::rooms::summary::RoomSummary;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The maximum of a room's members that count as contacts.
+/// The maximum number of a room's members that count as contacts.
 const CONTACTS: i64 = 100;
 
 /// A server's cache of the online users and of the first members of rooms.
 pub(crate) struct Contacts {
-    /// The users with a socket on any server. None before the first read, and after changes may have been missed.
+    /// The users with a socket on any server. None before the first read, and after the stream may have missed changes.
     online: Mutex<Option<HashSet<UserId>>>,
     rooms: Cache<RoomId, CachedMembers>,
     reads: AtomicU64,
@@ -51,7 +54,7 @@ enum CachedMembers {
     Known(Arc<[UserId]>),
 }
 
-/// The cached members of some rooms, and the rooms whose members must be read.
+/// The cached members of the requested rooms, and the rooms whose members must be read.
 struct ContactLookup {
     members: Vec<Arc<[UserId]>>,
     missing: Vec<RoomId>,
@@ -92,7 +95,7 @@ impl Contacts {
         self.rooms.invalidate(&room);
     }
 
-    /// Clears the cache, because changes may have been missed.
+    /// Clears the cache, because the stream may have missed changes.
     pub(crate) fn clear(&self) {
         *self.online() = None;
         self.clear_rooms();
@@ -110,7 +113,7 @@ impl Contacts {
         }
     }
 
-    /// Returns the users among these that are online. None if the cache does not know the online users.
+    /// Returns those of `users` who are online. None if the cache does not have the online users.
     fn online_among<'a>(&self, users: impl Iterator<Item = &'a UserId>) -> Option<HashSet<UserId>> {
         let known = self.online();
         let known = known.as_ref()?;
@@ -146,7 +149,8 @@ impl Contacts {
 }
 
 impl Store {
-    /// Reads the online users into the cache: when the stream begins, and after events may have been missed.
+    /// Reads the online users into the cache. Called when the stream begins, and after the stream may have missed
+    /// changes.
     pub(crate) async fn read_online(&self) -> Result<(), StoreError> {
         let store = self.clone();
         self.run_detached(async move {
@@ -165,7 +169,8 @@ impl Store {
         .await
     }
 
-    /// Returns the online users among the members of the rooms, at the time `as_of` or else the stream's position.
+    /// Returns the online users among the members of `rooms`. With `as_of`, the result is at least as recent as that
+    /// time. Without `as_of`, it is as recent as the stream's position.
     pub(crate) async fn online_in(
         &self,
         rooms: &[RoomSummary],

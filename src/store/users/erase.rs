@@ -1,9 +1,10 @@
 //! Removes a user's data from the database, one batch at a time.
 //!
-//! The request for an erasure is a document, which any server can take. The server that takes it gets a lease: until a
-//! time of the database's clock, no other server runs the same erasure. Each batch searches for documents that name the
-//! user. So an erasure that was interrupted continues with the same calls, and its progress is not stored. An erased
-//! message keeps only its number and its times. Clients receive the erasure of a message as an ordinary deletion.
+//! The request for an erasure is a document. Any server can take the erasure, and gets a lease on it. The lease lasts
+//! until a time of the database's clock. Until then, no other server runs this erasure. Each batch searches again for
+//! documents that name the user. Therefore the progress within a pass need not be stored: after an interruption, the
+//! next server makes the same calls. An erased message keeps only its number and its times. Clients receive the erasure
+//! of a message as an ordinary deletion.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,10 +26,10 @@ const PERSONAL: [&str; 4] = ["text", "edit", "sender", "client_id"];
 pub(crate) struct Erasure {
     /// The user to erase.
     pub(crate) user: UserId,
-    /// Whether the first pass has ended. The first pass removes all data that exists when it runs. Writes that run
+    /// Whether the first pass has ended. The first pass removes the data that exists when it runs. Actions that run
     /// concurrently may add data afterwards.
     pub(crate) swept: bool,
-    /// Whether a second pass has removed the data of such writes. If so, the next pass is the last one.
+    /// Whether a second pass has removed the data that such actions added. Then the next pass is usually the last one.
     pub(crate) looked: bool,
     asked_at: DateTime,
 }
@@ -50,7 +51,7 @@ impl Store {
         .await
     }
 
-    /// Takes an erasure whose lease is free, for the time `lease`. None if there is none.
+    /// Takes an erasure whose lease is free, for the time `lease`. None if no erasure has a free lease.
     pub(crate) async fn take_erasure(&self, lease: Duration) -> Result<Option<Erasure>, StoreError> {
         let erasures = self.erasures();
         let filter = doc! { "$expr": { "$lte": ["$until", "$$NOW"] } };
@@ -76,7 +77,8 @@ impl Store {
         self.update_erasure(erasure, update).await
     }
 
-    /// Records the end of the first pass. The second pass starts after `linger`.
+    /// Records the end of the first pass. The second pass starts after `linger`. Returns false if another server has
+    /// taken the erasure, or if the erasure was requested again.
     pub(crate) async fn erasure_swept(
         &self,
         erasure: &Erasure,
@@ -100,9 +102,9 @@ impl Store {
         .await
     }
 
-    /// Deletes a user's presence if no server has a socket of the user. A server with a socket would write the presence
-    /// again when the socket closes. Returns false while a server has a socket, or while a dead server's sockets are
-    /// not removed yet.
+    /// Deletes a user's presence if no server has a socket of the user. Otherwise the server with the socket would
+    /// write the presence again when the socket closes. Returns false while the presence remains: a server has a socket
+    /// of the user, or the sockets of a dead server are not removed yet.
     pub(crate) async fn erase_presence(&self, user: &UserId) -> Result<bool, StoreError> {
         let presence = self.db.collection::<Document>("presence");
         let user = doc! { "_id": codec::user_bson(user) };
@@ -115,7 +117,8 @@ impl Store {
         .await
     }
 
-    /// Removes the ephemeral events that name a user. They would expire by themselves, but up to two minutes later.
+    /// Removes the ephemeral events that name a user. Without this, the events would stay for up to two minutes until
+    /// they expire.
     pub(crate) async fn erase_signals(&self, user: &UserId) -> Result<(), StoreError> {
         let signals = self.db.collection::<Document>("signals");
         let user = codec::user_bson(user);
@@ -123,14 +126,14 @@ impl Store {
         self.run_detached(async move { Ok(signals.delete_many(filter).await.map(|_| ())?) }).await
     }
 
-    /// Ends an erasure, because all data is removed.
+    /// Deletes the document of an erasure, because all data of the user is removed.
     pub(crate) async fn end_erasure(&self, erasure: &Erasure) -> Result<(), StoreError> {
         let (erasures, filter) = (self.erasures(), erasure.filter());
         self.run_detached(async move { Ok(erasures.delete_one(filter).await.map(|_| ())?) }).await
     }
 
     /// Removes a user from up to `batch` rooms, together with the e-mail address, the role and the markers. Returns the
-    /// number of these rooms. Zero means that no membership is left.
+    /// number of rooms. Zero means that no membership is left.
     pub(crate) async fn erase_memberships(&self, user: &UserId, batch: i64) -> Result<usize, StoreError> {
         let members = self.members.clone();
         let filter = doc! { "_id.user": codec::user_bson(user) };
@@ -147,7 +150,7 @@ impl Store {
     }
 
     /// Removes the sender and the text from up to `batch` messages of a user, deleted messages included. Returns the
-    /// number of these messages. Zero means that no message is left.
+    /// number of messages. Zero means that no message is left.
     pub(crate) async fn erase_messages(&self, user: &UserId, batch: i64) -> Result<usize, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "sender": codec::user_bson(user) };
@@ -155,8 +158,9 @@ impl Store {
             let (messages, filter) = (messages.clone(), filter.clone());
             self.run_detached(async move { alive(&messages, filter, batch).await }).await?
         };
-        // Each message is changed as a revision of its room, so that resuming clients see a deletion. An update by a
-        // pipeline would not do: the change stream may report it as a replacement, which does not show the deletion.
+        // Each message is changed by a revision (a numbered edit or delete) of its room, so that resuming clients
+        // receive a deletion. The update must not be a pipeline: the change stream may report a pipeline's update as a
+        // replacement, which does not show the deletion.
         let mut by_room: HashMap<_, Vec<_>> = HashMap::new();
         for (room, id) in alive {
             by_room.entry(room).or_default().push(id);
@@ -193,7 +197,8 @@ impl Store {
 }
 
 impl Erasure {
-    /// Returns a filter for this erasure. It matches nothing if the erasure was requested again.
+    /// Returns a filter for the document of this erasure. The filter matches nothing if the erasure was requested
+    /// again.
     fn filter(&self) -> Document {
         doc! { "_id": codec::user_bson(&self.user), "asked_at": self.asked_at }
     }

@@ -1,9 +1,9 @@
 //! The users who are being erased. Until the erasure of a user has ended, nothing new is written for the user.
 //!
 //! The collection `erasures` has a document for each running erasure. A server reads this collection before it adds a
-//! user to a room. Each server also has the users' ids in memory, so connects and messages need no read. The change
-//! stream brings the ids. The document of an erasure is committed before the erasure's first step. So every server
-//! knows of the erasure before it receives any of the erasure's changes.
+//! user to a room. Each server also keeps the ids of these users in memory, so connects and messages need no read. The
+//! change stream delivers the ids. The document of an erasure is committed before the erasure's first step. Therefore
+//! every server knows of the erasure before it receives the erasure's first change.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,8 +17,8 @@ use tokio::sync::Notify;
 use super::presence;
 use crate::store::{Store, StoreError, codec};
 
-/// The users whose erasure is running, as far as this server knows. The collection `erasures` bounds the set: one entry
-/// for each document.
+/// The users whose erasure is running, as far as this server knows. The set has at most one entry for each document of
+/// the collection `erasures`.
 #[derive(Debug, Default)]
 pub(crate) struct ErasingUsers {
     users: Mutex<HashSet<UserId>>,
@@ -106,8 +106,8 @@ impl Store {
         Ok(found.map(|erasure| presence::read_id(&erasure)).transpose()?)
     }
 
-    /// Reads the users who are being erased into memory, and returns them. A server calls this at its start and after a
-    /// gap in its change stream.
+    /// Reads the ids of the users who are being erased into memory, and returns these ids. A server calls this at its
+    /// start and after a gap in its change stream.
     pub(crate) async fn read_erasing(&self) -> Result<Vec<UserId>, StoreError> {
         let erasures = self.db.collection::<RawDocumentBuf>("erasures");
         let found: Vec<RawDocumentBuf> = self

@@ -36,8 +36,8 @@ pub(crate) struct ExportedMessage {
     pub(crate) deleted_at: Option<Time>,
 }
 
-/// A cursor over exported documents. Await [`next`](Self::next) to its end: the driver's futures must not be dropped
-/// half way.
+/// A database cursor over the documents of an export. The caller must await each call of [`next`](Self::next) to its
+/// end, because a dropped future of the MongoDB driver leaves its operation half done.
 pub(crate) struct ExportCursor<T> {
     cursor: Cursor<RawDocumentBuf>,
     read: DecodeFn<T>,
@@ -95,14 +95,16 @@ impl Store {
         .await
     }
 
-    /// Returns the user's receipt markers that the members' documents may not contain yet. Call it before the documents
-    /// are read. Otherwise a marker that is moved into a document between the two reads would be in neither result.
+    /// Returns the user's receipt markers that the members' documents may not contain yet. The caller must call this
+    /// function before it reads the documents. If it read the documents first, a marker could be moved into a document
+    /// between the two reads, and would be in neither result.
     async fn raised_of(&self, user: &UserId) -> Result<HashMap<RoomId, Marks>, StoreError> {
         let known = self.wait_until_reached(self.moment().await?).await;
         Ok(self.overlay.of_user(user, self.room_ids(user).await?, known))
     }
 
-    /// Returns all messages of a user, deleted ones included, roughly in the order in which they were written.
+    /// Returns all messages of a user, deleted ones included. The order is roughly the order in which the user wrote
+    /// them.
     pub(crate) async fn authored(&self, user: &UserId) -> Result<ExportCursor<ExportedMessage>, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "sender": codec::user_bson(user) };

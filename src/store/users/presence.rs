@@ -4,16 +4,17 @@
 //! |---|---|
 //! | `_id` | the user |
 //! | `servers` | the servers on which the user has a socket, by the `_id` of their heartbeat |
-//! | `online` | whether `servers` has entries; the user came online or went offline only if this field changes |
-//! | `last_seen` | when a server's last socket of the user was closed; without meaning while `online` is true |
+//! | `online` | whether `servers` has entries; its change means that the user came online or went offline |
+//! | `last_seen` | when the user's last socket on a server was closed; without meaning while `online` is true |
 //!
-//! In the change stream, a user comes online by an insert, or by an update that sets `online`. A user goes offline by
-//! an update that sets `online`, or by a replacement of the document. The database chooses between the two for an
-//! update by a pipeline: it writes the shorter one. A replacement with `online: true` means that the user left one of
-//! several servers, and is ignored.
+//! A user who comes online appears in the change stream as an insert, or as an update that sets `online` to true. A
+//! user who goes offline appears as an update that sets `online` to false, or as a replacement of the document. Parlor
+//! removes a server from `servers` by an update with a pipeline. The database then chooses one of these two forms: the
+//! shorter one. A replacement with `online: true` means that the user left one of several servers. Readers of the
+//! change stream ignore such a replacement.
 //!
-//! Each write is one update of one document, and a repetition does no harm. So a batch with an unknown outcome is
-//! written again, and the servers need no coordination.
+//! Each write is one update of one document, and a repeated write has the same effect as one. Therefore a server
+//! repeats a batch with an unknown outcome, and the servers need no coordination.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -26,10 +27,11 @@ use handlers::{Time, UserId};
 use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 
-/// Whether a user is online on any server, and since when not.
+/// Whether a user is online on any server, and otherwise when the user was last online.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserPresence {
-    /// Whether the user has a socket on any server. Correct within 5 s, even after a server died.
+    /// Whether the user has a socket on any server. After a change, this value is correct within 5 s, even if a server
+    /// died.
     pub online: bool,
     /// When the user's last socket was closed. None while the user is online, and for a user who was never online.
     pub last_seen: Option<Time>,
@@ -52,7 +54,8 @@ pub(crate) struct Beat {
     pub(crate) server: ObjectId,
     pub(crate) number: i64,
     pub(crate) at: DateTime,
-    /// Whether another server has declared this one dead. Its sockets are then being removed from the users' presences.
+    /// Whether another server has declared this server dead. Its sockets are then being removed from the users'
+    /// presences.
     pub(crate) dead: bool,
 }
 
@@ -60,13 +63,13 @@ impl Store {
     /// Returns whether a user is online on any server, and otherwise when the user's last socket was closed.
     ///
     /// # Errors
-    /// The same as those of any read.
+    /// Fails if the database can't be read, or did not answer within `mongodb.operation_ms`.
     pub async fn presence(&self, user: &UserId) -> Result<UserPresence, StoreError> {
         let found = self.presences(std::slice::from_ref(user)).await?;
         Ok(found.get(user).copied().unwrap_or(UserPresence::NEVER))
     }
 
-    /// Returns the presences of several users. Users who were never online are left out.
+    /// Returns the presence of each of these users. Users who were never online are left out.
     pub(crate) async fn presences(
         &self,
         users: &[UserId],
@@ -95,7 +98,8 @@ impl Store {
         self.update_each("presence", statements).await
     }
 
-    /// Records that these users have no socket on this server, since the given instants.
+    /// Records that these users have no socket on this server. The instant of each user is the time when the last
+    /// socket was closed.
     pub(crate) async fn record_offline(
         &self,
         server: ObjectId,
@@ -103,11 +107,11 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut statements = RawArrayBuf::new();
         for (user, at) in users {
-            // The instant is converted into a time of the database's clock.
+            // The local instant is converted into a time of the database's clock (`$$NOW`).
             let ago = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
             let seen = doc! { "$subtract": ["$$NOW", ago] };
-            // The filter requires the server's entry. So a repeated write changes nothing, and no client is notified
-            // twice.
+            // The filter requires the entry of this server in `servers`. Therefore a repeated write changes nothing,
+            // and no client is notified twice.
             let here = doc! { "_id": codec::user_bson(user), "servers": server };
             let statement = doc! { "q": here, "u": without(server, seen) };
             let statement = RawDocumentBuf::try_from(&statement).map_err(Undecodable::from)?;
@@ -124,8 +128,8 @@ impl Store {
         Ok(documents.iter().map(|document| read_beat(document)).collect::<Result<_, _>>()?)
     }
 
-    /// Declares a server dead, unless it has sent a heartbeat since `beat`. The server stays dead until it registers
-    /// again. Returns false if the server sent a heartbeat, or if another server declared it dead first.
+    /// Declares a server dead, unless the server has sent a heartbeat since `beat`. The server stays dead until it
+    /// registers again. Returns false if the server sent a heartbeat, or if another server declared it dead first.
     pub(crate) async fn declare_dead(&self, beat: Beat) -> Result<bool, StoreError> {
         let heartbeats = self.db.collection::<Document>("heartbeats");
         let filter = doc! { "_id": beat.server, "beat": beat.number, "dead": { "$ne": true } };
@@ -134,8 +138,8 @@ impl Store {
         self.run_detached(declared).await
     }
 
-    /// Declares servers dead that users are connected to, but that have no heartbeat. Creates a dead heartbeat for
-    /// each, so that [`bury`](Self::bury) finds them.
+    /// Declares servers dead that some user's presence names, but that have no heartbeat document. Creates such a
+    /// document for each of these servers, marked as dead, so that its sockets are removed by [`bury`](Self::bury).
     pub(crate) async fn declare_orphans(&self) -> Result<(), StoreError> {
         let presence = self.db.collection::<Document>("presence");
         let heartbeats = self.db.collection::<Document>("heartbeats");
@@ -151,7 +155,7 @@ impl Store {
     }
 
     /// Removes a dead server from the presences of all users, and then deletes its heartbeat. Returns the number of
-    /// users. Several servers may run this concurrently.
+    /// users. Several servers may call this function concurrently for the same dead server.
     pub(crate) async fn bury(&self, dead: Beat) -> Result<u64, StoreError> {
         let presence = self.db.collection::<Document>("presence");
         let heartbeats = self.db.collection::<Document>("heartbeats");
@@ -166,7 +170,7 @@ impl Store {
     }
 }
 
-/// Returns the pipeline of an update that removes a server from a user's presence.
+/// Returns the pipeline of an update that removes a server from a user's presence. `seen` is the time for `last_seen`.
 fn without(server: ObjectId, seen: impl Into<Bson>) -> Vec<Document> {
     let others = doc! { "$filter": { "input": "$servers", "cond": { "$ne": ["$$this", server] } } };
     vec![
@@ -175,7 +179,8 @@ fn without(server: ObjectId, seen: impl Into<Bson>) -> Vec<Document> {
     ]
 }
 
-/// Reads from the fields of an update whether a user came online or went offline. None if neither has happened.
+/// Reads from the fields of an update whether a user came online or went offline. None if the update does not set
+/// `online`.
 pub(crate) fn read_update(fields: &RawDocument) -> Result<Option<UserPresence>, Undecodable> {
     if fields.get("online")?.is_none() {
         return Ok(None);

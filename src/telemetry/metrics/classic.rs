@@ -1,7 +1,8 @@
-//! The classic text format of Prometheus, 0.0.4, of the same registry.
+//! The classic text format of Prometheus, version 0.0.4.
 
-/// Converts a page of `OpenMetrics`. The samples are the same in both formats. In the classic format a counter's
-/// description has the name of its samples, `_total` included, and there are neither units nor an end marker.
+/// Converts a page from the format `OpenMetrics`. The lines with values are the same in both formats. The classic
+/// format has no `# UNIT` lines and no `# EOF` line. Its `# HELP` and `# TYPE` lines of a counter have the name with
+/// `_total`.
 pub(super) fn from_openmetrics(page: &str) -> String {
     let is_counter = |name: &str| {
         page.lines().any(|line| {

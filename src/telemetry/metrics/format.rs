@@ -1,9 +1,9 @@
-//! The two text formats of metrics.
+//! The two text formats in which `/metrics` can answer.
 
 /// The text formats of Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MetricsFormat {
-    /// `OpenMetrics` 1.0: if the client prefers it, and if the client has no preference.
+    /// `OpenMetrics` 1.0. Used if the client prefers it, and if the client has no preference.
     OpenMetrics,
     /// The classic format, 0.0.4.
     Classic,

@@ -1,4 +1,4 @@
-//! Metrics of webhooks, beyond those of their requests.
+//! Metrics of webhooks. The metrics of their HTTP requests are in [`outbound`](super::outbound).
 
 use std::time::Duration;
 
@@ -51,22 +51,23 @@ impl WebhookCounters {
 }
 
 impl Metrics {
-    /// Counts an event that a webhook was notified of or asked about.
+    /// Counts an outcome of an event or a check of this hook, for example `told`, `retried` or `rejected`.
     pub(crate) fn hook(&self, hook: &'static str, outcome: &'static str) {
         self.hooks.events.get_or_create(&EventLabels { hook, outcome }).inc();
     }
 
-    /// Registers the hook's counter of set-aside events, so that it exists before it first rises.
+    /// Creates the hook's counter of set-aside events with the value 0, so that an alert sees its first rise.
     pub(crate) fn hook_begins(&self, hook: &'static str) {
         drop(self.hooks.events.get_or_create(&EventLabels { hook, outcome: "set_aside" }));
     }
 
-    /// Sets the age of the oldest event that a webhook is still to be notified of.
+    /// Sets the age of the oldest event that the hook has not accepted yet.
     pub(crate) fn hook_lag(&self, hook: &'static str, lag: Duration) {
         self.hooks.lag.get_or_create(&HookLabel { hook }).set(lag.as_secs_f64());
     }
 
-    /// Sets whether this server holds the webhook's lease.
+    /// Sets whether this server holds the hook's lease (the exclusive right to deliver). Also resets the age of the
+    /// oldest event to 0.
     pub(crate) fn hook_lease(&self, hook: &'static str, held: bool) {
         self.hooks.held.get_or_create(&HookLabel { hook }).set(held.into());
         self.hook_lag(hook, Duration::ZERO);

@@ -1,7 +1,8 @@
-//! The label values that exist from the start. An alert asks by how much a counter rose. A counter that first appears
-//! with its first failure has not risen, so that failure would go unseen.
+//! The label values whose counters exist from the server's start, with the value 0. An alert checks by how much a
+//! counter rose. If a counter first appeared with the value 1, Prometheus would see no rise, and the alert would miss
+//! the first failure.
 
-/// The places where failures are counted.
+/// The values of the label `place`: the parts of the server that count errors that no client receives.
 pub(super) const FAULTS: &[&str] = &[
     "accept",
     "certificate",
@@ -34,7 +35,7 @@ pub(super) const FAULTS: &[&str] = &[
     "writer",
 ];
 
-/// The bounds that can be hit.
+/// The values of the label `bound`: the bounds that can be hit.
 pub(super) const BOUNDS: &[&str] = &[
     "action_burst",
     "action_max_bytes",

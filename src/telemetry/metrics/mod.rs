@@ -1,7 +1,8 @@
-//! Metrics for Prometheus. Names and units follow its conventions, and no label names a user or a room.
+//! Metrics for Prometheus. Names and units follow the conventions of Prometheus. No label has the id of a user or a
+//! room.
 //!
-//! Each server has one instance, which is passed to every part that counts. It is served at `/metrics` on the admin
-//! listener. config/grafana.json and config/alerts.yaml use it.
+//! Each server has one [`Metrics`] value, which is passed to every part that counts. The admin listener serves the
+//! metrics at `/metrics`. The dashboard config/grafana.json and the alerts in config/alerts.yaml use them.
 
 pub(crate) mod classic;
 pub(crate) mod format;
@@ -27,7 +28,7 @@ use self::outbound::OutboundCounters;
 pub(crate) use self::outbound::OutboundMetrics;
 use self::register::{register, register_seconds};
 
-/// The counters of one server.
+/// All metrics of one server.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -50,7 +51,7 @@ pub struct Metrics {
     hooks: hooks::WebhookCounters,
 }
 
-/// Values that are looked up at each scrape, because keeping them up to date all the time would cost more.
+/// Values that are read only when Prometheus requests the metrics. To update them with every change would cost more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gauges {
     /// The age of the last heartbeat that this server received. None if no heartbeat was received yet.
@@ -61,7 +62,7 @@ pub(crate) struct Gauges {
     pub(crate) receipts: usize,
     /// Connections that are not WebSockets.
     pub(crate) connections: usize,
-    /// Receipt markers in memory that may be missing from members' documents.
+    /// Receipt markers in memory that the members' documents may not contain yet.
     pub(crate) marks: usize,
     /// Log lines that were dropped since the start.
     pub(crate) log_dropped: u64,
@@ -105,7 +106,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Creates the metrics with nothing counted.
+    /// Creates the metrics. All counters are 0.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("parlor");
         let all = &mut registry;
@@ -188,14 +189,15 @@ impl Metrics {
         self.limits.get_or_create(&BoundLabel { bound }).inc();
     }
 
-    /// Counts a finished frame. An action that doesn't exist counts as "".
+    /// Counts a frame whose action has ended, by action and outcome, and records its duration. For a frame with an
+    /// unknown action, `action` is empty.
     pub(crate) fn action(&self, action: &Arc<str>, outcome: Result<(), Code>, took: Duration) {
         let outcome = outcome.map_or_else(Code::as_str, |()| "ok");
         self.frames.get_or_create(&FrameLabels { action: action.clone(), outcome }).inc();
         self.seconds.get_or_create(&ActionLabel { action: action.clone() }).observe(took.as_secs_f64());
     }
 
-    /// Counts a connect by its outcome.
+    /// Counts an attempt to connect by its outcome.
     pub(crate) fn connect(&self, outcome: &'static str) {
         self.connects.get_or_create(&OutcomeLabel { outcome }).inc();
     }
@@ -222,17 +224,17 @@ impl Metrics {
         self.batches.observe(messages as f64);
     }
 
-    /// Records how long an attempt to write a batch took.
+    /// Records the duration of one attempt to write a batch of messages.
     pub(crate) fn committed(&self, took: Duration) {
         self.commits.observe(took.as_secs_f64());
     }
 
-    /// Records how late a change came through the change stream.
+    /// Records the time from a change of a room until this server received it from the change stream.
     pub(crate) fn lag(&self, lag: Duration) {
         self.feed_lag.observe(lag.as_secs_f64());
     }
 
-    /// Returns all metrics in this format.
+    /// Returns the page of all metrics in this format. `now` has the current values of [`Gauges`].
     pub(crate) fn render(&self, now: Gauges, format: MetricsFormat) -> String {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.heartbeat.set(now.heartbeat.map_or(-1.0, |age| age.as_secs_f64()));
@@ -252,7 +254,7 @@ impl Metrics {
     }
 }
 
-/// Counts one open socket until it is dropped.
+/// Counts one open socket in the gauge until this value is dropped.
 pub(crate) struct OpenSocket(Gauge);
 
 impl Drop for OpenSocket {

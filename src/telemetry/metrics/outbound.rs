@@ -87,7 +87,7 @@ impl OutboundMetrics {
         &self.receiver.receiver
     }
 
-    /// Counts a request that ended, or that could not be sent.
+    /// Counts a request by its outcome, with its duration. Also counts a request that was not sent.
     pub(crate) fn posted(&self, outcome: &'static str, took: Duration) {
         let outbound = &self.metrics.outbound;
         let receiver = self.receiver.receiver.clone();
@@ -95,12 +95,12 @@ impl OutboundMetrics {
         outbound.seconds.get_or_create(&self.receiver).observe(took.as_secs_f64());
     }
 
-    /// Counts that a request to the receiver hit this bound.
+    /// Counts that a request to this receiver hit a bound.
     pub(crate) fn bound_hit(&self, bound: &'static str) {
         self.metrics.bound_hit(bound);
     }
 
-    /// Sets whether the circuit breaker is open.
+    /// Sets whether the receiver's circuit breaker is open. While it is open, Parlor sends the receiver no requests.
     pub(crate) fn breaker(&self, open: bool) {
         self.open.store(open, Ordering::Relaxed);
         self.metrics.outbound.open.get_or_create(&self.receiver).set(open.into());

@@ -1,14 +1,16 @@
-//! Registers metrics one by one.
+//! Helper functions that register one metric each.
 
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-/// Registers a metric, and returns it.
+/// Registers a metric under `parlor_<name>`, and returns the metric. `help` is its description in the output of
+/// `/metrics`.
 pub(super) fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
     registry.register(name, help, metric.clone());
     metric
 }
 
-/// Registers a metric of seconds, and returns it. The name gets the suffix `_seconds` in the output of `/metrics`.
+/// Registers a metric in seconds, and returns the metric. The name gets the suffix `_seconds` in the output of
+/// `/metrics`.
 pub(super) fn register_seconds<M: Metric + Clone>(
     registry: &mut Registry,
     name: &str,

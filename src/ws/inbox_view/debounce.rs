@@ -1,6 +1,7 @@
-//! Decides when the unread messages of a room are counted. The database counts separately for each socket, and one receipt
-//! marker or deletion may require a count for a thousand sockets. The first count is made immediately. The counts that
-//! follow within `sockets.unread_ms` are combined into one count at the end of that time.
+//! Decides when an inbox connection counts the unread messages of a room. Each count is a query to the database, and
+//! one receipt marker or deletion may require a count for a thousand sockets. The first count is made immediately. All
+//! counts that become necessary within `sockets.unread_ms` afterwards are combined into one count at the end of that
+//! time.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,14 +15,14 @@ use tokio::time::Instant;
 pub(super) struct UnreadDebounce {
     /// The end of the pause after the last count of each room.
     pauses: HashMap<RoomId, Instant>,
-    /// The rooms to count when their pause is over. The time is the cluster time of the last event that the socket
-    /// received from the room.
+    /// The rooms to count when their pause is over. The value is the cluster time (the time of MongoDB's logical clock)
+    /// of the last event that the socket received from the room.
     due: HashMap<RoomId, Timestamp>,
 }
 
 impl UnreadDebounce {
-    /// Returns whether a room has to be counted now. Otherwise the room is counted when its pause is over, and that
-    /// count includes everything up to the cluster time `as_of`.
+    /// Returns whether a room must be counted now. If not, the room is counted when its pause is over. That later count
+    /// includes every change up to the cluster time `as_of`.
     pub(super) fn is_now(&mut self, room: RoomId, as_of: Timestamp, now: Instant, pause: Duration) -> bool {
         if self.pauses.get(&room).is_some_and(|until| *until > now) {
             self.due.insert(room, as_of);
@@ -33,24 +34,26 @@ impl UnreadDebounce {
         true
     }
 
-    /// Records that the socket received an event of a room. A later count must not be older than that event.
+    /// Records that the socket received an event of a room with the cluster time `time`. A later count of the room must
+    /// include that event.
     pub(super) fn advance(&mut self, room: RoomId, time: Timestamp) {
         if let Some(as_of) = self.due.get_mut(&room) {
             *as_of = time.max(*as_of);
         }
     }
 
-    /// Cancels the count of a room, because the number is known or no longer needed.
+    /// Cancels the waiting count of a room, because the number is known or no longer needed.
     pub(super) fn forget(&mut self, room: RoomId) {
         self.due.remove(&room);
     }
 
-    /// Returns when the next count is due, if any.
+    /// Returns the time when the next count is due. None if no count waits.
     pub(super) fn next(&self) -> Option<Instant> {
         self.due.keys().filter_map(|room| self.pauses.get(room)).min().copied()
     }
 
-    /// Removes and returns a room whose pause is over. The count must include everything up to the returned cluster time.
+    /// Removes and returns a room whose pause is over. The count must include every change up to the returned cluster
+    /// time.
     pub(super) fn take(&mut self, now: Instant, pause: Duration) -> Option<(RoomId, Timestamp)> {
         let over = |room: &&RoomId| self.pauses.get(*room).is_none_or(|until| *until <= now);
         let room = *self.due.keys().find(over)?;

@@ -1,4 +1,5 @@
-//! The view of an inbox connection: which frames the socket writes, and in what form (docs/protocol.md, Events).
+//! The view of an inbox connection (one socket for all rooms of a user). A view decides which frames the socket writes,
+//! and in what form (docs/protocol.md, Events).
 
 pub(crate) mod debounce;
 mod receipts;
@@ -25,35 +26,38 @@ use crate::realtime::joined_rooms::JoinedRooms;
 use crate::realtime::outbox::Outbox;
 use crate::store::{InboxPage, KnownPosition, UnreadCount, Watermarks, to_delta};
 
-/// The state of an inbox connection in all rooms of its user. When the view is dropped, the connection leaves the rooms.
+/// The state of an inbox connection in all rooms of its user. The hub is the part of the server that passes the frames
+/// of rooms to sockets. When the view is dropped, the connection leaves its rooms in the hub.
 pub(super) struct InboxView {
     services: Arc<SocketServices>,
     caller: Arc<SocketSession>,
     outbox: Arc<Outbox>,
     /// The user's rooms, shared with the socket's actions.
     rooms: Arc<JoinedRooms>,
-    /// The rooms whose frames the connection receives from the hub. In some of them the user may not be a member yet, or
-    /// not any more.
+    /// The rooms whose frames the connection receives from the hub. The user may not be a member of some of these rooms
+    /// yet, or may no longer be a member.
     joined: HashSet<RoomId>,
-    /// The first frame contained every change that was committed up to these times.
+    /// The cluster times of the first frame. It contained every change that was committed up to these times.
     since: Watermarks,
     /// The cluster time of the first frame. The frame contained all memberships that had begun by this time.
     began: Timestamp,
-    /// Overrides `since` for single rooms: the rooms that a resume sent, and the rooms that were added later.
+    /// Replaces `since` for single rooms: the rooms in the first frame of a resume, and the rooms that were added
+    /// later.
     since_in: HashMap<RoomId, Watermarks>,
     /// The cluster times of the last re-reads of changed rooms.
     rechecked_at: HashMap<RoomId, Timestamp>,
     /// The known unread counts and read markers of rooms.
     unread: HashMap<RoomId, UnreadCount>,
     counts: UnreadDebounce,
-    /// The position that the client has received.
+    /// The cursor that the client has received last.
     cursor: InboxCursor,
-    /// For each room the newest message of other users that was written to this socket and has no receipt yet.
+    /// For each room, the number of the newest message of other users that was written to this socket and has no
+    /// receipt yet.
     unacked: HashMap<RoomId, i64>,
-    /// The rooms that the user has not accepted, each with the newest message of other users that was written. This
-    /// message gets its receipt once the user accepts the room.
+    /// The rooms that the user has not accepted. The value is the number of the newest message of other users that was
+    /// written to this socket. This message gets its receipt when the user accepts the room.
     pending: HashMap<RoomId, i64>,
-    /// The pending rooms that stay hidden from the user until their first message.
+    /// The rooms of `pending` that stay hidden from the user until their first message.
     hidden: HashSet<RoomId>,
 }
 
@@ -84,20 +88,21 @@ impl InboxView {
         }
     }
 
-    /// Joins rooms in the hub, so that their frames arrive. Returns the commit time of the last change that the
-    /// hub received. Later reads of these rooms must not be older.
+    /// Joins rooms in the hub, so that this socket receives their frames. Returns the commit time of the last change
+    /// that the hub received. A later read of these rooms must include the changes up to this time.
     pub(super) fn join(&mut self, rooms: &[RoomId]) -> Option<Timestamp> {
         let new: Vec<_> = rooms.iter().copied().filter(|room| self.joined.insert(*room)).collect();
         self.services.hub.join_inbox(&new, &self.outbox)
     }
 
-    /// Whether the connection has joined all of these rooms.
+    /// Tells whether the connection has joined all of these rooms in the hub.
     pub(super) fn has_joined(&self, rooms: &[RoomId]) -> bool {
         rooms.iter().all(|room| self.joined.contains(room))
     }
 
-    /// Returns the first frame with the user's rooms. `reached` is the commit time of the hub's last change when
-    /// the rooms were joined. For rooms that the frame does not contain, the events after that time still have to be sent.
+    /// Returns the first frame with the user's rooms. `reached` is the commit time of the last change that the hub had
+    /// received when the rooms were joined. For rooms that the frame does not contain, the socket must still send the
+    /// events after that time.
     pub(super) fn begin(
         &mut self,
         rooms: InboxPage,
@@ -121,12 +126,14 @@ impl InboxView {
         self.pending = pending.into_iter().map(|room| (room, 0)).collect();
         self.hidden = hidden.into_iter().collect();
         for room in &shown {
-            // A user who writes in a room accepts the room. Here a socket of this user ended between the two writes.
+            // A user who writes in a room accepts the room. This user's message is stored, but the acceptance is not: a
+            // socket ended between these two writes.
             if room.pending && room.last.as_ref().is_some_and(|last| last.sender == self.caller.user) {
                 self.accept(room.room.id);
             }
             self.unread.insert(room.room.id, UnreadCount { unread: room.unread, read: room.marks.read });
-            // This frame delivers the last message of the room to the client, and with it all earlier messages.
+            // After this frame, the last message of the room counts as delivered to the client, and so do all earlier
+            // messages.
             if let Some(message) = room.undelivered() {
                 self.add_unacked(room.room.id, message);
             }
@@ -151,8 +158,9 @@ impl InboxView {
         })
     }
 
-    /// Returns the texts that this socket writes for a frame: the event, and a resulting event or unread count. `behind`
-    /// are the later frames in the queue: the unread messages are counted once for all of them.
+    /// Returns the texts that this socket writes for a frame. The first text is the event. The second text is a
+    /// consequence of the event, for example a new unread count. `behind` are the later frames in the queue. If one of
+    /// them changes the same unread count, the count is sent only for that frame.
     pub(super) async fn take(
         &mut self,
         frame: &Frame,
@@ -162,11 +170,11 @@ impl InboxView {
             FrameKind::Inbox(InboxFrame::Presence(user)) => {
                 return Ok(((*user != self.caller.user).then(|| frame.json.clone()), None));
             }
-            // Boxed, because this future is large and rarely needed.
+            // Boxed, because this future is large and rarely runs.
             FrameKind::Inbox(InboxFrame::Recheck(room)) => {
                 return Box::pin(self.recheck(*room, frame.time)).await;
             }
-            // The first message in a hidden room shows the room.
+            // The first message in a hidden room makes the room visible, so the room is read.
             FrameKind::Room(room, RoomFrame::Message { .. }) if self.hidden.contains(room) => {
                 return Box::pin(self.recheck(*room, frame.time)).await;
             }
@@ -185,13 +193,13 @@ impl InboxView {
         Ok((event, unread))
     }
 
-    /// Returns cluster times of a room. The client already has every change of the room up to these times, from the
-    /// first frame or from `room_added`.
+    /// Returns the cluster times of the room's state that the client received in the first frame or in the event
+    /// `room_added`. The client already has every change of the room up to these times.
     fn shown_in(&self, room: RoomId) -> Watermarks {
         self.since_in.get(&room).copied().unwrap_or(self.since)
     }
 
-    /// Returns whether the client already has the event of this frame, from the first frame or from `room_added`.
+    /// Tells whether the first frame or the event `room_added` already contained the change that this frame reports.
     fn was_shown(&self, room: RoomId, frame: &Frame) -> bool {
         let Watermarks { time, marks } = self.shown_in(room);
         let reports_markers = matches!(
@@ -201,7 +209,7 @@ impl InboxView {
         frame.time <= if reports_markers { marks } else { time }
     }
 
-    /// Returns the text of an event of a room. Returns none if this socket does not write the event.
+    /// Returns the text of an event of a room. None if this socket does not write the event.
     fn render_room_event(&mut self, room: RoomId, frame: &Frame) -> Option<Utf8Bytes> {
         let id = room.to_string();
         let (reference, position) = match &frame.kind {

@@ -1,4 +1,5 @@
-//! The receipts of an inbox connection: the receipt markers of written messages, and the acceptance of rooms.
+//! The receipts of an inbox connection. A message that was written to the socket raises the user's receipt markers,
+//! unless the user has not accepted the room yet.
 
 use handlers::RoomId;
 
@@ -8,7 +9,7 @@ use crate::realtime::frame::{Frame, FrameKind, RoomFrame};
 use crate::ws::member_email;
 
 impl InboxView {
-    /// Records that a frame was written.
+    /// Records that a frame was written to the socket.
     pub(in crate::ws) fn wrote(&mut self, frame: &Frame) {
         if let FrameKind::Room(room, RoomFrame::Message { id, author, .. }) = &frame.kind {
             if *author == self.caller.user {
@@ -35,8 +36,8 @@ impl InboxView {
         true
     }
 
-    /// Records that the messages of a room up to this one were written. If the user has not accepted the room, they do not
-    /// count as delivered: a receipt would reveal the user's presence.
+    /// Records that the messages of a room up to the number `message` were written. If the user has not accepted the
+    /// room, these messages do not count as delivered yet, because a receipt would reveal the user's presence.
     pub(super) fn add_unacked(&mut self, room: RoomId, message: i64) {
         if let Some(last) = self.pending.get_mut(&room) {
             *last = message.max(*last);
@@ -46,18 +47,21 @@ impl InboxView {
         *unacked = message.max(*unacked);
     }
 
-    /// Queues receipts for the last messages that an action's answer contains. `done` tells whether the answer was written.
+    /// Queues receipts for the messages that the answer to an action showed to the client. `done` tells whether the
+    /// answer was written. If it was not written, no receipt is queued.
     pub(in crate::ws) fn answered(&self, done: bool) {
         for (room, message) in self.rooms.take_shown() {
             if done {
-                // If the queue is full, the next message of the room brings the receipt.
+                // If the queue is full, this receipt is dropped. The receipt of the room's next message then includes
+                // it.
                 let marks = Marks { delivered: message, read: 0 };
                 let _ = self.services.receipts.raise(room, &self.caller.user, marks);
             }
         }
     }
 
-    /// Queues the pending receipt markers. In a room that the client has open, written messages count as read.
+    /// Queues the receipt markers of written messages. In a room that the client has open, written messages also count
+    /// as read, and the user accepts the room.
     pub(in crate::ws) fn flush_receipts(&mut self) {
         if !self.pending.is_empty() {
             let opened: Vec<_> =

@@ -1,4 +1,5 @@
-//! Reads for an inbox connection: a room whose membership may have changed, and other reads with retries.
+//! Database reads of an inbox connection: re-reads a room in which the user's membership may have changed, and repeats
+//! reads that fail.
 
 use bson::Timestamp;
 use handlers::{InboxEvent, RoomId};
@@ -14,20 +15,21 @@ use crate::store::{
 };
 
 impl InboxView {
-    /// Re-reads a room, because the user's membership may have changed. Returns the resulting events. Their cursors have
-    /// the time of the frame, because older frames than the read still wait.
+    /// Re-reads a room, because the user's membership may have changed. Returns the resulting events. `time` is the
+    /// cluster time of the frame that caused the re-read. The cursors of the events have this time, although the read
+    /// is later. Frames with times between the two times still wait in the queue.
     pub(super) async fn recheck(
         &mut self,
         room: RoomId,
         time: Timestamp,
     ) -> Result<(Option<Utf8Bytes>, Option<Utf8Bytes>), Close> {
-        // Later changes cause another re-read. Changes that are already queued behind this frame do not, so this re-read
-        // must cover them.
+        // Changes of the membership after `last` cause another re-read. Changes that are already queued behind this
+        // frame cause none, so this re-read must include them.
         let last = self.rooms.take_stale(room).map_or(time, |last| last.max(time));
         if self.rechecked_at.get(&room).copied().unwrap_or(self.since.time) >= last {
             return Ok((None, None));
         }
-        // The connection joins before the read, so that no event is lost between the two steps.
+        // The connection joins the room in the hub before the read, so that no event is lost between the two steps.
         let reached = self.join(&[room]).max(Some(last));
         let (read_at, looked) = self.read_room(room, reached).await?;
         let looked_before = self.rechecked_at.insert(room, read_at.time).unwrap_or(self.began);
@@ -38,7 +40,7 @@ impl InboxView {
             return Ok((None, None));
         }
         let RoomLookup::Listed(listed) = looked else {
-            // The room is not one of the user's rooms any more.
+            // The user is no longer a member of the room.
             self.pending.remove(&room);
             let removed = self
                 .rooms
@@ -58,14 +60,14 @@ impl InboxView {
         } else {
             self.set_accepted(room);
         }
-        // The client knows this membership, unless the old membership has ended and another one has begun.
+        // The client knows this membership, unless the old membership has ended and a new membership has begun.
         let over = !self.rooms.enter(room);
         if over && known.beginning <= looked_before {
             return Ok((None, None));
         }
         let removed = over.then(|| self.render_inbox_event(room, time, &InboxEvent::RoomRemoved {}));
         if over {
-            // The room is not open any more, and its counts are outdated.
+            // The room of the old membership is closed, and its waiting count is cancelled.
             self.rooms.leave(room);
             self.rooms.enter(room);
             self.counts.forget(room);
@@ -82,7 +84,7 @@ impl InboxView {
         Ok((removed, Some(self.render_inbox_event(room, time, &InboxEvent::RoomAdded { room: view }))))
     }
 
-    /// Reads a room. The result is not older than `reached`.
+    /// Reads a room. Repeats the read until the result includes every change up to the cluster time `reached`.
     async fn read_room(
         &self,
         room: RoomId,
@@ -102,7 +104,7 @@ impl InboxView {
         Instant::now() + self.services.config.load().mongodb.operation
     }
 
-    /// Reads with retries until the deadline: an election of a new primary is no reason to close sockets.
+    /// Repeats a failed read until the deadline. So the election of a new primary does not close sockets.
     pub(super) async fn read<T, R>(&self, deadline: Instant, read: impl Fn() -> R) -> Result<T, Close>
     where
         R: Future<Output = Result<T, StoreError>>,
@@ -116,7 +118,7 @@ impl InboxView {
         retry::until(deadline, RETRY_PAUSE, attempt).await.map_err(|error| self.failed(&error))
     }
 
-    /// Counts and logs a failed read. Returns the close code with which the client reconnects.
+    /// Counts and logs a failed read. Returns a close code after which the client reconnects.
     fn failed(&self, error: &StoreError) -> Close {
         self.services.metrics.count_fault("inbox");
         tracing::error!(%error, "could not read changes of a user's rooms; closing the socket so that the client reconnects");

@@ -1,5 +1,5 @@
-//! The unread counts of an inbox connection. Usually they are computed from the received frames. Otherwise the database
-//! counts the unread messages.
+//! The unread counts of an inbox connection. Usually the socket computes a count from the frames that it receives. If
+//! it can't, the database counts the unread messages.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::realtime::frame::{Frame, FrameKind, InboxFrame, RoomFrame, UnreadBefo
 use crate::store::UnreadCount;
 
 impl InboxView {
-    /// Returns the unread count of a room after a frame. Returns none if the frame does not change the count, or if a frame
-    /// `behind` it changes the count again.
+    /// Returns the event with the unread count of a room after a frame. None if the frame does not change the count, or
+    /// if a later frame of `behind` changes the count again. Also None if the count must wait.
     pub(super) async fn unread_after(
         &mut self,
         room: RoomId,
@@ -28,13 +28,13 @@ impl InboxView {
             && *author != self.caller.user
             && let Some(known) = self.unread.get_mut(&room).filter(|known| id.get() > known.read)
         {
-            // No count is sent for a message: the client counts it itself.
+            // No count is sent for a new message, because the client itself adds the message to its count.
             known.unread += 1;
         }
         if !self.changes_unread(room, frame) {
             return Ok(None);
         }
-        // The first frame may be later than the frame of a receipt marker.
+        // The client may already have a later state of the room than this frame, from the first frame or `room_added`.
         let shown = self.shown_in(room).time;
         match &frame.kind {
             FrameKind::Inbox(InboxFrame::MarkerRaised { up_to, all: true, .. }) if frame.time > shown => {
@@ -46,7 +46,7 @@ impl InboxView {
                     known.unread -= 1;
                 }
             }
-            // The database has to count.
+            // The count is not known, so the database must count.
             _ => drop(self.unread.remove(&room)),
         }
         if behind.iter().any(|frame| self.changes_unread(room, frame)) {
@@ -58,7 +58,7 @@ impl InboxView {
         }
     }
 
-    /// Whether a frame changes the unread count of a room.
+    /// Tells whether a frame may lower the unread count of a room.
     fn changes_unread(&self, of: RoomId, frame: &Frame) -> bool {
         let changes = match &frame.kind {
             FrameKind::Inbox(InboxFrame::MarkerRaised { room, user, .. }) => {
@@ -88,12 +88,12 @@ impl InboxView {
         Ok(None)
     }
 
-    /// Returns when the next room has to be counted, if any.
+    /// Returns the time when the next waiting count is due. None if no count waits.
     pub(in crate::ws) fn next_count(&self) -> Option<Instant> {
         self.counts.next()
     }
 
-    /// Counts the unread messages of the next room whose pause is over.
+    /// Counts the unread messages of the next room whose pause is over. None if no count is due.
     pub(in crate::ws) async fn count_next(&mut self) -> Result<Option<Utf8Bytes>, Close> {
         match self.counts.take(Instant::now(), self.pause()) {
             Some((room, time)) if self.rooms.has(room) => self.count(room, time).await,
@@ -105,7 +105,8 @@ impl InboxView {
         self.services.config.load().sockets.unread
     }
 
-    /// Counts the unread messages of a room as of a cluster time.
+    /// Lets the database count the unread messages of a room. The count includes every change up to the cluster time
+    /// `time`.
     async fn count(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
         let count = || self.services.store.unread_at(room, &self.caller.user, time);
         let unread = self.read(self.deadline(), count).await?;

@@ -1,4 +1,4 @@
-//! The limits of single actions, as `[actions.<name>]` sets them.
+//! The limits of single actions, which the configuration sets in `[actions.<name>]`.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use crate::support::{
     Client, Server, WORDS, edited, error, free_port, matches, next_error, room_with_one_socket,
 };
 
-/// The very next frame says that the action came too often, and when it may come again.
+/// Expects that the next frame is the error `rate_limited` for this action. Returns the time after which the client may
+/// retry.
 async fn told_to_wait(client: &mut Client, action: &str) -> Duration {
     let frame = client.next().await;
     let wait = frame["retry_after_ms"].as_u64().unwrap_or_default();
@@ -43,7 +44,7 @@ async fn action_rate_counts_all_sockets_of_a_user_for_that_action() {
     }
     one.send(json!({"action": "delete", "message_id": 1})).await;
     assert_eq!(one.next().await["type"], "message_deleted", "another action has a rate of its own");
-    // Another user's rate is theirs: an edit of theirs fails for another reason.
+    // The rate of user 2 is separate. So the edit of user 2 is not refused by the rate, but fails for another reason.
     let mut two = server.join(2, 1).await;
     two.send(edit("not mine, and gone")).await;
     two.expect(error("not_found", Some("edit"))).await;

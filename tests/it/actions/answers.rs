@@ -1,4 +1,4 @@
-//! An answer is true: a refused action has not happened, and a successful answer means that it has.
+//! Answers are true. A success means that the action was done, and an error means that the action was not done.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Mongod, Server, chat, eventually};
 
-/// Messages that are edited and deleted at the same time.
+/// The number of messages that are edited and deleted concurrently.
 const MESSAGES: i64 = 100;
 
-/// Everything on a socket up to the message that says `last`.
+/// Returns all frames that the client receives before the message with the text `last`.
 async fn until_said(client: &mut Client, last: &str) -> Vec<Value> {
     let mut frames = Vec::new();
     loop {
@@ -24,14 +24,14 @@ async fn until_said(client: &mut Client, last: &str) -> Vec<Value> {
     }
 }
 
-/// The texts of the edits among these.
+/// Returns the texts of the edits among these frames.
 fn edits(frames: &[Value]) -> BTreeSet<String> {
     let edited = frames.iter().filter(|frame| frame["type"] == "message_edited");
     edited.map(|frame| frame["text"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Edits each message by this socket. Gives the texts of those that were done: the answer is the event with the `ref`,
-/// or an error with it.
+/// Edits each message on this socket. Returns the texts of the edits that were done, and of the edits that were
+/// refused. The answer to an edit is the event or the error with the edit's `ref`.
 async fn edit_all(mut author: Client, name: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut done, mut refused) = (BTreeSet::new(), BTreeSet::new());
     for n in 1..=MESSAGES {
@@ -127,7 +127,8 @@ async fn an_added_member_is_answered_when_a_removal_follows() {
     }
 }
 
-/// The first answer was lost, and the message was deleted before the request came again.
+/// The test simulates that the first answer was lost and that the message was deleted before the client repeated its
+/// request. The repeated request gets the answer of the first one.
 #[tokio::test]
 async fn a_message_that_was_written_is_answered_as_written() {
     let server = Server::start(&[]).await;
@@ -146,8 +147,8 @@ async fn a_message_that_was_written_is_answered_as_written() {
     assert_eq!(server.post_once("key", "/rooms/1/messages", &body).await, first);
 }
 
-/// A room of three on a server whose reads take long, and the same room on another server. What the slow server reads
-/// after a write is what others have done since.
+/// A room of three users, a server whose reads are slow, and another server with the same database. When the slow
+/// server reads after a write, the other server has already changed the data again.
 struct SlowReads {
     mongod: Mongod,
     server: Server,
@@ -164,7 +165,8 @@ impl SlowReads {
         Self { mongod, server, other, room }
     }
 
-    /// Asks the slow server, and deletes by the other one as soon as the client hears of the change.
+    /// Sends a `PATCH` to the slow server. As soon as the client receives the event, deletes the same object through
+    /// the other server. Returns the answer of the slow server.
     async fn ask(&self, path: &str, body: Value, client: &mut Client, event: &str) -> (u16, Value) {
         let data =
             doc! { "failCommands": ["find", "aggregate"], "blockConnection": true, "blockTimeMS": 500 };

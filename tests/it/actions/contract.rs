@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Server, chat, checked_in};
 
-/// Errors of the runtime, which any action can cause. No row names them.
+/// Errors that the runtime can return for any action. No row names these errors.
 const OF_THE_RUNTIME: [Code; 8] = [
     Code::BadJson,
     Code::UnknownAction,
@@ -20,7 +20,7 @@ const OF_THE_RUNTIME: [Code; 8] = [
     Code::Internal,
 ];
 
-/// The results of a frame: the events by name, and the action's own errors.
+/// The results of an action's frames: the names of the events, and the action's own errors.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Came {
     events: BTreeSet<String>,
@@ -38,8 +38,9 @@ impl Came {
     }
 }
 
-/// Sends a frame of the action for each of a message of one's own, another's, and none, with all fields that
-/// any action knows; an action takes what is its own.
+/// Sends three frames of the action. They are about a message of the sender, a message of the other user, and a message
+/// that does not exist. The frames have the fields of all actions, and each action reads only its own fields. Returns
+/// all results.
 async fn all_that_comes_of(action: &str) -> Came {
     let server = Server::start(&[]).await;
     server.room(&[1, 2]).await;
@@ -58,11 +59,11 @@ async fn all_that_comes_of(action: &str) -> Came {
         let frame =
             json!({"action": action, "message_id": id, "message": "new", "text": "new", "token": token});
         one.send(frame).await;
-        // Once a later message is read, all earlier frames have come.
+        // When both users have read this later message, all frames of the action have arrived.
         let fence = format!("fence {id}");
         one.say(&fence).await;
         note_until_read(&mut one, &fence, &mut came).await;
-        // Events for the other user alone count as well.
+        // Events that only the other user receives count as well.
         note_until_read(&mut two, &fence, &mut came).await;
     }
     came
@@ -83,7 +84,8 @@ async fn note_until_read(client: &mut Client, fence: &str, came: &mut Came) {
     }
 }
 
-/// The `type` of the frame that answers an action on its own socket, if there is one.
+/// Returns the `type` of the frame that answers an action on the sender's socket. None if the action has no such
+/// answer.
 fn answer_of(action: &str) -> Option<String> {
     let contract = handlers::asyncapi(ACTIONS, &[]);
     let kind =
@@ -139,7 +141,7 @@ async fn action_is_found_by_its_exact_name_only() {
     one.expect(chat(1, 1, "done")).await;
 }
 
-/// Returns the names of the messages of a channel's operation.
+/// Returns the names of the messages that an operation of the channel sends, receives or replies.
 fn named<'a>(operation: &'a Value, channel: &str) -> impl Iterator<Item = &'a str> {
     let prefix = format!("#/channels/{channel}/messages/");
     let all = [&operation["messages"], &operation["reply"]["messages"]];

@@ -1,4 +1,5 @@
-//! A failure stays with its action: a panic, an endless call, a caller that disconnects.
+//! A failing action does not affect other actions. The failures are a panic, an action that never ends, and a caller
+//! that disconnects.
 
 use std::future::pending;
 use std::time::Duration;
@@ -20,7 +21,7 @@ const fn action(name: &'static str, run: Run) -> Action {
     Action { name, spec: BASIC, run, schema: handlers::ACTIONS[0].schema }
 }
 
-/// Parlor's own `send`, and badly behaved actions beside it.
+/// Parlor's action `send`, and actions that fail on purpose.
 static ACTIONS: &[Action] = &[
     Action {
         name: "send",
@@ -37,7 +38,7 @@ static ACTIONS: &[Action] = &[
         spec: ActionSpec { limits: Limits { max_in_flight: 2, ..Limits::DEFAULT }, ..BASIC },
         ..action("hangs", |_, _| Ok(Box::pin(pending())))
     },
-    // Writes, and then never ends.
+    // Writes a message, and then never ends.
     action("writes_and_never_ends", |context, fields| {
         let text = fields.first_text("message").unwrap_or_default();
         Ok(Box::pin(async move {
@@ -47,7 +48,8 @@ static ACTIONS: &[Action] = &[
             pending().await
         }))
     }),
-    // Writes. Once the room's newest message is "go", it fails like a write that the database did not confirm.
+    // Writes a message and waits until the room's newest message is "go". Then fails like a write that the database did
+    // not confirm.
     action("writes_and_is_not_confirmed", |context, fields| {
         let text = fields.first_text("message").unwrap_or_default();
         Ok(Box::pin(async move {
@@ -106,7 +108,8 @@ async fn endless_action_times_out_and_later_frames_keep_their_order() {
     ] {
         one.send(frame).await;
     }
-    // The events of an action come when its write is committed. That may be after the answers to later frames.
+    // The client receives the event of an action when its write is committed. This may be after the answers to later
+    // frames.
     let mut answers = Vec::new();
     while answers.len() < 4 {
         let frame = one.next().await;
@@ -143,7 +146,8 @@ async fn write_before_a_timeout_is_still_published() {
     two.expect_all(&said(1, 1, "written")).await;
 }
 
-/// A frame gets one answer. The event is the answer of a write, even if the database confirms the write to no server.
+/// Each frame gets only one answer. For a write, the event is the answer, even if the database does not confirm the
+/// write to the server.
 #[tokio::test]
 async fn unconfirmed_write_gets_no_error_when_its_event_has_come() {
     let (_server, mut one, mut two) = two_sockets(&[]).await;
@@ -153,7 +157,7 @@ async fn unconfirmed_write_gets_no_error_when_its_event_has_come() {
     }
     two.say("go").await;
     one.expect_all(&said(2, 2, "go")).await;
-    // The next frame gets its own answer.
+    // The answer to the next frame is not confused with an answer to the first frame.
     one.say("next").await;
     one.expect_all(&said(3, 1, "next")).await;
 }
@@ -166,7 +170,7 @@ async fn an_action_that_hangs_at_its_in_flight_limit_slows_no_other() {
     for hog in &mut hogs {
         hog.send(json!({"action": "hangs"})).await;
     }
-    // Both permits are taken once a third call finds none.
+    // When a third call is refused, both permits of the action are taken.
     let refused = async {
         loop {
             one.send(json!({"action": "hangs"})).await;
@@ -182,7 +186,7 @@ async fn an_action_that_hangs_at_its_in_flight_limit_slows_no_other() {
     });
     assert!(matches(&expected, &refused), "{refused}");
     let during = two.median_send_time(61, 2).await;
-    // As long as before, apart from the machine's other load.
+    // A send takes as long as before. The tolerance is for the other load of the machine.
     assert!(during < 3 * before + Duration::from_millis(5), "{before:?} became {during:?}");
 }
 
@@ -205,7 +209,7 @@ async fn calls_that_are_given_up_give_their_places_back() {
 #[tokio::test]
 async fn a_caller_that_leaves_at_once_has_its_message_written() {
     let (server, one, mut two) = two_sockets(&[]).await;
-    // By a clean close, and by a broken connection.
+    // Half of the callers leave by a clean close, the others by a broken connection.
     for n in 1..=20_i64 {
         let text = format!("goodbye {n}");
         let mut caller = server.join(1, 2).await;
@@ -217,7 +221,8 @@ async fn a_caller_that_leaves_at_once_has_its_message_written() {
         }
         let frame: Value = two.until_kind("chat_message").await;
         assert_eq!((&frame["message"]["text"], &frame["message"]["message_id"]), (&json!(text), &json!(n)));
-        // No frame is left for the next caller, so its connection ends cleanly and is not reset.
+        // Wait for the receipt, so that no frame for the next caller is left unread. Otherwise the next broken
+        // connection would be a reset.
         two.until_kind("mark_message_as_read").await;
     }
     drop(one);

@@ -1,4 +1,4 @@
-//! The status of a message (`send`, `delivered`, `read`), and the users who are notified of it.
+//! The status of a message (`send`, `delivered`, `read`), and the users who receive its changes.
 
 use serde_json::{Value, json};
 
@@ -8,8 +8,8 @@ use crate::support::{room_of_two, said};
 const DELIVERED: &str = "mark_message_as_delivered";
 const READ: &str = "mark_message_as_read";
 
-/// What a reader's connecting tells of the messages that waited: both events for each, oldest first, each
-/// message's delivery before its reading.
+/// Checks the frames that a client receives when the reader of waiting messages connects. Each message has both events,
+/// the oldest message first, and is delivered before it is read.
 fn assert_marked(frames: &[Value], ids: &[i64]) {
     assert_eq!(ids_of(frames, DELIVERED), ids, "delivered, oldest first");
     assert_eq!(ids_of(frames, READ), ids, "read, oldest first");
@@ -124,7 +124,7 @@ async fn an_author_never_marks_their_own_message() {
 async fn connecting_marks_the_others_messages_and_not_ones_own() {
     let server = Server::start(&[]).await;
     server.room(&[1, 2]).await;
-    // User 1 wrote on a server that has ended by now, so no server takes user 1 for online.
+    // User 1 writes on another server, which then ends. So no server counts user 1 as online.
     let mut other = server.beside().await;
     let mut one = other.join(1, 2).await;
     one.say_alone(1, 1, "from one").await;
@@ -190,7 +190,8 @@ async fn status_is_the_lowest_of_the_other_members_in_a_group() {
     for client in &mut there {
         client.expect(chat(1, 1, "hello all")).await;
     }
-    // No event may follow while the fourth member is offline: the next message is the next event of all sockets.
+    // While the fourth member is offline, no status event may arrive. So the next event of all sockets is the next
+    // message.
     let mut three = server.enter(3, room).await;
     three.say("hello").await;
     for client in [&mut one, &mut two, &mut three] {

@@ -1,4 +1,4 @@
-//! A call that had to wait checks its caller's permissions again before it writes.
+//! If an action or an API request had to wait, the server checks the caller's permissions again before it writes.
 
 use std::sync::Arc;
 
@@ -11,16 +11,17 @@ use crate::support::{
     Client, Metered, Mongod, Receiver, ReceiverReply, Server, chat, edited, eventually, eventually_count,
 };
 
-/// How long a command of the database is held up. Far longer than the wait after which a caller is checked again.
+/// The time in ms for which the database blocks a command. It is much longer than the wait after which the server
+/// checks a caller again.
 const HELD_MS: i64 = 5_000;
 
-/// The database holds up the next such command of the server.
+/// Lets the database block the next `command` of the server for [`HELD_MS`].
 async fn hold(mongod: &Mongod, command: &str) {
     let slow = doc! { "failCommands": [command], "blockConnection": true, "blockTimeMS": HELD_MS };
     mongod.fail("parlor", doc! { "times": 1 }, slow).await;
 }
 
-/// Waits until such an operation is under way in the database.
+/// Waits until the database runs such a command on the collection.
 async fn under_way(mongod: &Mongod, command: &str, collection: &str) {
     let admin = mongod.database("admin").await;
     let running = async || {
@@ -31,7 +32,7 @@ async fn under_way(mongod: &Mongod, command: &str, collection: &str) {
     eventually(&format!("{command} on {collection} runs"), running, |count| *count > 0).await;
 }
 
-/// Waits until the database has been asked for this message.
+/// Waits until the server has read message `n` from the database.
 async fn asked_for(database: &mongodb::Database, n: i64) {
     let noted = database.collection::<Document>("system.profile");
     let of = doc! { "op": "query", "command.find": "messages", "command.filter._id.n": n };
@@ -42,7 +43,8 @@ async fn remove(server: &Server, room: i64, user: i64) {
     assert_eq!(server.api_delete(&format!("/rooms/{room}/members/{user}")).await.0, 204);
 }
 
-/// A server whose database can be held up, a group of three, and the sockets of 1 and 2 there.
+/// Starts a server whose database can block commands. Returns the server, a group of three users, and a socket of each
+/// of the users 1 and 2 in the group.
 async fn held_up(mongod: &Mongod, metered: &Metered) -> (Server, i64, Client, Client) {
     let settings = [("LIMITS__HANDLER_MS", "60000"), metered.setting()];
     let server = Server::start_over(&mongod.uri("parlor"), &settings).await;
@@ -62,7 +64,7 @@ async fn a_message_is_not_written_when_its_sender_left_in_the_queue() {
     metered.until("parlor_write_queue", 1).await;
     remove(&server, room, 2).await;
     one.until(chat(1, 1, "slow")).await;
-    // The queue keeps its order: had the message been written, it would have this number.
+    // The queue keeps its order. If the late message had been written, it would have the number 2.
     one.say("on").await;
     one.until(chat(2, 1, "on")).await;
 }
@@ -83,7 +85,7 @@ async fn an_edit_is_not_written_when_its_author_left_in_the_queue() {
     two.send(json!({"action": "edit", "message_id": 2, "text": "late"})).await;
     asked_for(&database, 2).await;
     remove(&server, room, 2).await;
-    // Revisions of a room keep their order: this one comes after the late one.
+    // The edits of a room keep their order. So this edit is done after the late edit, if the late edit is done at all.
     one.send(json!({"action": "edit", "message_id": 1, "text": "on"})).await;
     let received = one.until(edited(1, "on")).await;
     assert!(received.iter().all(|frame| frame["text"] != "late"), "{received:?}");
@@ -117,7 +119,8 @@ async fn a_delete_is_refused_when_an_admin_lost_the_role_meanwhile() {
     assert_eq!((status, page["messages"].as_array().unwrap().len()), (200, 2), "{page}");
 }
 
-/// A `before_send` that answers when the test lets it, a server with it, and a group with a message of 1.
+/// Starts a hook `before_send` that answers only when the test adds a permit, and a server with this hook. Also creates
+/// a group in which user 1 has written one message, and opens a socket of user 1.
 async fn asking(metered: &Metered) -> (Receiver, Arc<Semaphore>, Server, i64, Client) {
     let receiver = Receiver::start(|_| ReceiverReply::Ok(String::new())).await;
     let url = receiver.url("/");
@@ -153,13 +156,14 @@ async fn message_is_not_written_when_its_sender_left_during_a_hook() {
         receiver.asked(2).await;
         let (status, _) = server.api_delete(path).await;
         assert!(status == 204 || status == 202, "{path}: {status}");
-        // An erasure goes on in the background: its first step takes the memberships.
+        // An erasure runs in the background. Its first step removes the memberships.
         let members = server.collection("members").await;
         let mine = doc! { "_id.user": 1 };
         eventually_count(&members, mine.clone(), |count| count == 0).await;
         leave.add_permits(1);
         metered.until(r#"parlor_hook_events_total{hook="before_send",outcome="passed"}"#, 2).await;
-        // What follows the answer comes before these, by the order of the writer and of the room's revisions.
+        // Writes and edits are done in order. So when this message and this edit are done, the late ones have been done
+        // or refused.
         let elsewhere = server.room(&[2, 3]).await;
         let fence = json!({"sender_id": 2, "text": "fence"});
         assert_eq!(server.api_post(&format!("/rooms/{elsewhere}/messages"), &fence).await.0, 201);
@@ -195,7 +199,8 @@ async fn an_event_is_not_published_when_the_caller_left_in_the_queue() {
     assert!(frames.iter().all(|frame| frame["type"] != "custom"), "{frames:?}");
 }
 
-/// Without a hook nothing is read again: a plain message costs one write and no read of members.
+/// Without a hook, the server does not read the membership again. A message costs one write and no read of the
+/// collection `members`.
 #[tokio::test]
 async fn a_plain_message_reads_no_membership() {
     let server = Server::start(&[]).await;

@@ -1,4 +1,5 @@
-//! `send`, `edit` and `delete`: their effects, the receivers of their events, and the order.
+//! The actions `send`, `edit` and `delete`: their effects, the sockets that receive their events, and the order of the
+//! events.
 
 use mongodb::bson::doc;
 use serde_json::json;
@@ -42,7 +43,7 @@ async fn a_delete_reaches_both_users() {
     one.expect(deleted(1)).await;
     two.expect(deleted(1)).await;
     assert!(server.connect(2, 1).await.history().await.is_empty());
-    // Its number is not used again.
+    // The number of the deleted message is not used again.
     one.say("again").await;
     two.expect_all(&said(2, 1, "again")).await;
 }
@@ -67,7 +68,7 @@ async fn author_alone_may_edit_or_delete() {
     two.send(json!({"action": "delete", "message_id": 1})).await;
     two.expect(error("not_author", Some("delete"))).await;
 
-    // No document was written, and the error went to one socket only.
+    // The refused actions wrote no document, and only one socket received the errors.
     let history = server.connect(2, 1).await.history().await;
     assert!(matches(&json!([listed(1, 1, "mine", "read")]), &history.clone().into()), "{history:?}");
     two.say("sorry").await;
@@ -156,7 +157,7 @@ async fn frames_keep_their_order_when_sent_together() {
     }
 }
 
-/// Sends frames while reading, and returns the received frames.
+/// Sends `messages` messages, and then returns the next `frames` received frames.
 async fn talk(client: &mut Client, who: &str, messages: usize, frames: usize) -> Vec<serde_json::Value> {
     for n in 1..=messages {
         client.say(&format!("{who} {n}")).await;
@@ -167,7 +168,7 @@ async fn talk(client: &mut Client, who: &str, messages: usize, frames: usize) ->
 #[tokio::test]
 async fn sockets_on_all_servers_get_the_same_events_in_order() {
     const EACH: usize = 50;
-    // Each of four sockets sends, and each message makes three events.
+    // Four sockets send messages, and each message causes three events.
     const FRAMES: usize = 4 * EACH * 3;
     let server = Server::start(&[]).await;
     let other = server.beside().await;

@@ -1,17 +1,19 @@
-//! Messages that waited for their reader: the status of each of the newest 200 is sent, whatever their size.
+//! Waiting messages, which were written while their reader was offline. The status of each of the newest 200 waiting
+//! messages is sent, even if their texts are large.
 
 use serde_json::{Value, json};
 
 use crate::support::{Client, Metered, Server};
 
-/// Twelve KB each: all of them are more than a room keeps of its own, and than 1 MiB.
+/// The number of waiting messages, of 12 KB each. Together they are larger than 1 MiB, and larger than the texts that a
+/// room keeps in memory.
 const MESSAGES: i64 = 100;
 
 fn text(n: i64) -> String {
     format!("{n}{}", "\u{5b57}".repeat(4_000))
 }
 
-/// User 1 writes all of them, alone.
+/// User 1 writes all messages while no other user is online.
 async fn write(one: &mut Client) {
     for n in 1..=MESSAGES {
         one.send(json!({"action": "send", "message": text(n)})).await;
@@ -19,7 +21,7 @@ async fn write(one: &mut Client) {
     }
 }
 
-/// Each becomes delivered and read, in their order, with its text.
+/// Expects the status events of all messages: each message is delivered and then read, in order, with its text.
 async fn are_marked(one: &mut Client) {
     for n in 1..=MESSAGES {
         for (kind, status) in [("mark_message_as_delivered", "delivered"), ("mark_message_as_read", "read")] {
@@ -35,7 +37,8 @@ async fn are_marked(one: &mut Client) {
 
 #[tokio::test]
 async fn large_messages_that_waited_are_all_marked() {
-    // With room for all texts, and with none beyond a room's own.
+    // The first limit has space for all texts. With the second limit, the server keeps no texts beyond those of the
+    // room.
     for bytes in ["8388608", "0"] {
         for since in ["", "&since="] {
             let metered = Metered::new();
@@ -62,7 +65,7 @@ async fn an_edit_behind_a_mark_that_waits_for_texts_keeps_its_order() {
     two.next().await;
     two.send(json!({"action": "read", "message_id": 1})).await;
     one.send(json!({"action": "edit", "message_id": 1, "text": "changed"})).await;
-    // Whichever came first: a status has the text as it was by then.
+    // The edit and the read may arrive in any order. The status event has the text that was current at its time.
     let (mut edited, mut read) = (false, false);
     while !(edited && read) {
         let told = one.next().await;

@@ -1,4 +1,4 @@
-//! The actions on the store itself, without a socket: the documents that they leave, and their errors.
+//! Calls the actions directly on the store, without a socket. Checks the documents that they write, and their errors.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Database, shared_uri};
 
-/// The largest value that a configuration may allow.
+/// The maximum length of a text that a configuration may allow (`limits.text_chars`).
 const TEXT_CHARS: usize = 100_000;
 
 /// An audience without a socket.
@@ -37,7 +37,7 @@ impl Audience for Nobody {
     }
 }
 
-/// There is no socket, so every request of the action to it is refused.
+/// A connection without a socket. It refuses every request of an action to the socket.
 struct NoSocket;
 
 impl Connection for NoSocket {
@@ -58,7 +58,7 @@ impl Connection for NoSocket {
     }
 }
 
-/// A store with its writer, as in a server.
+/// A store and the writers that a server has.
 struct Side {
     store: Store,
     writer: Writer,
@@ -171,7 +171,8 @@ async fn batch_is_split_when_it_exceeds_one_command() {
     let database = Database::new();
     let side = Side::on(&database).await;
     let room = side.room(&[1, 2]).await;
-    // 400 KB each: the batch that gathers during the first write is larger than a document may be.
+    // Each text has 400 KB. The batch of messages that collects during the first write is larger than the maximum of a
+    // MongoDB document.
     let text = "🦀".repeat(TEXT_CHARS);
     join_all((0..60).map(|_| side.send(1, room, &text))).await;
     let stored = all(&database, "messages").await;
@@ -215,7 +216,7 @@ async fn delete_leaves_a_number_and_no_text() {
     assert_eq!(left.get_document("_id").unwrap(), &id(room, 1));
     time(&left, "deleted_at");
     assert!(!left.to_string().contains("secret"), "{left}");
-    // Its number is not used again.
+    // The number of the deleted message is not used again.
     side.send(2, room, "next").await;
     assert_eq!(all(&database, "messages").await[1].get_document("_id").unwrap(), &id(room, 2));
 }
@@ -273,8 +274,8 @@ async fn group_admin_deletes_but_never_edits_a_members_message() {
     assert!(all(&database, "messages").await[0].contains_key("deleted_at"));
 }
 
-/// Who sends through which store into which room, one after the other: everyone is called as often as they stand
-/// here, and all call at once.
+/// Generates a list of senders: a store, a user, a room, and a number of messages. Each sender sends its messages one
+/// after the other. All senders run concurrently.
 fn senders() -> impl Strategy<Value = Vec<(usize, i64, usize, usize)>> {
     let sender = (0..2_usize, 1..=3_i64, 0..3_usize, 1..=12_usize);
     proptest::collection::vec(sender, 1..=12)

@@ -1,4 +1,5 @@
-//! Open files: the usual limit of a shell or a container doesn't end a server below its own bounds.
+//! The limit of open files. The low default limit of a shell or a container must not stop a server that is below its
+//! own bounds.
 
 use std::process::Command;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::support::{Database, PATIENCE, Process, shared_uri};
 
-/// The real binary, under limits that a shell sets before.
+/// Starts the real binary, with the limits that a shell command sets first.
 fn parlor(limits: &str, database: &Database) -> Process {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("{limits} && exec \"$0\""), env!("CARGO_BIN_EXE_parlor")]);

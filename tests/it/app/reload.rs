@@ -1,4 +1,5 @@
-//! SIGHUP: the changes that a running server applies, the ones that it doesn't, and its log of both.
+//! SIGHUP, the signal by which a running server reads its configuration again. The tests check the changes that the
+//! server applies, the changes that it refuses, and its log lines.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -16,15 +17,15 @@ const ONE: &str = "the first secret of these tests, 32 bytes long";
 const TWO: &str = "the second secret of these tests, as long as that";
 const QUERY: &str = "firts_user=1&second_user=2/";
 
-/// The time without an event after which a stream writes an empty line.
+/// The time without an event after which an event stream of the API writes an empty line.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// The log messages of a successful and of a failed reload.
+/// The beginnings of the log lines of a reload: applied, refused, and with changed keys that need a restart.
 const TAKEN: &str = "the configuration was reloaded changed=";
 const KEPT: &str = "could not apply the new configuration; keeping the current one error=";
 const RESTART: &str = "these keys need a restart; keeping their current values keys=";
 
-/// A program with its settings in a file, on its own database.
+/// The Parlor program with its settings in a file, and with its own database.
 struct Case {
     home: Home,
     _database: Database,
@@ -47,7 +48,8 @@ impl Case {
         Self { home, _database: database, server }
     }
 
-    /// Writes the file, reloads it, and returns the rest of the log line after these words.
+    /// Writes the file, lets the server reload it, and waits for a log line with `words`. Returns the rest of that line
+    /// after `words`.
     async fn reload(&self, settings: &str, words: &str) -> String {
         fs::write(self.home.path().join("settings.toml"), settings).unwrap();
         self.server.reload(words).await
@@ -112,7 +114,7 @@ async fn limits_change_for_who_is_connected() {
     assert_eq!(told, "\"limits.sockets, limits.text_chars\"");
     one.say("longer").await;
     one.expect(chat(1, 1, "longer")).await;
-    // The server holds more sockets already: open sockets stay, and no other is accepted.
+    // The server already has more sockets than the new limit. Open sockets stay, and new sockets are refused.
     let dial = case.server.dial(QUERY, &Token::of(ONE, 1).sign());
     assert_eq!(dial.rejected().await, 503);
 
@@ -124,7 +126,8 @@ async fn limits_change_for_who_is_connected() {
     one.say("a frame").await;
     assert_eq!(one.next().await["code"], "rate_limited");
 
-    // The limit of an action as well. With other rates a whole minute's quota is available.
+    // The limit of a single action changes, too. After a change of the rates, the quota of a whole minute is available
+    // again.
     let actions = "[actions.send]\nmax_bytes = 60\n[limits]\nframes_per_minute = 1000\n";
     case.reload(&secret(ONE, actions), &format!("{TAKEN}\"actions.send.max_bytes, ")).await;
     one.say(&"x".repeat(60)).await;
@@ -156,7 +159,7 @@ async fn removed_keys_end_the_sockets_they_opened() {
     let answer = post.header("content-type", "application/json").body(pair).send().await.unwrap();
     assert_eq!(answer.status(), 201);
 
-    // The content of a file counts, whatever its name.
+    // A reload notices a changed content of the key file, although the configured path stays the same.
     let set = case.home.path().join("keys.json");
     let write = |signers: &[&Signer]| {
         let keys: Vec<_> = signers.iter().map(|signer| &signer.public).collect();
@@ -174,7 +177,7 @@ async fn removed_keys_end_the_sockets_they_opened() {
         [case.server.dial(QUERY, &tokens[0]).open().await, case.server.dial(QUERY, &tokens[0]).open().await];
     one.history().await;
     renewed.history().await;
-    // An added key closes no socket, and a token of it can replace the other token.
+    // An added key closes no socket. A socket can replace its token by a token of the new key.
     write(&[&signers[1], &signers[0]]);
     case.reload("[auth]\njwks = \"keys.json\"\n", &format!("{TAKEN}\"\"")).await;
     one.say("still here").await;
@@ -193,7 +196,7 @@ async fn removed_keys_end_the_sockets_they_opened() {
     }
 }
 
-/// Streams that a service key opened end with that key, even while their client does not read.
+/// When a service key is removed, the streams that it opened end, even if their clients do not read.
 #[tokio::test]
 async fn removed_service_keys_end_what_they_opened() {
     let keys = ["the-first-service-key-32-characters", "the-second-service-key-32-characters"];
@@ -205,7 +208,8 @@ async fn removed_service_keys_end_what_they_opened() {
         let url = case.server.url(&format!("/api/v1/rooms/{room}/messages"));
         http.post(url).bearer_auth(keys[1]).json(&message).send()
     };
-    // An export that is larger than the connection's buffers, from another room: 6 bytes for each of these characters.
+    // The messages of room 2 make user 1's export larger than the connection's buffers. In JSON, each of these
+    // characters takes 6 bytes.
     assert_eq!(
         case.home.run(&["--config", "settings.toml", "room", "--members", "1,3"]).await.printed(),
         "2"
@@ -291,7 +295,7 @@ async fn reload_names_keys_that_need_a_restart() {
     let settings =
         format!("listen = \"127.0.0.1:1\"\n{}[limits]\nbatch = 7\ntext_chars = 5\n", secret(ONE, ""));
     let told = case.reload(&settings, RESTART).await;
-    // The environment overrides the file's `listen`.
+    // The key `listen` is not named, because an environment variable overrides its value in the file.
     assert_eq!(told, "\"limits.batch\"");
     let mut one = case.server.dial(QUERY, &Token::of(ONE, 1).sign()).open().await;
     one.history().await;
@@ -312,12 +316,12 @@ async fn an_issuer_can_come_and_go() {
     case.reload(&by_issuer, &format!("{TAKEN}\"auth.discovery, ")).await;
     assert_eq!((case.refusal(&theirs).await, case.refusal(&own).await), (None, Some(4001)));
 
-    // The same issuer is unreachable: its keys are known, and all other settings can change.
+    // The same issuer is unreachable. The server already has its keys, so the other settings can change.
     issuer.says(IssuerReply::Nothing);
     case.reload(&format!("{by_issuer}[limits]\ntext_chars = 5\n"), &format!("{TAKEN}\"limits.text_chars\""))
         .await;
     assert_eq!(case.refusal(&theirs).await, None);
-    // Any number of times.
+    // This works more than once.
     case.reload(&format!("{by_issuer}[limits]\ntext_chars = 6\n"), &format!("{TAKEN}\"limits.text_chars\""))
         .await;
     assert_eq!(case.refusal(&theirs).await, None);

@@ -1,4 +1,5 @@
-//! Keys that come from an issuer: discovery, rotation under open sockets, and an unreachable issuer.
+//! Keys that the server fetches from a token issuer (for example an OpenID provider): discovery, key rotation while
+//! sockets are open, and an unreachable issuer.
 
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
@@ -8,7 +9,8 @@ use crate::support::{Issuer, IssuerReply, PATIENCE, Server, Signer, Token, chat,
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
-/// Starts a server that accepts the issuer's tokens. Its requests to the issuer have no minimum interval.
+/// Starts a server that accepts the issuer's tokens. By default, the server waits only 10 ms between two requests to
+/// the issuer.
 async fn server_of(issuer: &Issuer, overrides: &[(&str, &str)]) -> Server {
     let url = issuer.url();
     let own = [("AUTH__SECRET", ""), ("AUTH__DISCOVERY", &*url), ("AUTH__REFETCH_MS", "10")];
@@ -29,13 +31,13 @@ async fn refusal(server: &Server, token: &str) -> Option<u16> {
     client.refused_or_history().await
 }
 
-/// Connects until the result is as expected.
+/// Connects again and again, until the result is `expected`.
 async fn until(server: &Server, token: &str, expected: Option<u16>) {
     let what = format!("the handshake ends with {expected:?}");
     eventually(&what, async || refusal(server, token).await, |code| *code == expected).await;
 }
 
-/// Returns the status of `/readyz`, and its answer about keys.
+/// Returns the HTTP status of `/readyz`, and the field `keys` of its answer.
 async fn ready(server: &Server) -> (u16, Value) {
     let (status, _, body) = server.request(reqwest::Method::GET, "/readyz", None, "").await;
     (status, serde_json::from_str::<Value>(&body).unwrap()["keys"].take())
@@ -58,7 +60,8 @@ async fn a_key_is_rotated_under_live_sockets() {
     let mut renewed = server.dial(TARGET).token(&token(&issuer, 1, &old)).open().await;
     renewed.history().await;
 
-    // Both keys are published for a while, as usual. The server learns the new one with its first token.
+    // As usual in a rotation, the issuer publishes both keys for a while. The server fetches the new key when it
+    // receives the first token of that key.
     issuer.says(IssuerReply::Keys(vec![old.public.clone(), new.public.clone()]));
     until(&server, &token(&issuer, 1, &new), None).await;
     assert_eq!(refusal(&server, &token(&issuer, 1, &old)).await, None);
@@ -68,7 +71,7 @@ async fn a_key_is_rotated_under_live_sockets() {
     renewed.until_kind("auth").await;
 
     issuer.says(IssuerReply::Keys(vec![new.public.clone()]));
-    // A token of an unknown key makes the server fetch the keys again.
+    // A token with an unknown key makes the server fetch the keys again.
     let nobodys = token(&issuer, 1, &Signer::new("nobody's"));
     let tried = async || {
         let code = refusal(&server, &token(&issuer, 1, &old)).await;
@@ -79,7 +82,7 @@ async fn a_key_is_rotated_under_live_sockets() {
     };
     eventually("the old key is forgotten", tried, Option::is_some).await;
     assert_eq!(refusal(&server, &token(&issuer, 1, &new)).await, None);
-    // The second fetch without the key closes the sockets that the key opened, and no others.
+    // The second fetch without the old key closes the sockets that were opened with the old key, and no other sockets.
     let ended = async {
         let closed = one.closed_in_the_end();
         tokio::pin!(closed);
@@ -95,7 +98,7 @@ async fn a_key_is_rotated_under_live_sockets() {
     renewed.until(chat(3, 1, "still here")).await;
 }
 
-/// Some issuers have one key, without a name or always with the same one.
+/// Some issuers have only one key, without a name or always with the same name.
 #[tokio::test]
 async fn a_key_is_replaced_under_its_name() {
     let old = Signer::new("the key");
@@ -106,7 +109,8 @@ async fn a_key_is_replaced_under_its_name() {
     one.history().await;
     issuer.says(IssuerReply::Keys(vec![new.public.clone()]));
     until(&server, &token(&issuer, 1, &new), None).await;
-    // One fetch lacked the old key. Its socket may still accept a token of the new key.
+    // Only one fetch lacked the old key so far, so the socket is still open. It can replace its token by a token of the
+    // new key.
     one.send(json!({"action": "auth", "token": token(&issuer, 1, &new)})).await;
     assert_eq!(one.until_kind("auth").await["type"], "auth");
     assert_eq!(refusal(&server, &token(&issuer, 1, &old)).await, Some(4001));
@@ -160,11 +164,12 @@ async fn issuer_keys_stay_valid_while_the_issuer_is_unreachable() {
         IssuerReply::Raw("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n".into()),
     ] {
         issuer.says(away);
-        // The server can't know whether the token is valid. Its owner should reconnect, and not sign in again.
+        // The server can't know whether the token is valid. The close code 1013 lets the client reconnect. With 4001,
+        // the user would have to log in again.
         until(&server, &token(&issuer, 1, &new), Some(1013)).await;
         assert_eq!(refusal(&server, &token(&issuer, 1, &known)).await, None);
         assert_eq!(ready(&server).await.0, 200);
-        // The issuer is back, with the same key.
+        // The issuer is reachable again, and still has the same key.
         issuer.says(IssuerReply::Keys(vec![known.public.clone()]));
         until(&server, &token(&issuer, 1, &new), Some(4001)).await;
     }
@@ -177,7 +182,7 @@ async fn a_start_without_the_issuer_is_not_ready_until_it_is_there() {
     let server = server_of(&issuer, &[]).await;
     assert_eq!(refusal(&server, &token(&issuer, 1, &signer)).await, Some(1013));
     assert_eq!(ready(&server).await, (503, json!("none could be fetched from the issuer yet")));
-    // Nothing else is to blame.
+    // `/readyz` names no other reason.
     let (_, _, body) = server.request(reqwest::Method::GET, "/readyz", None, "").await;
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((&body["feed"], &body["database"]), (&json!("ok"), &json!("ok")), "{body}");
@@ -222,7 +227,8 @@ async fn invalid_key_set_of_an_issuer_is_refused() {
     ] {
         issuer.says(says);
         let visits = issuer.visits();
-        // When the second request arrives, the answer to the first has been read.
+        // An attempt to fetch the keys makes one or two requests. After four requests, the server has read all answers
+        // of at least one attempt.
         let refused = async {
             while issuer.visits() < visits + 4 {
                 assert_eq!(refusal(&server, &token(&issuer, 1, &signer)).await, Some(1013), "{case}");

@@ -1,4 +1,4 @@
-//! Tokens and the keys that check them.
+//! Tokens, and the keys that check tokens.
 
 mod issuers;
 mod key_sets;

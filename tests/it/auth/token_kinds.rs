@@ -1,4 +1,5 @@
-//! Tokens that a known key has signed for another purpose, and further claims that a configuration requires.
+//! Tokens that a known key has signed for another purpose, for example refresh tokens. Also tests the claims that a
+//! configuration can require.
 
 use std::fs;
 
@@ -23,7 +24,7 @@ async fn token_of_another_kind_opens_no_socket_and_renews_none() {
     let mut level2 = server.dial_as(1, "firts_user=1&second_user=2&since=").open().await;
     level2.until_kind("resumed").await;
     for kind in [
-        // SimpleJWT's.
+        // A refresh token of the Django package SimpleJWT.
         json!({"token_type": "refresh", "jti": "0"}),
         json!({"type": "refresh"}),
         json!({"purpose": "password_reset"}),
@@ -95,7 +96,7 @@ async fn token_is_bounded_by_its_own_key() {
     let metered = Metered::new();
     let (server, _one) = room_with_one_socket(&[metered.setting()]).await;
     for (bytes, refused) in [(9_000, None), (13_000, Some(4001))] {
-        // Base64 makes four of three.
+        // Base64 encodes 3 bytes as 4 characters.
         assert_eq!(refusal(&server, &json!({"groups": "x".repeat(bytes)})).await, refused, "{bytes}");
     }
     assert_eq!(metered.hits("token_bytes").await, 1);
@@ -150,24 +151,25 @@ async fn unverified_address_is_not_shown_and_leaves_where_it_was() {
         let mine = history.iter().find(|message| message["sender_id"] == 1).unwrap();
         mine["sender_email"].clone()
     };
-    // Another address that is doubted changes nothing.
+    // An unverified address that is not the stored address changes nothing.
     let history = shown(json!({"email": "victim@example.com", "email_verified": false})).await;
     assert_eq!(of_one(&history), "user1@example.com");
     let mut members = server.collection("members").await;
-    // One that its issuer vouches for is kept, and taken away with its doubts.
+    // A verified address is stored. A later token with the same address, but unverified, removes the address.
     assert_eq!(
         of_one(&shown(json!({"email": "a@example.com", "email_verified": true})).await),
         "a@example.com"
     );
     until_kept(&mut members, Some("a@example.com")).await;
-    // A server's memory may lag behind the database: until it has caught up it shows the address of before.
+    // The members in the server's memory may be older than the database. Until they are current, the server shows the
+    // address from before.
     let doubted = json!({"email": "a@example.com", "email_verified": "false"});
     let at_once = of_one(&shown(doubted.clone()).await);
     assert!(at_once.is_null() || at_once == "user1@example.com", "{at_once}");
     until_kept(&mut members, None).await;
     let address = async || of_one(&shown(doubted.clone()).await).clone();
     eventually("no address is shown", address, Value::is_null).await;
-    // And by the socket of all rooms.
+    // An inbox connection removes an unverified address, too.
     assert_eq!(of_one(&shown(json!({"email": "b@example.com"})).await), "b@example.com");
     until_kept(&mut members, Some("b@example.com")).await;
     let token = server.token(1).with("email", "b@example.com").with("email_verified", false).sign();
@@ -176,7 +178,7 @@ async fn unverified_address_is_not_shown_and_leaves_where_it_was() {
     until_kept(&mut members, None).await;
 }
 
-/// Waits until user 1 has this address in the database, or none.
+/// Waits until the database has this address of user 1, or no address for None.
 async fn until_kept(members: &mut Collection<Document>, email: Option<&str>) {
     let stored = async || {
         let member = members.find_one(doc! { "_id.user": 1_i64 }).await.unwrap().unwrap();

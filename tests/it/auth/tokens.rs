@@ -1,4 +1,4 @@
-//! The accepted tokens.
+//! The tokens that the server accepts or refuses: signature, algorithm, times, and the configured claims.
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -11,7 +11,7 @@ use crate::support::{Server, Token, now, room_with_one_socket};
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
-/// Makes a key pair: the private half, and the PEM text of the public half.
+/// Creates a key pair. Returns the private key, and the public key as PEM text.
 fn key_pair() -> (EncodingKey, String) {
     let pair = Ed25519KeyPair::generate().unwrap();
     let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();

@@ -1,4 +1,4 @@
-//! `parlor check`: its report on a deployment.
+//! The command `parlor check` and its report about a database deployment.
 
 use std::path::Path;
 use std::process::Command;
@@ -56,7 +56,7 @@ async fn check_names_an_arbiter_as_the_fault() {
             {"_id": 0, "host": format!("127.0.0.1:{port}")},
             {"_id": 1, "host": &arbiter, "arbiterOnly": true},
         ],
-        // Or the first election would wait for ten seconds.
+        // Without this setting, the first election would take ten seconds.
         "settings": {"electionTimeoutMillis": 500},
     };
     client.database("admin").run_command(doc! {"replSetInitiate": config}).await.unwrap();
@@ -71,7 +71,7 @@ async fn check_names_an_arbiter_as_the_fault() {
     assert!(fault.contains("an arbiter") && fault.contains(&arbiter), "{checked:#?}");
 }
 
-/// A database server as someone else runs it.
+/// Starts a `mongod` that Parlor does not manage. Returns its process and port.
 pub(super) async fn start_mongod(dir: &Path, arguments: &[&str]) -> (Process, u16) {
     let port = free_port();
     let mut command = Command::new(mongod().await);

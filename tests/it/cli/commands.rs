@@ -1,4 +1,4 @@
-//! The commands of the program that need no running server: output, refusals and exit codes.
+//! The output, the errors and the exit codes of the program's commands on the same machine as the server.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -66,7 +66,7 @@ async fn a_token_is_good_for_its_user_and_time() {
     assert_eq!(text["exp"].as_i64().unwrap() - text["iat"].as_i64().unwrap(), 24 * 60 * 60);
     assert_eq!(text.get("email"), None);
 
-    // Someone else's secret makes someone else's tokens.
+    // A token that was signed with another secret is refused.
     let forged = home.run_with(&[("AUTH__SECRET", SECRET)], &["token", "--user", "1"]).await;
     assert_eq!(server.dial("firts_user=1&second_user=2/", forged.printed()).refused().await, 4001);
     server.stop().await;
@@ -77,7 +77,7 @@ async fn misspelt_variable_is_warned_of_by_serve_and_check() {
     let home = Home::new().await.set("AUTH__SECRET", SECRET);
     let command = |argument: &str| {
         let mut command = home.command(&[], &[argument]);
-        // The last two are the test's and the cluster's.
+        // The last two belong to the test and to a Kubernetes cluster, so they cause no warning.
         let names =
             ["PARLOR_LISTEN", "parlor__listen", "PARLOR_NO_SUCH", "PARLOR_IT_SEED", "PARLOR_SERVICE_HOST"];
         command.envs(names.map(|name| (name, "1")));
@@ -101,7 +101,7 @@ async fn misspelt_variable_is_warned_of_by_serve_and_check() {
     }
 }
 
-/// The claims of a token, whoever signed it.
+/// Returns the claims of a token, without a check of the signature.
 fn claims(token: &str) -> serde_json::Value {
     use base64::Engine as _;
     let claims = token.split('.').nth(1).expect("a token has three parts");
@@ -142,7 +142,7 @@ async fn a_pair_has_one_room() {
     let group = room("1,2,3").await;
     assert_ne!(group, pair);
 
-    // While a server has the private database too.
+    // The same rules apply while a running server uses the private database.
     let server = home.serve().await;
     assert_eq!(room("1,2").await, pair);
     assert_eq!(room("2,1").await, pair);
@@ -184,7 +184,7 @@ async fn a_bad_setting_is_named_with_its_fault_and_origin() {
         ("[auth]\n\nuser_claim = \"exp\"\n", "auth.user_claim: exp means something else"),
     ] {
         fs::write(&file, text).unwrap();
-        // Whether a server lives is asked of it, and not whether it could be started.
+        // `health` only asks the running server, so it ignores a value with which a server could not start.
         let health = if fault.contains("means something else") { None } else { Some("health") };
         for command in ["serve", "token", "room", "check"].into_iter().chain(health) {
             let arguments: &[&str] = match command {
@@ -205,7 +205,7 @@ async fn a_bad_setting_is_named_with_its_fault_and_origin() {
 
     let missing = home.run(&["check", "--config", "missing.toml"]).await;
     assert!(missing.refused().contains("missing.toml: can't be read"), "{missing:#?}");
-    // It is found out before anything is made.
+    // The errors are found before the program creates any file.
     let left: Vec<_> = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["settings.toml"]);
 }
@@ -221,14 +221,15 @@ async fn health_asks_the_server_of_the_same_settings() {
     assert_eq!(home.run(&["health"]).await.printed(), "");
     let own = format!("127.0.0.1:{port}");
     assert_eq!(home.run_with(&[("LISTEN", &own)], &["health"]).await.printed(), "");
-    // What it couldn't be started with any more is no reason to end it; nor is a key that stands elsewhere.
+    // `health` reports a running server as healthy even if a server could no longer start with these settings.
+    // Otherwise an orchestrator would stop the server.
     for (key, value) in [("AUTH__SECRET", ""), ("TLS__CERTIFICATE", ""), ("FEED__STALE_MS", "10")] {
         assert_eq!(home.run_with(&[(key, value)], &["health"]).await.printed(), "", "{key}");
     }
     server.stop().await;
     home.run(&["health"]).await.refused();
 
-    // Something else has the port.
+    // Another program listens on the port.
     let other = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let answer = tokio::spawn(async move {
         use tokio::io::AsyncWriteExt;
@@ -240,9 +241,9 @@ async fn health_asks_the_server_of_the_same_settings() {
     let other = home.run(&["health"]).await;
     assert!(other.refused().contains("not healthy"), "{other:#?}");
 
-    // A port in use says so, and what to set.
+    // If the port is in use, the error says so and names the setting.
     let _taken = answer.await.unwrap();
-    // No more sockets than any machine allows: nothing is logged before.
+    // The bounds are so low that the limit of open files causes no log line before the error.
     let settings = [("LISTEN", &*own), ("LIMITS__SOCKETS", "100"), ("HTTP__CONNECTIONS", "100")];
     let refused = home.run_with(&settings, &["serve"]).await;
     let told = refused.refused();
@@ -257,7 +258,7 @@ async fn data_directory_admits_one_server() {
     let second = home.run(&["serve"]).await;
     let told = second.refused();
     assert!(told.contains("another Parlor") && told.contains("PARLOR__MONGODB__DATA_DIR"), "{told}");
-    // The first is none the worse for it.
+    // The first server still works.
     let token = home.run(&["token", "--user", "1"]).await;
     let mut one = server.dial("firts_user=1&second_user=2/", token.printed()).open().await;
     one.history().await;
@@ -266,7 +267,8 @@ async fn data_directory_admits_one_server() {
     server.stop().await;
 }
 
-/// After a crash a database may take minutes to start, and whoever stops the server then doesn't wait for it.
+/// After a crash, a `mongod` may take minutes to start. If the server is stopped in this time, it must not wait for the
+/// `mongod`.
 #[tokio::test]
 async fn server_waiting_for_its_mongod_stops_immediately() {
     let home = Home::new().await;

@@ -1,4 +1,4 @@
-//! The messages about databases that Parlor can't use, or can't use well.
+//! The errors and warnings about databases that Parlor can't use, or can only use slowly.
 
 use std::fs;
 
@@ -10,12 +10,13 @@ use super::SECRET;
 use super::check::start_mongod;
 use crate::support::{Database, Home, PATIENCE, Process};
 
-/// The opcodes of the wire protocol: a query, as every driver begins, its reply, and all else.
+/// The opcodes of MongoDB's wire protocol: the query with which a driver begins, the reply to it, and all later
+/// messages.
 const OP_QUERY: i32 = 2004;
 const OP_REPLY: i32 = 1;
 const OP_MSG: i32 = 2013;
 
-/// A server that answers everything with what a primary of 5.0 says of itself; gives its URI.
+/// Starts a server that gives every request the `hello` answer of a MongoDB 5.0 primary. Returns its URI.
 async fn old_mongod() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -46,10 +47,10 @@ async fn answer_all(mut stream: TcpStream, hello: Document) -> std::io::Result<(
         let mut body = vec![0; usize::try_from(length - 16).unwrap()];
         stream.read_exact(&mut body).await?;
         let (opcode, head) = if opcode == OP_QUERY {
-            // Flags, cursor, start, and one document.
+            // The reply's flags, cursor id, start and number of documents (1).
             (OP_REPLY, [&[0; 16][..], &1_i32.to_le_bytes()].concat())
         } else {
-            // Flags, and one section.
+            // The message's flags, and the type of its only section.
             (OP_MSG, vec![0; 5])
         };
         let length = i32::try_from(16 + head.len() + hello.len()).unwrap();

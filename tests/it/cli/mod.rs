@@ -1,4 +1,4 @@
-//! The command line, by the program itself: its output, its refusals, and its exit codes.
+//! The command line. The tests run the real program, and check its output, its errors and its exit codes.
 
 mod check;
 mod commands;

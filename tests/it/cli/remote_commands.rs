@@ -1,4 +1,4 @@
-//! The commands that ask a running server: their output for people and for programs, and their errors.
+//! The commands that send requests to a running server: their output as text and as JSON, and their errors.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::support::{Home, Link, PATIENCE, Process, Receiver, ReceiverReply, Sta
 
 const KEY: &str = "an-api-key-of-the-tests-at-least-32-characters";
 
-/// A server with a key, and the settings by which a command finds it.
+/// Returns the settings of a server with a service key. A command with these settings finds the server.
 async fn home() -> Home {
     Home::new().await.set("API__KEYS", KEY).set("LISTEN", &format!("127.0.0.1:{}", free_port()))
 }
@@ -80,7 +80,7 @@ async fn events_that_are_set_aside_are_listed_sent_again_and_dropped() {
 #[tokio::test]
 async fn messages_are_printed_as_text_and_as_json() {
     let home = home().await;
-    // An erasure waits for what may be under way.
+    // An erasure waits until all actions that may still be running must have ended. These limits shorten the wait.
     let home = home.set("LIMITS__HANDLER_MS", "1000").set("MONGODB__OPERATION_MS", "3000");
     let server = home.serve().await;
     let room = home.run(&["room", "--members", "1,alice"]).await.printed().to_owned();
@@ -173,7 +173,7 @@ async fn tail_shows_a_room_as_it_lives() {
     server.stop().await;
 }
 
-/// More was said than a history has.
+/// While the stream is broken, more messages are sent than a history contains.
 #[tokio::test]
 async fn tail_misses_nothing_while_it_is_cut_off() {
     let home = home().await;
@@ -235,7 +235,7 @@ async fn failed_command_prints_one_line_with_the_reason() {
     server.stop().await;
 }
 
-/// What pretends to be a server answers without an end.
+/// A program on the server's address sends an answer that never ends.
 #[tokio::test]
 async fn an_endless_answer_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -269,7 +269,7 @@ async fn an_endless_answer_is_given_up() {
     answering.abort();
 }
 
-/// As after `head`, once it has its lines.
+/// For example, `head` closes the pipe when it has enough lines.
 #[tokio::test]
 async fn a_closed_pipe_ends_every_command_quietly() {
     let home = home().await;

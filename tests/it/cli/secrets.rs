@@ -1,4 +1,4 @@
-//! Secrets on the command line: where the program takes them from, and that it shows none.
+//! Secrets and the command line: the program finds its secrets in the settings or in a file, and never prints a secret.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::SECRET;
 use crate::support::{Home, free_port};
 
-/// A word that stands in every secret that must not be shown.
+/// A word that is part of every secret in these tests. No output may contain it.
 const HIDDEN: &str = "hunter2";
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn the_first_start_keeps_a_secret_to_itself() {
         assert!(line.is_none(), "{line:?}");
     }
 
-    // The next start takes the same, and says where it stands.
+    // The next start uses the same secret, and its log names the setting of the folder with the secret.
     let home = home.set("LOG__FILTER", "info");
     let server = home.serve().await;
     assert_eq!(fs::read_to_string(data.join("secret")).unwrap(), secret);

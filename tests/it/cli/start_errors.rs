@@ -1,4 +1,5 @@
-//! What `serve` and `check` say of a database that they can't use: one line, the same for both, and no debug output.
+//! The errors of `serve` and `check` about a database that they can't use. Both commands print the same single line,
+//! without debug output.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +15,7 @@ use super::SECRET;
 use super::check::start_mongod;
 use crate::support::{Home, Mongod, PATIENCE, Process, free_port};
 
-/// Words of the driver's debug output.
+/// Words that appear only in the debug output of the MongoDB driver.
 const DEBUG_OUTPUT: [&str; 6] = ["Kind:", "RawDocumentBuf", "labels", "Topology", "Some(", "None"];
 
 fn assert_plain(said: &str) {
@@ -23,7 +24,7 @@ fn assert_plain(said: &str) {
     }
 }
 
-/// Returns the line with which `serve` and `check` refuse these settings. It must be the same.
+/// Returns the error line of `serve` and `check` with these settings. Checks that both commands print the same line.
 async fn refusal(settings: &[(&str, &str)]) -> String {
     let home = Home::new().await.set("AUTH__SECRET", SECRET).set("MONGODB__SELECTION_MS", "300");
     let (served, checked) =
@@ -71,7 +72,7 @@ async fn missing_set_or_server_is_named_by_serve_and_check() {
         uri(port, "?directConnection=true"),
         uri(away, "?replicaSet=rs0"),
     ];
-    // A server waits 30 s for each of them.
+    // With each of these URIs, the program waits 30 s for the database.
     let began = Instant::now();
     let said = join_all(uris.iter().map(|uri| async {
         let said = refusal_by(uri).await;
@@ -102,7 +103,7 @@ async fn set_of_another_name_is_named_by_serve_and_check() {
     }
 }
 
-/// Starts a set with access control and its administrator `root`.
+/// Starts a replica set with access control, and creates its administrator `root`.
 async fn guarded_mongod(dir: &Path) -> (Process, u16) {
     let key = dir.join("key");
     fs::write(&key, "a key of the members of this set").unwrap();
@@ -116,7 +117,7 @@ async fn guarded_mongod(dir: &Path) -> (Process, u16) {
     let set = doc! { "_id": "rs0", "members": [{ "_id": 0, "host": host }] };
     admin.run_command(doc! { "replSetInitiate": set }).await.unwrap();
     let root = doc! { "createUser": "root", "pwd": "right", "roles": ["root"] };
-    // Refused until a primary is elected.
+    // The database refuses the command until a primary is elected.
     let made = timeout(4 * PATIENCE, async {
         while admin.run_command(root.clone()).await.is_err() {
             tokio::task::yield_now().await;
@@ -165,7 +166,8 @@ async fn refused_login_or_right_is_named_by_serve_and_check() {
         assert!(advice.iter().any(|advice| said.contains(advice)), "{said}");
     }
 
-    // The role that the documentation asks for is enough. The path `admin` names the users' database alone.
+    // The role that the documentation asks for is enough. The path `admin` names only the database of the users, not
+    // the database of Parlor.
     let home = Home::new().await.set("MONGODB__URI", &uri("writer:right@", "admin"));
     let checked = home.run(&["check"]).await;
     assert!(checked.printed().contains("database `parlor`"), "{checked:#?}");

@@ -1,5 +1,5 @@
-//! The book in docs/: its links work, each page is in the book, each alert has its entry in the runbook, and the tests that
-//! it names exist.
+//! Checks the book in docs/. Its links work, each page is in the book, each alert has an entry in the runbook, and the
+//! tests that the book names exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-/// The pages outside of `docs/`.
+/// The Markdown pages outside of `docs/`.
 const OTHER_PAGES: &[&str] = &[
     "README.md",
     "CHANGELOG.md",
@@ -19,14 +19,15 @@ const OTHER_PAGES: &[&str] = &[
     "tests/fuzz/README.md",
 ];
 
-/// The pages whose tables name tests, in a last column `shown by`.
+/// The pages with tables that name tests, in a last column with the heading `shown by`.
 const PAGES_THAT_NAME_TESTS: &[&str] = &["docs/security.md", "docs/reliability.md"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The files below a folder of the repository that have this extension, by their paths in the repository.
+/// Returns the paths of the files with this extension in a folder and its subfolders. The paths start at the root of
+/// the repository.
 fn files_below(folder: &str, extension: &str) -> BTreeSet<PathBuf> {
     let mut folders = vec![root().join(folder)];
     let mut files = BTreeSet::new();
@@ -48,14 +49,14 @@ fn read(page: impl AsRef<Path>) -> String {
     fs::read_to_string(root().join(page)).unwrap_or_else(|error| panic!("{}: {error}", page.display()))
 }
 
-/// What a page has of interest.
+/// The parts of a page that the tests check.
 #[derive(Default)]
 struct Page {
-    /// The targets of its links and images.
+    /// The targets of the page's links and images.
     links: Vec<String>,
-    /// Its headings, as they are read.
+    /// The texts of the page's headings, without markup.
     headings: Vec<String>,
-    /// The code in the last column of tables whose last column is headed `shown by`.
+    /// The code spans in the last column of tables, if that column has the heading `shown by`.
     shown_by: Vec<String>,
 }
 
@@ -92,7 +93,7 @@ impl Page {
         page
     }
 
-    /// What a link to each of its headings ends in.
+    /// Returns the anchors of the page's headings. A repeated heading gets a number.
     fn anchors(&self) -> BTreeSet<String> {
         let mut times = BTreeMap::new();
         let anchor = |heading: &String| {
@@ -105,7 +106,7 @@ impl Page {
     }
 }
 
-/// A heading's anchor, as mdBook and the usual repository views make it.
+/// Returns a heading's anchor, in the way in which mdBook and the web views of repositories build it.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.map(|c| if c == ' ' { '-' } else { c }).flat_map(char::to_lowercase).collect()
@@ -117,7 +118,7 @@ fn pages() -> BTreeMap<PathBuf, Page> {
     pages.map(|path| (path.clone(), Page::parse(&read(path)))).collect()
 }
 
-/// The path that a link leads to from a page, without `..`.
+/// Returns the path of the file that a link on this page leads to, without `..`.
 fn resolved(page: &Path, link: &str) -> PathBuf {
     let mut path = page.parent().unwrap_or(Path::new("")).to_owned();
     for part in Path::new(link) {
@@ -182,7 +183,7 @@ fn alerts_have_entries_in_the_runbook() {
     assert_eq!(named, entries, "the alerts, and the runbook's entries");
 }
 
-/// The modules and the functions of the integration tests, by their paths without the crate's.
+/// Returns the paths of the modules and functions of the integration tests, without the crate's name.
 fn test_names() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for file in files_below("tests/it", "rs") {
@@ -202,7 +203,7 @@ fn test_names() -> BTreeSet<String> {
 #[test]
 fn tests_that_documents_name_exist() {
     let existing = test_names();
-    // A document need not say in which folder a module is.
+    // A document may name a module or a function without the folders before it.
     let exists = |test: &String| {
         existing.iter().any(|name| {
             name.strip_suffix(&**test).is_some_and(|rest| rest.is_empty() || rest.ends_with("::"))

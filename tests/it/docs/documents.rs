@@ -1,5 +1,5 @@
-//! Checks the documents against the contract: each shown frame fits its schema, and the protocol's document names every
-//! action, event, error code and close code.
+//! Checks the documents against the contract (config/asyncapi.json). Each frame in an example fits its schema, and
+//! docs/protocol.md names every action, event, error code and close code.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::fits;
 
-/// The documents that show frames.
+/// The documents with examples of frames.
 const WITH_FRAMES: [&str; 2] = ["docs/protocol.md", "docs/tokens.md"];
 
 fn read(file: &str) -> String {
@@ -20,7 +20,7 @@ fn contract() -> Value {
     serde_json::from_str(&read("config/asyncapi.json")).unwrap()
 }
 
-/// Returns each frame in the blocks of JSON of a document. A block may have several.
+/// Returns all frames in the JSON blocks of a document. A block may have several frames.
 fn frames(file: &str) -> Vec<Value> {
     let document = read(file);
     let blocks = document.split("\n```json\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
@@ -31,7 +31,7 @@ fn frames(file: &str) -> Vec<Value> {
     blocks.flat_map(|block| -> Vec<Value> { parse(block) }).collect()
 }
 
-/// Returns the messages of the contract that a frame may be, by its `action` or its `type`.
+/// Returns the messages of the contract that have the same `action` or `type` as a frame.
 fn named<'a>(contract: &'a Value, frame: &Value) -> Vec<(&'a str, &'a Value)> {
     let messages = contract["components"]["messages"].as_object().unwrap();
     let is_named = |(name, message): &(&String, &Value)| {
@@ -44,12 +44,12 @@ fn named<'a>(contract: &'a Value, frame: &Value) -> Vec<(&'a str, &'a Value)> {
     messages.iter().filter(is_named).map(|(name, message)| (name.as_str(), &message["payload"])).collect()
 }
 
-/// Whether a name stands in a document as code.
+/// Tells whether a document contains a name as a code span.
 fn names(document: &str, name: &str) -> bool {
     document.contains(&format!("`{name}`"))
 }
 
-/// Returns the first cell of each row of the tables below a heading.
+/// Returns the names in the first column of the tables below a heading.
 fn first_cells<'a>(document: &'a str, heading: &str) -> BTreeSet<&'a str> {
     let below = document.split(&format!("\n## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no {heading}"));
     let section = below.split("\n## ").next().unwrap();
@@ -75,7 +75,7 @@ fn documented_frames_fit_the_contract() {
         }
     }
     let messages = contract["components"]["messages"].as_object().unwrap();
-    // What a repeated `send` is answered with looks like its events.
+    // The answer to a repeated `send` has the same form as an event, so it needs no example of its own.
     let unmet: Vec<_> =
         messages.keys().filter(|name| *name != "send_answer" && !met.contains(name.as_str())).collect();
     assert!(unmet.is_empty(), "no document has an example of {unmet:?}");

@@ -1,4 +1,4 @@
-//! The documentation: its links, its frames and its snippets.
+//! The documentation: its links, its examples of frames, and its code snippets.
 
 mod book;
 mod documents;

@@ -1,4 +1,4 @@
-//! The database is unreachable, or does not answer.
+//! Outages in which the database is unreachable or does not answer.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::support::{
     Client, Link, PATIENCE, Server, State, chat, error, eventually_within, free_port, said,
 };
 
-/// Starts a server that soon notices a fault, and whose link to the database can be cut.
+/// Starts a server that soon notices a fault. The test can cut the server's link to the database.
 async fn behind_a_link() -> (Link, Server) {
     let link = Link::to_the_database().await;
     let overrides = [
@@ -22,7 +22,8 @@ async fn behind_a_link() -> (Link, Server) {
     (link, server)
 }
 
-/// Sends messages until the server accepts one: it needs time to notice that the database is back.
+/// Sends messages until the server accepts a message. The server needs some time to notice that the database is
+/// reachable again.
 async fn say_until_taken(client: &mut Client) -> Value {
     let answer = async || {
         client.say("are we back?").await;
@@ -39,11 +40,11 @@ async fn a_new_socket_is_told_to_try_again_later() {
     let (link, server) = behind_a_link().await;
     server.join(1, 2).await.quiet().await;
     link.set(State::Cut);
-    // The server cannot know these messages from before.
+    // The server has not read these rooms before, so it can't answer from memory.
     for query in ["firts_user=1&second_user=3/", "room_id=77"] {
         assert_eq!(server.dial_as(1, query).refused().await, 1013, "?{query}");
     }
-    // Checks that need no database still come first.
+    // The checks that need no database are made first, so their close codes are the same as without an outage.
     assert_eq!(server.dial_as(1, "firts_user=1").refused().await, 4400);
     assert_eq!(server.dial_as(2, "firts_user=1&second_user=2").refused().await, 4003);
     assert_eq!(server.dial("/ws/chat/?firts_user=1&second_user=2").refused().await, 4001);
@@ -54,7 +55,7 @@ async fn action_is_unavailable_on_a_living_socket_during_an_outage() {
     let (link, server) = behind_a_link().await;
     let mut one = server.join(1, 2).await;
     one.say_alone(1, 1, "before").await;
-    // The event may come before the action that caused it has ended; the fence comes after.
+    // The event may arrive before its action has ended. `quiet` waits until the action has ended.
     one.quiet().await;
     link.set(State::Cut);
     one.send(json!({"action": "edit", "message_id": 1, "text": "x"})).await;
@@ -84,7 +85,7 @@ async fn an_action_that_the_database_doesnt_answer_is_told_so() {
     let (link, server) = behind_a_link().await;
     let mut one = server.join(1, 2).await;
     one.say_alone(1, 1, "before").await;
-    // The event may come before the action that caused it has ended; the fence comes after.
+    // The event may arrive before its action has ended. `quiet` waits until the action has ended.
     one.quiet().await;
     link.set(State::Held);
     one.send(json!({"action": "edit", "message_id": 1, "text": "x"})).await;

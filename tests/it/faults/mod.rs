@@ -1,4 +1,4 @@
-//! Faults of processes, disks, clocks and connections.
+//! Tests with faults of processes, disks, clocks and connections.
 
 mod crash;
 mod database_outage;

@@ -1,4 +1,5 @@
-//! The bounds of the admin listener: its connections take nothing from clients.
+//! The limits of the admin listener (`/metrics` and health, on its own port). Its connections do not
+//! count for the limits of the main listener, which clients use.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -11,7 +12,7 @@ fn address(metered: &Metered) -> SocketAddr {
     metered.setting().1.parse().unwrap()
 }
 
-/// Waits until one from this address may stay, and gives that.
+/// Connects from this address and repeats until the server answers. Returns the open connection.
 async fn admitted(from: Ipv4Addr, address: SocketAddr) -> RawConnection {
     let dial = async || {
         let mut raw = RawConnection::from(from, address).await;
@@ -37,7 +38,7 @@ async fn admin_connections_over_the_bounds_are_closed() {
         open.push(admitted(THREE, admin).await);
     }
     assert!(RawConnection::from(THREE, admin).await.heard_out().await.is_empty());
-    // Nobody outside notices.
+    // The full admin listener does not affect clients on the main listener.
     let mut one = server.join(1, 2).await;
     one.quiet().await;
 

@@ -1,4 +1,4 @@
-//! The bounds of plain HTTP: connections, heads, bodies, and the time for each.
+//! The limits of plain HTTP: the number of connections, the size of a head, and the time for a head and a body.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,17 +9,17 @@ use tokio::time::timeout;
 
 use crate::support::{API_KEY, Metered, PATIENCE, Server};
 
-/// Opens a connection and sends these bytes.
+/// Opens a connection to the address and sends these bytes.
 async fn said(address: SocketAddr, bytes: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes.as_bytes()).await.unwrap();
     stream
 }
 
-/// Returns all bytes until the server closes the connection.
+/// Reads until the server closes the connection, and returns all bytes.
 async fn heard(mut stream: TcpStream) -> String {
     let mut answer = Vec::new();
-    // A reset ends the connection as well.
+    // A reset also ends the connection.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server closes it in time");
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -51,7 +51,7 @@ async fn a_body_that_never_ends_is_given_up() {
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("request_timeout"), "{answer}");
 }
 
-/// Each byte comes in time, but the body never ends.
+/// The client sends one byte every 100 ms, but the body never ends.
 #[tokio::test]
 async fn a_body_that_drips_is_given_up() {
     let metered = Metered::new();
@@ -68,7 +68,7 @@ async fn a_body_that_drips_is_given_up() {
         let dripping = async {
             loop {
                 drops.tick().await;
-                // Until the server no longer reads.
+                // The write fails after the server has stopped reading.
                 if body.write_all(b" ").await.is_err() {
                     return std::future::pending().await;
                 }
@@ -121,7 +121,7 @@ async fn connection_over_the_limit_waits_and_sockets_do_not_count() {
         said(server.address(), "GET /healthz HTTP/1.1\r\nHost: parlor\r\nConnection: close\r\n\r\n").await;
     let answer = heard(next).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    // The connection before it had been closed by then.
+    // By then, the server had closed the idle connection that was opened before.
     let mut byte = [0];
     let ended = match idle.try_read(&mut byte) {
         Ok(0) => true,

@@ -1,4 +1,5 @@
-//! An address that opens connections without end gets only its share of them; the rest is left to other addresses.
+//! One address opens connections without end. It gets at most its share of the connections, so that other addresses are
+//! still served.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -9,17 +10,17 @@ use crate::support::{Client, Dial, Metered, RawConnection, Server, chat, handsha
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
-/// Connections of a flood.
+/// The number of connections that a flood opens.
 const FLOOD: usize = 2_000;
 
-/// Connections that an address may have, in these tests, and how many that leaves of a flood's.
+/// The limit of connections for one address in these tests, and the number of a flood's connections over that limit.
 const MOST: usize = 50;
 const TOO_MANY: u64 = (FLOOD - MOST) as u64;
 
-/// Long enough that no connection of a flood is given up meanwhile for saying nothing.
+/// Longer than any test of this file, so that the server closes no silent connection of a flood for its silence.
 const REQUEST_MS: &str = "60000";
 
-/// Where the flood comes from, and where somebody else is.
+/// The address of the flood, and the address of the honest clients.
 const FLOODED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 7);
 const ELSEWHERE: [u8; 4] = [127, 0, 0, 2];
 
@@ -43,7 +44,7 @@ fn dial(server: &Server) -> Dial {
     server.dial(TARGET).token(&server.token(1).sign()).from(ELSEWHERE)
 }
 
-/// Connects one after the other and says the same by each.
+/// Opens the connections of a flood, one after another, and sends the same bytes on each.
 async fn flood(server: &Server, says: &[u8]) -> Vec<RawConnection> {
     let mut wires = Vec::with_capacity(FLOOD);
     for _ in 0..FLOOD {
@@ -54,7 +55,7 @@ async fn flood(server: &Server, says: &[u8]) -> Vec<RawConnection> {
     wires
 }
 
-/// Those that the server has not closed.
+/// Returns the connections that the server has not closed.
 async fn left(wires: Vec<RawConnection>) -> Vec<RawConnection> {
     let looked = wires.into_iter().map(|mut raw| async {
         let ended = raw.ends_within(Duration::from_secs(1)).await;
@@ -63,12 +64,14 @@ async fn left(wires: Vec<RawConnection>) -> Vec<RawConnection> {
     join_all(looked).await.into_iter().flatten().collect()
 }
 
+/// Asserts that an honest client sends a message and receives it with this id.
 async fn is_served(one: &mut Client, id: i64) {
     one.say("meanwhile").await;
     one.expect(chat(id, 1, "meanwhile")).await;
 }
 
-/// The server's own connections, of the client that made the room, are closed or kept as it likes.
+/// Returns the number of open connections. It includes connections of the HTTP client that made the room, which that
+/// client may keep or close.
 async fn without_the_flood(metered: &Metered) -> u64 {
     metered.sample("parlor_connections").await
 }
@@ -94,7 +97,7 @@ async fn silent_address_has_a_share_of_the_connections() {
             RawConnection::from(FLOODED, server.address()).await.ends_within(Duration::from_secs(5)).await
         );
 
-        // Its places are its own again once they are given back.
+        // After its connections have ended, the address may connect again.
         drop(left);
         metered.until("parlor_connections", honest).await;
         dial(&server).from(FLOODED.octets()).open().await.history().await;
@@ -110,7 +113,7 @@ async fn rejected_handshake_keeps_its_permit_until_its_answer_is_read() {
     let honest = without_the_flood(&metered).await;
     let forged = server.token(1).secret("somebody else's secret, of 32 bytes").sign();
     let hello = handshake(TARGET, &format!("Authorization: Bearer {forged}\r\n"));
-    // None of them reads, or answers its close.
+    // No client of the flood reads its answer or replies to the close frame.
     let wires = flood(&server, hello.as_bytes()).await;
     let there = without_the_flood(&metered).await;
     assert!(there <= honest + MOST as u64, "{there} at once");
@@ -120,7 +123,7 @@ async fn rejected_handshake_keeps_its_permit_until_its_answer_is_read() {
     let closed = metered.hits("connections_per_address").await;
     assert_eq!(told + closed, FLOOD as u64, "each is told, or closed before it is read");
     assert!(closed > 0);
-    // Who doesn't hear is not waited for.
+    // The server doesn't wait for a client that never answers the close.
     metered.until("parlor_connections", honest).await;
     assert_eq!(metered.sample("parlor_sockets").await, 1);
     drop(wires);

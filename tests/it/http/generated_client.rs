@@ -1,5 +1,5 @@
-//! A client that a common tool generates from the API's description: all of it is understood, and real calls are done by it.
-//! Another tool's is beside the client library, `clients/js/test/openapi.test.ts`.
+//! A common tool generates a client from the API's description (OpenAPI). The tool understands the whole description,
+//! and the client makes real calls. `clients/js/test/openapi.test.ts` tests a second tool.
 
 use std::path::{Path, PathBuf};
 
@@ -7,22 +7,22 @@ use serde_json::Value;
 
 use crate::support::{API_KEY, Server, python, python_packages};
 
-/// The generator, as pip installs it.
+/// The generator, as a requirement for pip.
 const TOOL: &str = "openapi-python-client==0.29.1";
 
-/// JSON lines are text to the tool, and what it writes needs no formatting.
+/// The generator's configuration: it treats JSON Lines as text, and does not format the generated code.
 const CONFIG: &str = "post_hooks: []\ncontent_type_overrides:\n  application/x-ndjson: text/plain\n";
 
 const DESCRIPTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/openapi.json");
 
-/// How many operations are described.
+/// Returns the number of operations in the description.
 fn operations() -> usize {
     let description: Value = serde_json::from_str(&std::fs::read_to_string(DESCRIPTION).unwrap()).unwrap();
     let paths = description["paths"].as_object().unwrap();
     paths.values().map(|item| item.as_object().unwrap().len()).sum()
 }
 
-/// How many modules with an operation there are below a folder.
+/// Returns the number of modules below a folder. Each module holds one operation.
 fn modules(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let count = |path: PathBuf| {

@@ -1,4 +1,5 @@
-//! `Idempotency-Key`: a repeated `POST` is done once, and gets the first answer again.
+//! The header `Idempotency-Key`: the server applies a repeated `POST` once, and answers each repetition with the first
+//! answer.
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ fn group() -> Value {
     json!({"members": [{"user_id": 1}, {"user_id": 2}, {"user_id": 3}], "name": "three"})
 }
 
-/// Changes the only record.
+/// Changes the only record of an idempotency key in the database.
 async fn set_record(server: &Server, update: Document) {
     let requests = server.collection("requests").await;
     let changed = requests.update_many(doc! {}, update).await.unwrap();
@@ -41,7 +42,7 @@ async fn the_same_request_again_is_answered_as_it_was_on_any_server() {
     for server in [&server, &other, &server] {
         assert_eq!(server.post_once("key-1", PATH, &hello()).await, first);
     }
-    // The first answer again, even if the message has changed since.
+    // The first answer comes again, even if the message has changed since.
     assert_eq!(server.api_delete(&format!("{PATH}/1")).await.0, 204);
     assert_eq!(other.post_once("key-1", PATH, &hello()).await, first);
     let second = other.post_once("key-2", PATH, &hello()).await;
@@ -70,7 +71,7 @@ async fn a_key_of_another_request_is_422_and_nothing_is_done() {
         assert_eq!((status, &refused["code"]), (422, &json!("key_reused")), "{path}: {refused}");
     }
     one.quiet().await;
-    // A key belongs to its service: the same key of another service is another key.
+    // Each service key has its own idempotency keys: the same text from another service is another key.
     let http = reqwest::Client::new().post(format!("http://{}/api/v1{PATH}", server.address()));
     let request = http.bearer_auth("k".repeat(32)).header("idempotency-key", "key").json(&hello());
     let (status, made) = server.ask(request).await;
@@ -162,13 +163,13 @@ async fn a_running_request_holds_its_key_for_40_s() {
     assert_eq!((answer.0, held_for), (204, 40_000));
 }
 
-/// Simulates that the server of the only request has died, and that the request's time is over.
+/// Simulates that the server died while it handled the only request, and that the request's deadline has passed.
 async fn died(server: &Server) {
     let over = doc! { "$unset": { "answer": "" }, "$set": { "until": DateTime::from_millis(0) } };
     set_record(server, over).await;
 }
 
-/// Returns the numbers of rooms and memberships.
+/// Returns the number of rooms and the number of memberships in the database.
 async fn counts(server: &Server) -> (u64, u64) {
     let (rooms, members) = (server.collection("rooms").await, server.collection("members").await);
     (rooms.count_documents(doc! {}).await.unwrap(), members.count_documents(doc! {}).await.unwrap())
@@ -186,7 +187,7 @@ async fn a_room_is_looked_up_whose_maker_died_before_it_answered() {
             assert_eq!(server.post_once("key", "/rooms", &body).await, first, "the room that is there");
             assert_eq!(counts(server).await, (1, members));
         }
-        // Another client may have deleted the room before its maker's client got the answer.
+        // Another client may have deleted the room before the client that made it received the answer.
         died(&server).await;
         assert_eq!(server.api_delete(&format!("/rooms/{}", first.1["room_id"])).await.0, 204);
         for _ in 0..2 {
@@ -222,7 +223,7 @@ async fn message_is_not_rewritten_when_it_was_deleted_after_its_post() {
     one.quiet().await;
 }
 
-/// The first insert is still under way when the second try looks for what was written.
+/// The first insert still runs when the second try looks for the message that the first try wrote.
 #[tokio::test]
 async fn tries_that_overlap_write_one_message() {
     let mongod = Mongod::start().await;
@@ -247,7 +248,7 @@ async fn tries_that_overlap_make_one_room() {
     let server = Server::start(&[]).await;
     let other = server.beside().await;
     let requests = server.collection("requests").await;
-    // No try has any time: another try takes over each of them while it runs.
+    // Each record's deadline has already passed, so another try takes over each running try.
     let hurry = async {
         let over = doc! { "$set": { "until": DateTime::from_millis(0) } };
         loop {
@@ -341,14 +342,14 @@ async fn answer_is_found_by_its_key_when_the_client_had_left() {
     link.set(State::Open);
     one.expect(chat(1, 1, "Hello")).await;
     let path = format!("/rooms/{room}/messages");
-    // What was done is being noted.
+    // The server may still be storing the answer; until then, the key answers 409.
     let answer = async || beside.post_once("key", &path, &hello()).await;
     let (status, made) = eventually("the answer is stored", answer, |(status, _)| *status != 409).await;
     assert_eq!((status, &made["message_id"]), (201, &json!(1)), "{made}");
     one.quiet().await;
 }
 
-/// The lookup of a try that wrote nothing uses an index, and does not read the whole room.
+/// A try that wrote no message looks for its message by an index, and does not read the whole room.
 #[tokio::test]
 async fn unwritten_message_is_looked_up_by_an_index() {
     let (server, _one) = room_with_one_socket(&[]).await;

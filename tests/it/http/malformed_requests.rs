@@ -1,5 +1,5 @@
-//! Requests that no client makes: each gets a clear status, or its connection is closed in time. No connection stays open,
-//! and the next client is served.
+//! Requests that no real client sends. The server answers each one with a clear status or closes its connection in
+//! time. No connection stays open, and the next client is served.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::support::{API_KEY, Metered, RawConnection, Server, chat, frame, hands
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
-/// How long a head or a body may take, in these tests.
+/// The time that a head or a body may take in these tests, in milliseconds.
 const REQUEST_MS: &str = "500";
 
-/// A line of a handshake.
+/// A header line of the handshake.
 const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// Says nothing, or nothing of HTTP, before it closes.
+/// Stands for "no HTTP answer before the server closed the connection".
 const CLOSED: u16 = 0;
 
 struct Abused {
@@ -33,19 +33,20 @@ impl Abused {
         Self { server, metered }
     }
 
-    /// The statuses of all answers to these bytes, until the server closes; [`CLOSED`] where there is none.
+    /// Sends these bytes and reads until the server closes. Returns the statuses of all answers, or [`CLOSED`] if there
+    /// is no answer.
     async fn statuses(&self, bytes: &[u8]) -> Vec<u16> {
         let mut raw = RawConnection::to(self.server.address()).await;
         raw.say(bytes).await;
         let heard = raw.heard_out().await;
         let heard = String::from_utf8_lossy(&heard);
-        // A body has no line of its own before it.
+        // The first answer's head starts the text, and no body in these tests contains "HTTP/1.".
         let heads = heard.split("HTTP/1.").skip(1);
         let statuses: Vec<u16> = heads.filter_map(|head| head.get(2..5)?.parse().ok()).collect();
         if statuses.is_empty() { vec![CLOSED] } else { statuses }
     }
 
-    /// Each is answered with one of its statuses, and with no 2xx besides.
+    /// Asserts that the server gives exactly one answer to each request, with an expected status.
     async fn refused(&self, cases: &[(&str, Vec<u8>, &[u16])]) {
         for (what, bytes, expected) in cases {
             let statuses = self.statuses(bytes).await;
@@ -55,7 +56,7 @@ impl Abused {
         }
     }
 
-    /// Nothing is open but what was before, and an honest client is served.
+    /// Asserts that no connection of the test is open any more, and that an honest client is served.
     async fn is_well(&self) {
         self.metered.until("parlor_connections", 0).await;
         self.metered.until("parlor_sockets", 0).await;
@@ -67,16 +68,17 @@ impl Abused {
     }
 }
 
-/// A request for the health of the server, with more header lines, each with its end.
+/// Returns a request for `/healthz` with these extra header lines. Each line must contain its line end.
 fn get(headers: &str) -> Vec<u8> {
     format!("GET /healthz HTTP/1.1\r\nHost: parlor\r\n{headers}\r\n").into_bytes()
 }
 
+/// Returns a request with this first line and a `Host` header.
 fn line(line: &str) -> Vec<u8> {
     format!("{line}\r\nHost: parlor\r\n\r\n").into_bytes()
 }
 
-/// A room to be made, by whoever has the key; the head ends with these lines, and the body is this.
+/// Returns an authorized request that makes a room, with these extra header lines and this body.
 fn post(headers: &str, body: &str) -> Vec<u8> {
     format!(
         "POST /api/v1/rooms HTTP/1.1\r\nHost: parlor\r\nAuthorization: Bearer {API_KEY}\r\n\
@@ -151,7 +153,8 @@ async fn no_request_hides_in_another_ones_body() {
             ("a body of 10 MB", post("Content-Length: 10000000\r\n", &"x".repeat(1_000_000)), &[413]),
         ])
         .await;
-    // The coding goes before the length, and what follows such a request is never taken for one (RFC 9112, 6.1).
+    // `Transfer-Encoding` takes precedence over `Content-Length`. The server never reads the bytes after such a request
+    // as another request (RFC 9112, 6.1).
     let both = post(&format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n"), &hidden);
     let statuses = abused.statuses(&both).await;
     assert!(matches!(statuses[..], [200 | 400]), "{statuses:?} answered both a length and chunks");
@@ -201,7 +204,7 @@ async fn requests_without_one_valid_host_are_400() {
     abused.is_well().await;
 }
 
-/// A body in chunks of 50,000 bytes.
+/// Returns a request whose body consists of chunks of 50,000 bytes.
 fn chunks(bytes: usize) -> Vec<u8> {
     let chunk = format!("C350\r\n{}\r\n", "x".repeat(50_000));
     post("Transfer-Encoding: chunked\r\n", &format!("{}0\r\n\r\n", chunk.repeat(bytes / 50_000)))
@@ -273,7 +276,7 @@ async fn handshakes_that_are_odd_are_served_as_they_are_meant() {
         ("99 parameters", handshake(&format!("{TARGET}&{}", "x=1&".repeat(99)), &lines(""))),
     ] {
         let mut raw = RawConnection::to(abused.server.address()).await;
-        // What is said before the answer is heard like all else.
+        // The server also handles frames that arrive before it has answered the handshake.
         let early = frame(1, br#"{"action":"ping"}"#);
         raw.say(&[handshake.as_bytes(), &early].concat()).await;
         let head = raw.head().await;
@@ -325,7 +328,7 @@ async fn dripping_client_is_closed_and_delays_nobody() {
             drips.push((RawConnection::to(abused.server.address()).await, request.clone()));
         }
     }
-    // A byte of each at a time, ever slower: nobody's head is whole before it was given up.
+    // Each connection sends one byte every 20 ms, so the server's deadline passes before any head is complete.
     let dripping = drips.into_iter().map(|(mut raw, request)| async move {
         for byte in request {
             if !raw.say(&[byte]).await || raw.ends_within(Duration::from_millis(20)).await {

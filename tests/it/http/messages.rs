@@ -1,4 +1,5 @@
-//! Messages by the REST API: written, read in pages, edited and deleted. Sockets receive them like any other message.
+//! Messages through the HTTP API: writing, reading in pages, editing and deleting. Sockets receive them like any other
+//! message.
 
 use std::collections::BTreeSet;
 
@@ -32,7 +33,7 @@ async fn a_member_s_message_is_heard_like_any_other_on_every_server() {
         client.expect_all(&[delivered(1, 1, "Hello\n日本"), read(1, 1, "Hello\n日本")]).await;
     }
     assert_eq!(made["sender_email"], "user1@example.com");
-    // And the next one on a socket goes on from there.
+    // The next message from a socket has the next id.
     one.say("and this").await;
     two.expect(chat(2, 1, "and this")).await;
 }
@@ -50,7 +51,8 @@ async fn a_service_says_it_as_whom_it_likes_and_needs_no_membership() {
         client.expect(delivered(1, "bot:weather", "It rains")).await;
         client.expect(read(1, "bot:weather", "It rains")).await;
     }
-    // As a member it isn't one; and a member stays who it is.
+    // Without `"as": "service"`, "bot:weather" is refused, because it is no member. With it, a message in a member's
+    // name has the member's email.
     let (status, refused) = post(&server, 1, "bot:weather", "It rains").await;
     assert_eq!((status, &refused["code"]), (403, &json!("not_member")), "{refused}");
     let (status, made) =
@@ -119,7 +121,7 @@ async fn pages_go_both_ways_and_pass_over_what_is_deleted() {
             "{query}"
         );
     }
-    // The same as a socket's first frame, key by key.
+    // The page has the same fields and values as a socket's first frame.
     let (_, page) = server.api_get(&format!("/rooms/{room}/messages")).await;
     let history = server.connect(1, 2).await.history().await;
     assert_eq!(page["messages"], json!(history));

@@ -1,4 +1,4 @@
-//! The HTTP listeners: their bounds, TLS, proxies, and the REST API.
+//! Tests of the HTTP listeners: their limits, TLS, proxies, and the HTTP API.
 
 mod admin_listener;
 mod bodies;

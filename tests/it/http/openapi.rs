@@ -1,5 +1,5 @@
-//! The API's description: it equals the checked-in file, every operation needs a key, and its page loads nothing from other
-//! origins.
+//! The API's description (OpenAPI): it equals the checked-in file, and each operation needs a key. The page `/docs/`
+//! loads nothing from other origins.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ async fn description(server: &Server) -> String {
     text
 }
 
-/// Each path with each method that is described.
+/// Returns each described operation with its path and method.
 fn operations(description: &Value) -> Vec<(String, Method, &Value)> {
     let paths = description["paths"].as_object().unwrap();
     let each = |(path, item): (&String, &'_ Value)| (path.clone(), item.as_object().unwrap().clone());
@@ -101,7 +101,7 @@ async fn the_page_can_be_turned_off_and_the_description_stays() {
     assert!(description(&server).await.starts_with('{'));
 }
 
-/// Calls `see` with each object of a JSON value.
+/// Calls `see` with each object inside a JSON value, at any depth.
 fn each_object<'a>(value: &'a Value, see: &mut impl FnMut(&'a serde_json::Map<String, Value>)) {
     match value {
         Value::Array(list) => list.iter().for_each(|value| each_object(value, see)),

@@ -1,4 +1,5 @@
-//! Paths that clients and proxies resolve or decode in their own ways, and ids that cannot stand in a path.
+//! Paths with dots, empty segments or percent-encoding, which clients and proxies may rewrite. User ids that can't
+//! stand in a path are refused.
 
 use mongodb::bson::{DateTime, Document, doc};
 use reqwest::Method;
@@ -6,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{API_KEY, PATIENCE, RawConnection, Server, eventually_within};
 
-/// The status of a request whose path nobody touches on its way.
+/// Sends a request whose path no HTTP client normalizes, and returns the answer's status.
 async fn status(server: &Server, method: &str, path: &str, body: &str) -> u16 {
     let mut raw = RawConnection::to(server.address()).await;
     let head = format!(
@@ -19,7 +20,7 @@ async fn status(server: &Server, method: &str, path: &str, body: &str) -> u16 {
     head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{head}"))
 }
 
-/// A group of the users 1, 2 and 3.
+/// Makes a group of the users 1, 2 and 3, and returns its id.
 async fn group(server: &Server) -> i64 {
     server.room_of([1, 2, 3].map(|id| json!({"user_id": id})).to_vec()).await
 }
@@ -72,7 +73,7 @@ async fn a_resolved_or_empty_segment_changes_nothing_above_it() {
     let (_, page) = server.api_get(&format!("/rooms/{room}/messages")).await;
     assert_eq!(page["messages"][0]["text"], "kept");
     assert_eq!(server.api_get("/users/1").await.1["erasing"], false);
-    // A read may end in a slash, as before.
+    // A read request may still end in a slash.
     assert_eq!(status(&server, "GET", &format!("/rooms/{room}/"), "").await, 200);
 }
 
@@ -127,7 +128,8 @@ async fn ids_that_resolve_in_a_path_are_refused_everywhere() {
     }
 }
 
-/// What came in before they were refused can be read, and goes by a document that the servers look for.
+/// Earlier versions accepted ids that consist of dots. Stored ids can still be read. The path of the API can't name
+/// such a user, so a document in the collection `erasures` starts the user's erasure.
 #[tokio::test]
 async fn stored_ids_of_dots_are_readable_and_erasable() {
     let server = Server::start(&[]).await;

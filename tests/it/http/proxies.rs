@@ -1,4 +1,5 @@
-//! The client's address behind proxies, and addresses with too many refused requests.
+//! The client's IP address behind proxies, the limit of refused requests for each address, and the security headers of
+//! answers.
 
 use reqwest::header::HeaderMap;
 
@@ -12,12 +13,12 @@ async fn server(overrides: &[(&str, &str)]) -> Server {
     server
 }
 
-/// Returns a handshake that came through a proxy.
+/// Returns a dial whose handshake carries this address in `X-Forwarded-For`, as a proxy sends it.
 fn from(server: &Server, forwarded_for: &str) -> Dial {
     server.dial(TARGET).called(forwarded_for).header("x-forwarded-for", forwarded_for)
 }
 
-/// Returns whether a valid token is accepted from that address.
+/// Returns whether the server accepts a valid token from that address.
 async fn is_heard(server: &Server, forwarded_for: &str) -> bool {
     let dial = from(server, forwarded_for).token(&server.token(1).sign());
     match dial.open_unless(429).await {
@@ -29,12 +30,12 @@ async fn is_heard(server: &Server, forwarded_for: &str) -> bool {
     }
 }
 
-/// Returns a token with an unknown signer.
+/// Returns a token that is signed with a secret unknown to the server.
 fn forged(server: &Server) -> String {
     server.token(1).secret("x").sign()
 }
 
-/// Returns a token that expired an hour ago.
+/// Returns a user's token that expired an hour ago.
 fn expired(server: &Server, user: i64) -> String {
     server.token(user).with("exp", now().as_secs() - 3_600).sign()
 }
@@ -52,14 +53,14 @@ async fn an_address_that_is_refused_too_often_is_429_for_a_while() {
         assert!(is_heard(&server, address).await);
         assert_eq!(from(&server, address).token("a.b.c").refused().await, 4001, "no token at all");
 
-        // Whatever its own header says.
+        // Addresses that the client itself put into the header don't change the result.
         let (status, headers) = from(&server, same).token(&forged(&server)).turned_away().await;
         assert_eq!(status, 429);
         let wait: u64 = headers["retry-after"].to_str().unwrap().parse().unwrap();
         assert!((50..=61).contains(&wait), "{wait}");
         assert_eq!(from(&server, address).rejected().await, 429, "no token");
         assert_eq!(from(&server, stranger).token(&forged(&server)).refused().await, 4001);
-        // Other refusals don't count.
+        // Requests other than handshakes are not refused.
         assert_eq!(server.get("/healthz").await, 200);
     }
     let page = reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap();
@@ -80,7 +81,7 @@ async fn good_token_is_heard_however_often_its_address_failed() {
     }
     // Clients with expired tokens learn that they need new ones.
     assert_eq!(from(&server, address).token(&expired(&server, 1)).refused().await, 4001);
-    // A page of another origin is refused with any token.
+    // The server refuses a page of another origin even with a valid token.
     let elsewhere =
         self::server(&[("HTTP__PROXIES", "127.0.0.1"), ("HTTP__ORIGINS", "https://a.example")]).await;
     let evil = || from(&elsewhere, address).header("origin", "https://evil.example");
@@ -99,7 +100,7 @@ async fn expired_tokens_of_many_users_are_no_guesses() {
     let early = server.token(1).with("nbf", now().as_secs() + 60).sign();
     assert_eq!(from(&server, address).token(&early).refused().await, 4001);
     assert_eq!(from(&server, address).token(&forged(&server)).refused().await, 4001, "the first guess");
-    // One user's expired tokens have their own bound, which does not affect new tokens.
+    // Each user's expired tokens have their own limit, which does not affect the user's new tokens.
     for _ in 0..2 {
         from(&server, address).token(&expired(&server, 40)).refused().await;
     }
@@ -156,7 +157,7 @@ async fn unlisted_proxy_is_not_trusted() {
     for _ in 0..5 {
         assert_eq!(from(&server, "203.0.113.5").refused().await, 4001);
     }
-    // The refused client was this machine, which is exempt.
+    // The server saw the refused clients as 127.0.0.1, and loopback addresses are never blocked.
     assert!(is_heard(&server, "203.0.113.5").await);
 }
 
@@ -182,7 +183,7 @@ async fn answers_have_security_headers() {
         assert_secure(answer.headers());
         assert!(!answer.headers().contains_key("strict-transport-security"));
     }
-    // The page's own policy lets it have its own scripts.
+    // The content security policy of the messenger allows scripts from its own origin.
     let page = client.get(format!("{base}/")).send().await.unwrap();
     assert!(page.headers()["content-security-policy"].to_str().unwrap().contains("script-src 'self'"));
     assert_eq!(page.headers()["cache-control"], "no-cache");

@@ -1,4 +1,4 @@
-//! Responses to GET: HEAD, conditional requests, content negotiation, and unknown paths.
+//! Answers of the HTTP listeners: HEAD, conditional requests, content negotiation, 405, streams, and unknown paths.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ async fn asked(method: Method, url: &str, headers: &[(&str, &str)]) -> Response 
     request.send().await.unwrap()
 }
 
-/// All headers that don't tell the time.
+/// Returns all headers except `Date`.
 fn headers(answer: &Response) -> BTreeMap<String, String> {
     let all = answer.headers().iter().filter(|(name, _)| *name != "date");
     all.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
@@ -72,7 +72,7 @@ async fn head_has_the_headers_of_get_and_no_body() {
         );
     }
     assert_eq!(asked(Method::HEAD, &case.admin("/metrics"), &[]).await.status(), 200);
-    // What never ends has headers all the same, and holds no place.
+    // HEAD on an endless stream returns its headers, and does not count as an open stream.
     let events = case.url(&format!("/api/v1/rooms/{room}/events"));
     assert_eq!(asked(Method::HEAD, &events, &[]).await.headers()["content-type"], "application/x-ndjson");
 }
@@ -152,7 +152,7 @@ async fn metrics_come_in_the_format_that_is_preferred() {
     assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
     assert!(classic.contains("# TYPE parlor_limits_hit_total counter\n"), "{classic}");
     assert!(!classic.contains("# EOF") && !classic.contains("# UNIT"), "{classic}");
-    // Each family is described before its samples, by their name.
+    // Each metric family has its description before its samples, and its samples start with its name.
     let names = |page: &str| -> Vec<String> {
         let samples = page.lines().filter(|line| !line.starts_with('#'));
         samples.map(|line| line.split([' ', '{']).next().unwrap().to_owned()).collect()

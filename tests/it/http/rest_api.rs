@@ -1,4 +1,4 @@
-//! The REST API and the probes.
+//! The HTTP API's rooms, service keys and error documents, and the probes `/healthz` and `/readyz`.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ fn members(users: &[Value]) -> String {
     json!({"members": members}).to_string()
 }
 
-/// An answer by RFC 9457, with a `code` for programs; gives the code.
+/// Asserts that an answer is a problem document (RFC 9457) with a stable `code`. Returns the code.
 fn problem((status, kind, body): &(u16, String, String)) -> String {
     assert!(kind.starts_with("application/problem+json"), "{status} came as {kind}: {body}");
     let problem: Value = serde_json::from_str(body).unwrap();
@@ -93,7 +93,7 @@ async fn request_without_a_valid_key_is_401() {
     {
         problem_of(&server, key, &body, 401).await;
     }
-    // Before the body is looked at, too.
+    // The server checks the key before it parses the body.
     problem_of(&server, None, "nonsense", 401).await;
     assert_eq!(server.dial_as(1, "firts_user=1&second_user=2").refused().await, 4004, "nothing was made");
 }
@@ -116,6 +116,7 @@ async fn service_keys_of_a_list_are_all_accepted() {
     }
 }
 
+/// Requests a room. Asserts that the answer is a problem document with this status, and returns its code.
 async fn problem_of(server: &Server, key: Option<&str>, body: &str, status: u16) -> String {
     let answer = server.request(Method::POST, ROOMS, key, body).await;
     assert_eq!(answer.0, status, "{body} answered {answer:?}");

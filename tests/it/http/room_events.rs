@@ -1,4 +1,4 @@
-//! `/rooms/{id}/events`: a room's events as JSON lines, for services and for the terminal.
+//! `/rooms/{id}/events` sends a room's events as JSON Lines, for services and for the terminal.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn room_events_start_at_the_history_and_mark_nothing_read() {
     one.expect_all(&[edited(1, "edited"), deleted(1)]).await;
     one.quiet().await;
     let _two = server.join(2, 1).await;
-    // Only now someone reads it; and the lines have it as the sockets do.
+    // User 2 reads the messages only now. The stream has the same receipt events as the sockets.
     for kind in ["mark_message_as_delivered", "mark_message_as_read"] {
         assert_eq!(one.next().await["type"], kind);
         assert_eq!(lines.line().await["type"], kind);
@@ -50,7 +50,8 @@ async fn event_stream_counts_as_a_socket_and_ends_with_the_server() {
     server.ended().await;
 }
 
-/// It hangs: what was read meanwhile isn't in the history, which has the marks as of where the stream is.
+/// While the server's change stream hangs, user 2 reads a message on another server. The history has the receipt
+/// markers of the change stream's position. So these changes follow as events.
 #[tokio::test]
 async fn a_mark_of_while_the_stream_hung_is_told_after_the_history() {
     let mongod = Mongod::start().await;

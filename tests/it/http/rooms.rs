@@ -1,11 +1,11 @@
-//! Rooms by the API: create, read, rename and list.
+//! Rooms through the HTTP API: creating, reading, renaming and listing.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Client, Server, chat, deleted};
 
-/// Makes a room as the API takes it; gives the answer.
+/// Makes a room from this request body. Returns the answer's body.
 async fn make(server: &Server, room: Value) -> Value {
     let (status, made) = server.call(Method::POST, "/rooms", room).await;
     assert_eq!(status, 201, "{made}");
@@ -37,7 +37,7 @@ async fn a_group_has_a_name_and_admins_and_may_be_of_one_or_two() {
     assert_eq!(made, expected);
     assert_eq!(server.call(Method::GET, &format!("/rooms/{id}"), Value::Null).await, (200, expected));
 
-    // A group of two is not the two users' direct room, and there may be more of it.
+    // A group of two users is not their direct room, and the same two users may have several groups.
     let pair = json!([{"user_id": 1}, {"user_id": 2}]);
     let one = make(&server, json!({"kind": "group", "members": pair})).await;
     let two = make(&server, json!({"kind": "group", "members": pair})).await;
@@ -118,7 +118,7 @@ async fn a_room_is_renamed() {
     }
 }
 
-/// The ids of the listed rooms.
+/// Returns the ids of the listed rooms, in the order of the list.
 fn ids(page: &Value) -> Vec<i64> {
     page["rooms"].as_array().unwrap().iter().map(|room| room["room_id"].as_i64().unwrap()).collect()
 }
@@ -156,7 +156,8 @@ async fn rooms_are_listed_with_what_is_new_in_them() {
     assert_eq!(room["members"].as_array().unwrap().len(), 2);
     assert_eq!(page["rooms"][1]["last_message"], Value::Null);
 
-    // One's own are not unread, a deleted one neither is nor is it the last, but it was activity.
+    // A user's own messages and deleted messages are not unread. A deleted message is never the last message, but it
+    // still counts for the time of the last activity.
     let room = list(&server, "user_id=2").await["rooms"][0].clone();
     assert_eq!(room["unread"], 0, "{room}");
     two.send(json!({"action": "delete", "message_id": 3})).await;
@@ -165,7 +166,7 @@ async fn rooms_are_listed_with_what_is_new_in_them() {
     assert_eq!((&room["unread"], &room["last_message"]["message_id"]), (&json!(2), &json!(2)), "{room}");
     assert_eq!(room["active_at"], last["created_at"]);
 
-    // Once it was looked at nothing is unread.
+    // After user 1 has opened the room, none of its messages is unread.
     let _one = server.join(1, 2).await;
     two.until_kind("mark_message_as_read").await;
     two.until_kind("mark_message_as_read").await;
@@ -226,7 +227,7 @@ async fn pages_have_each_room_once_also_where_many_are_of_one_moment() {
     for other in 2..=8 {
         made.push(server.room(&[1, other]).await);
     }
-    // Of one moment: of these the last one made is the first.
+    // All memberships get the same time. Among them, the list shows the newest room first.
     let members = server.collection("members").await;
     let at = mongodb::bson::DateTime::now();
     members
@@ -290,7 +291,8 @@ async fn a_server_without_its_database_says_so() {
         (Method::PUT, format!("{path}/members/4"), json!({})),
         (Method::DELETE, format!("{path}/members/1"), Value::Null),
     ] {
-        // What was to be written may be, once the database is there again.
+        // A write without an answer may still be applied after the database is available again. Therefore it answers
+        // 504, and a read answers 503.
         let expected =
             if method == Method::GET { refusal(503, "unavailable") } else { refusal(504, "timeout") };
         let refused = server.refused(method.clone(), &path, body).await;
@@ -298,7 +300,7 @@ async fn a_server_without_its_database_says_so() {
     }
 }
 
-/// Waits until a message is heard, whatever else is.
+/// Waits until the client receives this message. Ignores all other frames.
 pub(crate) async fn expect_message(client: &mut Client, id: i64, sender: i64, text: &str) {
     client.until(chat(id, sender, text)).await;
 }

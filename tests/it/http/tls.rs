@@ -1,4 +1,4 @@
-//! TLS in the server itself: sockets over it, and a certificate that is renewed under them.
+//! TLS in the server itself: sockets and answers over TLS, and a certificate that is renewed while sockets are open.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -82,7 +82,7 @@ async fn servers(files: &Files, overrides: &[(&str, &str)]) -> (Server, Server) 
     (plain, secure)
 }
 
-/// Opens a connection that trusts only these certificates.
+/// Opens a TLS connection whose client trusts only these certificates.
 async fn connect(address: SocketAddr, trusted: &[&Pair]) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     for pair in trusted {
@@ -103,7 +103,7 @@ async fn connect(address: SocketAddr, trusted: &[&Pair]) -> std::io::Result<TlsS
 
 type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
-/// Opens a socket of user 1 that has read its history.
+/// Opens a socket of user 1 and reads its history.
 async fn open(server: &Server, pair: &Pair) -> Socket {
     let stream = connect(server.address(), &[pair]).await.unwrap();
     let mut request = "wss://localhost/ws/chat/?firts_user=1&second_user=2/".into_client_request().unwrap();
@@ -130,13 +130,13 @@ async fn say(socket: &mut Socket, id: i64, text: &str) {
     assert!(matches(&expected, &heard), "expected {expected}, heard {heard}");
 }
 
-/// Returns the whole answer to a GET.
+/// Returns the whole answer to a GET over TLS.
 async fn get(server: &Server, pair: &Pair, path: &str) -> String {
     let mut stream = connect(server.address(), &[pair]).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    // An end without a close message ends the connection as well.
+    // A connection that ends without TLS's closing message also ends the answer.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the answer ends in time");
     String::from_utf8(answer).unwrap()
 }
@@ -153,7 +153,8 @@ async fn sockets_and_answers_go_over_tls() {
 
     let mut socket = open(&secure, &pair).await;
     say(&mut socket, 1, "over TLS").await;
-    // The silence is longer than any request may take: the limits of requests don't apply to sockets.
+    // The client is silent for longer than `http.request_ms` until the server pings it. The limits of requests don't
+    // apply to sockets.
     let ping = async { while !matches!(socket.next().await.unwrap().unwrap(), Message::Ping(_)) {} };
     timeout(PATIENCE, ping).await.expect("a quiet socket is asked");
     say(&mut socket, 2, &"long ".repeat(800)).await;

@@ -1,4 +1,4 @@
-//! Users by the REST API: disconnect, export, erase.
+//! Users through the HTTP API: state, disconnect, export and erasure.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -18,7 +18,8 @@ use crate::support::{
     shared_uri,
 };
 
-/// Waits until the first pass of an erasure is done. The last look for late writes is still to come.
+/// Waits until the first pass of an erasure has removed the user's data. The last pass, which removes late writes,
+/// comes later.
 async fn swept(server: &Server) {
     let database = server.collection("erasures").await;
     swept_in(&database).await;
@@ -28,20 +29,20 @@ async fn swept_in(erasures: &Collection<Document>) {
     eventually_count(erasures, doc! { "swept": true }, |count| count != 0).await;
 }
 
-/// Waits until the erasure's last look for late writes is done.
+/// Waits until the last pass of an erasure, which removes late writes, is done.
 async fn last_look(server: &Server) {
     let erasures = server.collection("erasures").await;
     eventually_count(&erasures, doc! {}, |count| count == 0).await;
 }
 
-/// Waits until the API shows the user online, or offline, and returns its answer.
+/// Waits until the API shows the user's presence as `online`, and returns its answer.
 async fn seen(server: &Server, user: &str, online: bool) -> Value {
     let path = format!("/users/{user}");
     let shown = async || server.api_get(&path).await.1;
     eventually("the API shows the presence", shown, |user| user["online"] == online).await
 }
 
-/// Returns the whole database as text.
+/// Returns all documents of these collections as text.
 async fn everything(server: &Server) -> String {
     let mut all = String::new();
     let names = ["rooms", "messages", "members", "requests", "signals", "erasures", "counters"];
@@ -64,7 +65,7 @@ async fn disconnected_users_sockets_close_on_all_servers() {
     }
     two.quiet().await;
     server.join(1, 2).await.quiet().await;
-    // The user needs no socket for it.
+    // The call also succeeds for a user without a socket.
     assert_eq!(server.api_post("/users/auth0%7C7/disconnect", &json!({})).await.0, 204);
     assert_eq!(server.api_post("/users/%00/disconnect", &json!({})).await.0, 400);
     two.quiet().await;
@@ -89,7 +90,7 @@ async fn an_erased_user_is_gone_everywhere_and_the_others_stay() {
     let kept = server.post_once("key", &format!("/rooms/{group}/messages"), &body).await;
     assert_eq!(kept.0, 201);
     three.until_kind("chat_message").await;
-    // A message that was deleted before still named its author.
+    // A deleted message keeps its sender, so the erasure must remove it there, too.
     assert_eq!(server.api_post("/rooms/1/messages", &json!({"sender_id": 1, "text": "marker"})).await.0, 201);
     assert_eq!(server.api_delete("/rooms/1/messages/3").await.0, 204);
     two.until(deleted(3)).await;
@@ -114,7 +115,8 @@ async fn an_erased_user_is_gone_everywhere_and_the_others_stay() {
     assert_eq!(page["messages"].as_array().unwrap().len(), 1, "{page}");
     two.say("and on").await;
     two.until(chat(4, 2, "and on")).await;
-    // The key of a request that told of the user is free; the user may not write any more.
+    // The erasure also removed the stored answer of this idempotency key. The request now runs again, and fails because
+    // the user is no member.
     assert_eq!(server.post_once("key", &format!("/rooms/{group}/messages"), &body).await.0, 403);
     let lines = Lines::of(server.api(Method::GET, "/users/1/export")).await.rest().await;
     assert_eq!(lines.last().unwrap(), &json!({"type": "end", "memberships": 0, "messages": 0}));
@@ -131,12 +133,12 @@ async fn an_erasure_that_a_server_left_is_taken_up_by_another() {
             "created_at": now, "updated_at": now, "write_id": mongodb::bson::oid::ObjectId::new(),
         }
     };
-    // More than one batch.
+    // The user has more messages than one batch of the erasure.
     server.collection("messages").await.insert_many((1..=2500).map(message)).await.unwrap();
     let left = doc! { "_id": 1_i64, "asked_at": now, "until": DateTime::from_millis(0), "swept": false };
     server.collection("erasures").await.insert_one(left).await.unwrap();
     assert_eq!(server.api_get("/users/1").await.1["erasing"], true);
-    // A server that starts looks immediately.
+    // A server that starts looks for unfinished erasures immediately.
     let _other = server.beside().await;
     swept(&server).await;
     let messages = server.collection("messages").await;
@@ -160,7 +162,7 @@ async fn pending_writes_of_an_erased_user_are_removed_too() {
     swept(&server).await;
     assert_eq!(one.closed_in_the_end().await, 4001);
     seen(&server, "1", false).await;
-    // Written by a request that had begun before.
+    // A request that began before the erasure writes its message only now.
     let now = DateTime::now();
     let late = doc! {
         "_id": { "room": 1_i64, "n": 1_i64 }, "sender": 1_i64, "text": "late", "created_at": now, "updated_at": now,
@@ -196,7 +198,7 @@ async fn erased_user_is_in_no_room_when_an_add_was_under_way() {
     eventually_count(&erasures, doc! {}, |count| count == 0).await;
     let members = database.collection::<Document>("members");
     assert_eq!(members.count_documents(doc! { "_id.user": 1_i64 }).await.unwrap(), 0);
-    // The time of the last presence was written after the user had been found.
+    // A presence time that was written after the first pass is removed, too.
     let presence = database.collection::<Document>("presence");
     assert_eq!(presence.count_documents(doc! { "_id": 1_i64 }).await.unwrap(), 0);
 }
@@ -221,7 +223,7 @@ async fn function_sends_nothing_after_its_callers_erasure_ended() {
     receiver.asked(1).await;
     assert_eq!(server.api_delete("/users/1").await.0, 202);
     one.closed_in_the_end().await;
-    // No built-in action takes so long, and no write either.
+    // By then, every built-in action and every write has ended.
     let early = timeout(Duration::from_secs(3), last_look(&server)).await;
     assert!(early.is_err(), "the function still has its time");
     leave.add_permits(1);
@@ -254,7 +256,7 @@ async fn an_export_has_all_of_a_user_and_nothing_of_others() {
     assert_eq!((&lines[4]["message_id"], lines[4].get("text")), (&json!(2), None));
     assert!(lines[4]["deleted_at"].is_string(), "{}", lines[4]);
     assert_eq!(lines[5], json!({"type": "end", "memberships": 2, "messages": 2}));
-    // An unknown user has no data, whatever the id looks like.
+    // An unknown user has no data, and any valid id may be asked for.
     for user in ["nobody", "a%2Fb", "auth0%7C7", "%25"] {
         let lines = Lines::of(server.api(Method::GET, &format!("/users/{user}/export"))).await.rest().await;
         assert_eq!(lines.len(), 2, "{user}: {lines:?}");
@@ -272,7 +274,7 @@ async fn exports_are_bounded_in_number_and_a_large_one_is_whole() {
             "created_at": now, "updated_at": now,
         }
     };
-    // More than the buffers of the connection: the export cannot end before it is read.
+    // The export is larger than the connection's buffers, so it can't end before the test reads it.
     let messages = server.collection("messages").await;
     for from in (1..=8000).step_by(1000) {
         messages.insert_many((from..from + 1000).map(message)).await.unwrap();
@@ -284,7 +286,7 @@ async fn exports_are_bounded_in_number_and_a_large_one_is_whole() {
     assert_eq!(lines.last().unwrap(), &json!({"type": "end", "memberships": 1, "messages": 8000}));
     let numbers: BTreeSet<_> = lines.iter().filter_map(|line| line["message_id"].as_i64()).collect();
     assert_eq!(numbers.len(), 8000);
-    // A client that disconnects returns its permit.
+    // The export of a disconnected client no longer counts for the limit.
     drop(Lines::of(server.api(Method::GET, "/users/1/export")).await);
     let status = async || server.api(Method::GET, "/users/2/export").send().await.unwrap().status();
     eventually("the export's permit is returned", status, |status| *status == 200).await;
@@ -299,7 +301,7 @@ async fn a_user_is_told_of_with_the_rooms() {
     one.until_kind("mark_message_as_read").await;
     let (status, user) = server.api_get("/users/2").await;
     assert_eq!((status, &user["user_id"], &user["erasing"]), (200, &json!(2), &json!(false)), "{user}");
-    // The presence of a new socket is written soon after, within 5 s.
+    // The server writes the presence of a new socket within 5 s.
     seen(&server, "2", true).await;
     let other = server.beside().await;
     two.leave().await;

@@ -1,4 +1,4 @@
-//! Work that goes on in the background: room deletion and user erasure.
+//! Tests of background jobs: room deletion and user erasure.
 
 mod room_deletion;
 mod user_erasure;

@@ -1,4 +1,5 @@
-//! Deleted rooms: gone immediately for every user, and later from the database, whichever server is left to do it.
+//! Deleted rooms: they are gone immediately for every user. Later, any server that runs removes their data from the
+//! database.
 
 use mongodb::bson::{DateTime, Document, doc};
 use reqwest::Method;
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use crate::http::rooms::expect_message;
 use crate::support::{Program, Server, eventually_count, shared_uri};
 
-/// Short limits: a late write in a deleted room soon becomes impossible.
+/// Short limits, so that pending writes into a deleted room end within about a second.
 const QUICK: [(&str, &str); 3] =
     [("LIMITS__HANDLER_MS", "500"), ("MONGODB__OPERATION_MS", "1000"), ("ROOMS__SWEEP_SECONDS", "1")];
 
@@ -28,7 +29,7 @@ async fn none_left(server: &Server, collection: &str, filter: Document) {
     eventually_count(&collection, filter.clone(), |count| count == 0).await;
 }
 
-/// Inserts messages of a room, as another server would.
+/// Inserts messages of a room directly into the database, as if another server had written them.
 async fn fill(server: &Server, room: i64, count: i64) {
     let at = DateTime::now();
     let message = |n| {
@@ -74,7 +75,7 @@ async fn a_deleted_room_is_gone_at_once_on_every_server() {
     assert_eq!(list["rooms"][0]["room_id"], other);
     elsewhere.say_alone(1, 1, "still here").await;
 
-    // The room goes from the database, and a new room of the two users is another room.
+    // The room's data disappears from the database. A new room of the two users gets another id.
     none_left(&server, "messages", of_room(room)).await;
     none_left(&server, "rooms", doc! { "_id": room }).await;
     let again = server.room(&[1, 2]).await;
@@ -98,7 +99,7 @@ async fn late_writes_are_removed_with_a_room_being_deleted() {
     let room = server.room(&[1, 2]).await;
     delete(&server, room).await;
     none_left(&server, "members", doc! { "_id.room": room }).await;
-    // A pending action on another server.
+    // A pending action on another server writes these messages after the deletion.
     fill(&server, room, 3).await;
     none_left(&server, "rooms", doc! { "_id": room }).await;
     none_left(&server, "messages", of_room(room)).await;
@@ -110,7 +111,7 @@ async fn deletion_is_finished_by_another_server_when_one_died() {
     let (room, kept) = (server.room(&[1, 2]).await, server.room(&[1, 3]).await);
     fill(&server, room, 1234).await;
     fill(&server, kept, 20).await;
-    // As a server leaves it that died after the first step, and then in the middle of a batch.
+    // Marks the room as deleted. A server that dies after the first step of a deletion leaves it in this state.
     let rooms = server.collection("rooms").await;
     let before = DateTime::from_millis(DateTime::now().timestamp_millis() - 5000);
     let left = doc! { "$set": { "deleted_at": before, "sweep_after": before }, "$unset": { "pair": "" } };
@@ -124,7 +125,7 @@ async fn deletion_is_finished_by_another_server_when_one_died() {
 
 #[tokio::test]
 async fn a_server_that_is_killed_at_it_is_followed_by_another() {
-    // One message at a time, so that the kill comes in the middle.
+    // A batch is one message, so the server is killed in the middle of the deletion.
     let slow = [("LIMITS__BATCH", "1"), QUICK[0], QUICK[1], QUICK[2]];
     let mut program = Program::start(&slow).await;
     let room = program.room(&[1, 2]).await;

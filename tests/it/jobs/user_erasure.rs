@@ -1,4 +1,4 @@
-//! Users while they are erased: Parlor writes nothing new for them, and in the end no document names them.
+//! User erasure: while it runs, Parlor writes nothing new for the user. After it, no document names the user.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -21,7 +21,8 @@ const ON_CONNECT: (&str, &str) = ("ROOMS__DIRECT", "on_connect");
 /// The close code of an erased user's sockets, on every server.
 const ERASED: (u16, &str) = (4001, "the user was erased");
 
-/// All collections of Parlor. The tests search each of them for erased users.
+/// All collections of Parlor. The tests search each of them for erased users, and fail if the database has another
+/// collection.
 const COLLECTIONS: [&str; 12] = [
     "counters",
     "erasures",
@@ -37,7 +38,7 @@ const COLLECTIONS: [&str; 12] = [
     "signals",
 ];
 
-/// Starts an erasure that does not end, as if the user had many messages.
+/// Inserts an erasure that lasts for an hour, as if the user had many messages.
 async fn begin(server: &Server, user: i64) {
     let far = DateTime::from_millis(DateTime::now().timestamp_millis() + 3_600_000);
     let erasure =
@@ -76,7 +77,7 @@ async fn erased_users_sockets_all_close_with_one_code() {
         let (code, reason) = socket.end().await;
         assert_eq!((code, reason.as_str()), ERASED);
     }
-    // A new connect makes no difference while the erasure runs.
+    // New connections of the user are also closed while the erasure runs.
     for server in [&server, &other] {
         for target in ["/ws/chat/?firts_user=1&second_user=2", "/ws/chat/?room_id=1", "/ws/?since="] {
             let mut socket = server.dial(target).token(&server.token(1).sign()).open().await;
@@ -120,7 +121,7 @@ async fn user_being_erased_gets_no_new_documents() {
         }
         let (status, answer) = server.api_get("/users/1/export").await;
         assert_eq!((status, &answer["code"]), (409, &json!("conflict")), "{answer}");
-        // No connect makes a room with the user, and other users are not disturbed.
+        // No connection makes a direct room with the user, and other users are not disturbed.
         let mut socket = server.dial_as(6, "firts_user=6&second_user=1").open().await;
         assert_eq!(socket.closed().await.0, 1013);
         server.join(2, 1).await.quiet().await;
@@ -139,7 +140,7 @@ async fn an_erasure_lasts_until_what_was_under_way_is_erased() {
     server.room(&[1, 2]).await;
     assert_eq!(server.api_delete("/users/1").await.0, 202);
     assert_eq!(server.api_get("/users/1").await.1["erasing"], true);
-    // A pending message is written after the first pass of the erasure.
+    // A pending request writes its message after the first pass of the erasure.
     let erasures = server.collection("erasures").await;
     eventually_count(&erasures, doc! { "swept": true }, |count| count != 0).await;
     let now = DateTime::now();
@@ -178,7 +179,8 @@ async fn no_collection_names_an_erased_user() {
     }
     mine.send(json!({"action": "edit", "message_id": 1, "text": "marker-edit"})).await;
     two.until_kind("message_edited").await;
-    // Its write depends on the presence at that time.
+    // The test inserts the typing event itself: a server writes one only if the database shows another member as
+    // online.
     let typing = doc! { "at": DateTime::now(), "room": group, "typing": id };
     server.collection("signals").await.insert_one(typing).await.unwrap();
     two.until_kind("typing").await;
@@ -194,7 +196,7 @@ async fn no_collection_names_an_erased_user() {
 
     assert_eq!(server.api_delete(&format!("/users/{id}")).await.0, 202);
     ended(&server, id).await;
-    // Marks are folded within seconds.
+    // Servers move receipt markers from `marks` into `members` within seconds.
     let marks = server.collection("marks").await;
     eventually_count(&marks, doc! { "marks.user": id }, |count| count == 0).await;
     let after = everything(&server).await;
@@ -202,7 +204,7 @@ async fn no_collection_names_an_erased_user() {
     assert!(after.contains("of 2"), "{after}");
 }
 
-/// Returns the whole database as text, without the pairs of direct rooms, which may name an erased user.
+/// Returns all documents of the database as text. Omits the pairs of direct rooms, which may name an erased user.
 async fn everything(server: &Server) -> String {
     let client = mongodb::Client::with_uri_str(shared_uri()).await.unwrap();
     let database = client.database(&server.database().name);
@@ -243,7 +245,8 @@ async fn an_erasure_goes_on_within_seconds_when_its_server_is_killed() {
     assert!(left > 0, "it was killed amid its work");
     let survivor = dying.beside().await;
     let messages_left = async || messages.count_documents(doc! { "sender": 1_i64 }).await.unwrap();
-    // `mongodb.operation_ms` of 10 s, and the two seconds between two looks; it was 30 and 10.
+    // `mongodb.operation_ms` is 10 s, and a server looks for unfinished erasures every 2 s. In an earlier version these
+    // were 30 s and 10 s.
     let limit = Duration::from_secs(25);
     eventually_within(limit, "another server goes on", messages_left, |count| *count != left).await;
     assert_eq!(survivor.api_get("/users/1").await.1["erasing"], Value::Bool(true));

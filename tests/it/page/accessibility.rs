@@ -1,4 +1,5 @@
-//! The page's parts, checked by axe-core: on a desktop and on a phone, in light and in dark.
+//! axe-core, a checker of accessibility, finds no violation in any part of the messenger. It checks a desktop and a
+//! phone, in light and in dark colours.
 
 use std::fs;
 
@@ -7,10 +8,10 @@ use serde_json::json;
 use super::{OPEN, enter, make_room, message, room, say, sign_in};
 use crate::support::{Browser, Home, Pointer, Window, node_packages};
 
-/// The checker of accessibility.
+/// The accessibility checker, as an npm package.
 const AXE: &str = "axe-core@4.14.1";
 
-/// What axe-core finds in the page as it is now.
+/// A script that returns all violations that axe-core finds on the current page.
 const CHECK: &str = "return axe.run().then(({ violations }) => violations.flatMap(({ id, nodes }) => \
                      nodes.map(({ target, failureSummary }) => `${id} ${target} ${failureSummary}`)))";
 

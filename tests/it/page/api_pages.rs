@@ -1,4 +1,4 @@
-//! The pages that describe Parlor: the HTTP API's, and the socket's.
+//! The two pages that describe Parlor: `/docs/` for the HTTP API, and `/docs/socket` for the WebSocket.
 
 use reqwest::Method;
 use serde_json::Value;

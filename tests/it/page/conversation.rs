@@ -1,11 +1,11 @@
-//! Two people who chat: send, read, edit and delete, with the mouse and without it.
+//! Two users chat in the messenger: they send, read, edit and delete messages, by mouse and by keyboard.
 
 use serde_json::json;
 
 use super::{OPEN, message, message_that_is, note, noted, room_with, say};
 use crate::support::{Browser, Home, Pointer, Window, key};
 
-/// What nobody may be able to say so that another's browser does it.
+/// Messages with these texts must never run as code in the other user's browser.
 const MARKUP: &str = "<img src=x onerror=alert(1)>";
 const SCRIPT: &str = "<script>alert(2)</script>";
 
@@ -21,7 +21,7 @@ async fn two_people_chat() {
     assert_eq!(one.text("#room-name").await, "User 2");
     one.see("#empty:not([hidden])").await;
     say(&one, "Shall we have lunch?").await;
-    // Nobody else has it yet.
+    // User 2 has not received the message yet.
     one.see(&message_that_is("send", "Shall we have lunch?")).await;
     note(&one, ".own", "data-status").await;
 
@@ -38,7 +38,7 @@ async fn two_people_chat() {
     one.see(&format!(r#"{}[contains(@class,"theirs")]"#, message("Yes, at noon"))).await;
     two.see(&message_that_is("read", "Yes, at noon")).await;
 
-    // What people type is text, wherever it is shown.
+    // Typed text is shown as text, never as HTML, in every part of the page.
     for text in [MARKUP, SCRIPT] {
         say(&one, text).await;
         two.see(&message(text)).await;
@@ -63,7 +63,7 @@ async fn two_people_chat() {
         window.miss(&message("Shall we have lunch?")).await;
     }
 
-    // Deleting takes two buttons, and the first can be taken back.
+    // A delete needs two clicks. After the first click, the user can still keep the message.
     let delete = |button: &str| format!("{}//button[@data-action='{button}']", message("Yes, at noon"));
     two.click(&delete("delete")).await;
     two.click(&delete("keep")).await;
@@ -73,7 +73,7 @@ async fn two_people_chat() {
         window.miss(&message("Yes, at noon")).await;
     }
 
-    // All of it is still there for one who comes again.
+    // After a reload, both pages still show everything.
     for window in [&one, &two] {
         window.reload().await;
         window.see(OPEN).await;
@@ -84,7 +84,7 @@ async fn two_people_chat() {
         assert!(!window.has_alert().await);
     }
 
-    // Neither the page nor its contents were ever refused anything; and what is put into it is.
+    // So far, the browser has refused nothing. The content security policy refuses injected content.
     assert_eq!(browser.log().await, [""; 0]);
     one.script("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=alert(3)>')").await;
     one.script("document.body.append(Object.assign(document.createElement('script'), {text: 'alert(4)'}))")
@@ -114,7 +114,7 @@ async fn the_keyboard_alone_will_do() {
     window.press(key::ENTER).await;
     window.see(&message("Good mornin")).await;
 
-    // Up takes the last message, Escape lets go of it.
+    // Arrow up edits the user's last message. Escape ends the edit.
     window.press(key::UP).await;
     window.see("#editing:not([hidden])").await;
     window.press(" to nobody").await;
@@ -138,7 +138,7 @@ async fn the_keyboard_alone_will_do() {
     window.miss(&message("Good morning")).await;
     window.see("#composer:focus").await;
 
-    // Shift and Enter is a new line of the same message.
+    // Shift and Enter start a new line in the same message.
     window.press("one\u{E008}\u{E007}\u{E000}two\u{E007}").await;
     window.see(&message("one\ntwo")).await;
     assert_eq!(browser.log().await, [""; 0]);
@@ -155,7 +155,7 @@ async fn focus_stays_in_the_composer_after_send_is_clicked() {
     window.see(OPEN).await;
     window.click("#composer").await;
     for text in ["first", "second"] {
-        // Typed where the focus is.
+        // The text goes to the element that has the focus.
         window.press(text).await;
         window.click("#send").await;
         window.see(&message(text)).await;
@@ -164,7 +164,7 @@ async fn focus_stays_in_the_composer_after_send_is_clicked() {
     browser.close().await;
 }
 
-/// Moves the focus by a key until it is on an element.
+/// Presses the key until the element `what` has the focus, at most 12 times.
 async fn until_focus_is(window: &Window<'_>, key: &str, what: &str) {
     for _ in 0..12 {
         if window.script(&format!("return document.activeElement.matches('{what}')")).await == true {

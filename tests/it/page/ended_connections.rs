@@ -1,4 +1,5 @@
-//! Connections that end: by a server that restarts, and by a refusal.
+//! How the messenger handles connections that end: by a restart of the server, or by a refusal. After a refusal, the
+//! next user sees nothing of the user before.
 
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ async fn messages_are_complete_and_single_after_a_restart() {
     }
     one.see(".pending[data-status=queued] .reason:not(:empty)").await;
 
-    // What the others do before they are back isn't missed either.
+    // The pages also receive the changes that others make before the pages reconnect.
     let server = home.serve().await;
     let author = home.run(&["token", "--user", "1"]).await.printed().to_owned();
     let mut elsewhere = server.dial("firts_user=1&second_user=2/", &author).open().await;
@@ -65,7 +66,7 @@ async fn messages_are_complete_and_single_after_a_restart() {
     }
     one.miss("//li[contains(@class,'pending')]").await;
     expected.insert(2, "Meanwhile");
-    // Those that waited here may have come before it.
+    // The server may store the pages' pending messages before "Meanwhile", so the test compares sorted texts.
     let sorted = |texts: Value| {
         let mut texts: Vec<String> = serde_json::from_value(texts).unwrap();
         texts.sort_unstable();
@@ -78,7 +79,7 @@ async fn messages_are_complete_and_single_after_a_restart() {
     }
     assert_eq!(texts(&one).await, texts(&two).await);
 
-    // And it goes on.
+    // Messages still arrive after the restart.
     say(&two, "After").await;
     one.see(&message("After")).await;
     browser.close().await;
@@ -96,7 +97,7 @@ async fn a_server_that_comes_back_is_found_by_itself() {
     window.see("#state[data-state=waiting]").await;
     window.see("//*[@id='countdown'][starts-with(., 'Next try in')]").await;
     let server = home.serve().await;
-    // Every 30 s at the least.
+    // The page tries to connect at least every 30 s.
     window.see_within(Duration::from_mins(1), OPEN).await;
     say(&window, "Found").await;
     browser.close().await;
@@ -112,7 +113,7 @@ async fn a_refusal_shows_its_code() {
     let forged = home.run_with(&[("AUTH__SECRET", OTHER_SECRET)], &["token", "--user", "1"]).await;
 
     let browser = Browser::open(Pointer::Mouse).await;
-    // On a server that serves more than this machine nobody gets a token for the asking.
+    // This server listens on all addresses. The messenger then gives no tokens, so the user must sign in with one.
     let window = browser.window(&server.url("/#1")).await;
     window.see("#sign-in:not([hidden])").await;
     sign_in(&window, forged.printed()).await;
@@ -146,7 +147,7 @@ async fn the_next_user_finds_nothing_of_the_one_before() {
     let refuse = "last.dispatchEvent(new CloseEvent('close', { code: 4003 }))";
     let typed = "return document.getElementById('composer').value";
 
-    // It may be the same one, with a new token.
+    // The same user may sign in again with a new token. The page keeps this user's texts.
     window.script(refuse).await;
     window.click("#try-again").await;
     sign_in(&window, &server.token(1).sign()).await;

@@ -1,4 +1,5 @@
-//! The page after a reconnect: a resumed connection, a new start, another lost connection, and a room that is gone.
+//! The messenger after a lost connection: it resumes, or loads everything again, even if that load is interrupted. A
+//! removed member sees a notice.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -9,8 +10,10 @@ use crate::support::{Browser, Link, Pointer, Server, State, Window};
 
 const GONE: &str = "You are no longer in this room";
 
-/// Numbers the page's connections. Between two is a pause without an end, but for `online`. The second one begins anew, and
-/// there an action isn't heard. The third one is told of no room, as if all were quiet: a room that is told of is known.
+/// Returns a script that runs before the page's own scripts and numbers the page's connections. The page then
+/// reconnects only after the event `online`. The second connection sends an invalid cursor, so it starts again, and it
+/// drops the frames of `action`. The third connection's `ready` frame lists no rooms, as if no room had changed. A
+/// listed room would be known to the page without a further request.
 fn anew_without(action: &str) -> String {
     format!(
         "Math.random = () => 1e6; \
@@ -39,18 +42,19 @@ fn anew_without(action: &str) -> String {
     )
 }
 
+/// Closes the page's connection, and waits until the page shows that it is not connected.
 async fn lose(window: &Window<'_>) {
     window.script("last.close()").await;
     window.see("#state[data-state=waiting]").await;
 }
 
-/// Makes the next connection, which has this number.
+/// Ends the page's pause, and waits until the connection with this number is open.
 async fn come_back(window: &Window<'_>, number: u8) {
     online(window).await;
     window.see(&format!("[data-made='{number}'] {OPEN}")).await;
 }
 
-/// Lets the page note what it says went wrong, and whether that can be seen.
+/// Lets the page record the text of each notice, and whether the user can see the notice.
 async fn note_notices(window: &Window<'_>) {
     let script = "const noted = window.notices = []; \
         const element = document.getElementById('notice'); \
@@ -59,7 +63,7 @@ async fn note_notices(window: &Window<'_>) {
     window.script(script).await;
 }
 
-/// Those up to now. Whatever was said before has been answered.
+/// Returns the notices so far. Before that, sends a message and waits for it, so that all earlier answers have arrived.
 async fn notices(window: &Window<'_>, server: &Server) -> Value {
     server.room(&[1, 2]).await;
     window.click(&room("User 2")).await;
@@ -77,7 +81,8 @@ async fn a_new_beginning_that_is_cut_off_is_begun_again() {
     window.see(&message("number 1")).await;
     lose(&window).await;
     come_back(&window, 2).await;
-    // It is shown, but not known: there is nothing to edit, and no harm in trying.
+    // The page shows this message, but has not loaded it on the new connection. The click on "edit" has no effect and
+    // does no harm.
     window.click(&format!("{}//button[@data-action='edit']", message("number 18"))).await;
     lose(&window).await;
     come_back(&window, 3).await;
@@ -93,7 +98,7 @@ async fn a_new_beginning_that_is_cut_off_is_begun_again() {
 #[tokio::test]
 async fn deep_room_is_found_again_when_the_list_was_interrupted() {
     let server = Server::start(&[("PAGE__ENABLED", "on")]).await;
-    // The first one has the oldest activity, and a page of the list has fifty.
+    // The room with user 2 has the oldest activity, and a page of the list has fifty rooms.
     for other in 2..=52 {
         server.room(&[1, other]).await;
     }

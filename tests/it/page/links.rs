@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{OPEN, enter, message, say};
 use crate::support::{Browser, Home, Pointer, Window};
 
-/// Texts of messages. For each text, the text and the address of each expected link.
+/// Texts of messages, each with its expected links. A link is given as its text and its address.
 const LINKS: &[(&str, &[(&str, &str)])] = &[
     (
         "See https://example.com/a?b=1&c=2.",
@@ -24,7 +24,7 @@ const LINKS: &[(&str, &[(&str, &str)])] = &[
     ("<img src=x onerror=alert(1)> https://a.com", &[("https://a.com", "https://a.com/")]),
 ];
 
-/// The links of the last message: text, address, target and relation.
+/// Returns the links of the last message, each with its text, address, target and relation (`rel`).
 async fn links(window: &Window<'_>) -> Value {
     let read = "return [...document.querySelectorAll('#messages li:last-child .text a')] \
                 .map((link) => [link.textContent, link.href, link.target, link.rel])";

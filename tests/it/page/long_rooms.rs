@@ -1,4 +1,5 @@
-//! Rooms with many messages.
+//! Rooms with many messages: the page loads them when the user scrolls, keeps its position, and holds at most 200
+//! messages.
 
 use std::ops::RangeInclusive;
 

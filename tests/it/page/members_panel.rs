@@ -1,11 +1,11 @@
-//! The panel of a group's members.
+//! The panel that lists a group's members, and the page of a user without rooms.
 
 use serde_json::{Value, json};
 
 use super::{OPEN, enter, make_room, room};
 use crate::support::{Browser, Home, Pointer, Window, key};
 
-/// The name, the role and the presence of each member in the panel.
+/// Returns the name, the role and the presence of each member in the panel.
 async fn members(window: &Window<'_>) -> Value {
     let read = "return [...document.querySelectorAll('.member')].map((member) => \
                 ['name', 'role', 'where'].map((part) => member.querySelector(`.${part}`).textContent))";
@@ -19,7 +19,7 @@ async fn the_members_panel_lists_roles_and_presence() {
     let browser = Browser::open(Pointer::Mouse).await;
     let url = server.url("/");
     let (one, two) = (enter(&browser, &url, 1).await, enter(&browser, &url, 2).await);
-    one.see("#show-members[hidden]").await; // a direct room
+    one.see("#show-members[hidden]").await; // a direct room has no members panel
     make_room(&one, &[2, 3], Some("Lunch")).await;
     one.see("//*[@id='presence'][.='3 members, you and 1 online']").await;
     one.click("#show-members").await;

@@ -1,4 +1,4 @@
-//! The messenger in a real browser, on the program's own server.
+//! Tests of the messenger (the web page that is part of Parlor) in a real browser.
 
 mod accessibility;
 mod api_pages;
@@ -24,37 +24,37 @@ use crate::support::{Browser, Server, Window};
 
 const SECRET: &str = "a secret of the tests, at least 32 bytes long";
 
-/// There is a connection.
+/// A selector that matches while the page has a connection.
 const OPEN: &str = "#state[data-state=open]";
 
-/// `XPath` of the messages with a text, as far as the server has confirmed them.
+/// Returns the `XPath` of messages with this text that the server has confirmed.
 fn message(text: &str) -> String {
     format!(r#"//li[contains(@class,"message")][@data-id][.//*[@class="text"][.="{text}"]]"#)
 }
 
-/// The same, for one with a status.
+/// Returns the `XPath` of confirmed messages with this text and this status.
 fn message_that_is(status: &str, text: &str) -> String {
     format!(r#"{}[@data-status="{status}"]"#, message(text))
 }
 
-/// `XPath` of a room in the list, by its name.
+/// Returns the `XPath` of the room with this name in the list.
 fn room(name: &str) -> String {
     format!(r#"//button[@class="room"][*[@class="name"][.="{name}"]]"#)
 }
 
-/// `XPath` of a room in the list where a part of it reads so.
+/// Returns the `XPath` of the room with this name, if its part (a CSS class) shows this text.
 fn room_with(name: &str, part: &str, text: &str) -> String {
     format!(r#"{}[*[@class="{part}"][not(@hidden)][.="{text}"]]"#, room(name))
 }
 
-/// Opens the page as one of its people, and waits for the connection.
+/// Opens the page as one of its example users, and waits for the connection.
 async fn enter<'b>(browser: &'b Browser, url: &str, user: u8) -> Window<'b> {
     let window = browser.window(&format!("{url}#{user}")).await;
     window.see(OPEN).await;
     window
 }
 
-/// Enters as user 1 with a token of one's own, through a server's own address, or that of a line to it.
+/// Signs in as user 1 with a token. `address` is the server's own address, or the address of a [`Link`] to the server.
 async fn enter_by_token(window: &Window<'_>, server: &Server, address: SocketAddr) {
     window.goto(&format!("http://{address}/")).await;
     window.click("#use-token").await;
@@ -62,12 +62,12 @@ async fn enter_by_token(window: &Window<'_>, server: &Server, address: SocketAdd
     window.see(OPEN).await;
 }
 
-/// There is no use in waiting for the next try.
+/// Ends the page's pause before its next try to connect.
 async fn online(window: &Window<'_>) {
     window.script("dispatchEvent(new Event('online'))").await;
 }
 
-/// Makes a room by the dialog.
+/// Makes a room with these users and this name in the page's dialog.
 async fn make_room(window: &Window<'_>, people: &[u8], name: Option<&str>) {
     window.click("#add-room").await;
     for person in people {
@@ -79,19 +79,21 @@ async fn make_room(window: &Window<'_>, people: &[u8], name: Option<&str>) {
     window.click("#new-room-make").await;
 }
 
+/// Sends a message in the page, and waits until the server has confirmed it.
 async fn say(window: &Window<'_>, text: &str) {
     window.fill("#composer", text).await;
     window.click("#send").await;
     window.see(&message(text)).await;
 }
 
-/// What the log reads, from its beginning.
+/// Returns the texts of all messages on the page, oldest first.
 async fn texts(window: &Window<'_>) -> Value {
     let read = "return [...document.querySelectorAll('#messages .text')].map((text) => text.textContent)";
     window.script(read).await
 }
 
-/// Lets the page note each value that an attribute takes from now on, however soon the next one comes.
+/// Lets the page record the values of an attribute of the element `what` from now on. It also records values that the
+/// test would be too slow to see.
 async fn note(window: &Window<'_>, what: &str, attribute: &str) {
     let script = format!(
         "const noted = window.noted = []; const element = document.querySelector('{what}'); \
@@ -102,11 +104,12 @@ async fn note(window: &Window<'_>, what: &str, attribute: &str) {
     window.script(&script).await;
 }
 
+/// Returns the values that [`note`] has recorded.
 async fn noted(window: &Window<'_>) -> Value {
     window.script("return window.noted").await
 }
 
-/// Enters with a token of one's own.
+/// Enters a token into the form, and submits the form.
 async fn sign_in(window: &Window<'_>, token: &str) {
     window.see("#token").await.clear().await.unwrap();
     window.fill("#token", token).await;

@@ -1,4 +1,4 @@
-//! A narrow screen.
+//! All parts of the messenger fit on the narrow screen of a phone.
 
 use serde_json::json;
 
@@ -52,7 +52,8 @@ async fn a_phone_shows_all_of_it() {
     fits(&window, "a text that is too long").await;
     assert!(window.see("#send").await.attr("disabled").await.unwrap().is_some());
 
-    // There is one of the two at a time, and the phone's own button leads from one to the other, too.
+    // A phone shows either the list or the room. The page's back button and the phone's back button both lead to the
+    // list.
     window.click("#back").await;
     window.click(&room("User 2")).await;
     window.script("history.back()").await;
@@ -61,7 +62,7 @@ async fn a_phone_shows_all_of_it() {
     browser.close().await;
 }
 
-/// Nothing is wider than the screen, and nothing scrolls sideways.
+/// Asserts that nothing is wider than the screen, and that nothing scrolls sideways.
 async fn fits(window: &Window<'_>, what: &str) {
     let sideways = "const sideways = [...document.querySelectorAll('body *')].filter((element) => \
                       ['auto', 'scroll'].includes(getComputedStyle(element).overflowX) \

@@ -1,4 +1,4 @@
-//! A page of another application, on its own origin, on Level 1.
+//! A page of another application, on its own origin, uses Parlor as a Level 1 client (basic mode: one room, no cursor).
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 
 use crate::support::{Browser, Home, Pointer, chat, deleted, edited};
 
-/// A client as the protocol's users wrote theirs: the documented URL, ids as the page has them, which is texts.
+/// A page with a client as the documentation describes it. It uses the documented URL, and sends some ids as texts.
 const SAMPLE: &str = r#"<!doctype html>
 <ul id="heard"></ul>
 <button id="send">Send</button> <button id="edit">Edit</button> <button id="delete">Delete</button>
@@ -77,7 +77,7 @@ async fn a_page_elsewhere_works_as_it_is() {
     browser.close().await;
 }
 
-/// A server of one page, at an origin of its own.
+/// Serves this page on an origin (a port) of its own. Returns its URL.
 async fn serve_page(page: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -90,7 +90,7 @@ async fn serve_page(page: String) -> String {
             let head = "Content-Type: text/html; charset=utf-8\r\nConnection: close";
             let answer =
                 format!("HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-            // The browser opens connections that it then doesn't use.
+            // The browser also opens connections that it doesn't use, so a failed write is ignored.
             let _ = stream.write_all(answer.as_bytes()).await;
         }
     });

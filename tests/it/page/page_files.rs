@@ -1,4 +1,5 @@
-//! The page's files and the clients that get them; the clients that get tokens and rooms from it.
+//! The messenger's files with their security headers, and the conditions under which the messenger gives tokens and
+//! rooms to clients.
 
 use std::fs;
 use std::path::Path;
@@ -57,7 +58,7 @@ async fn the_page_may_load_nothing_but_itself() {
     }
 }
 
-/// The paths of all scripts that there are in a folder of the page's.
+/// Returns the paths of all scripts in a folder of the page.
 fn scripts_in(page: &Path, folder: &str) -> Vec<String> {
     let paths = fs::read_dir(page.join(folder)).unwrap().map(|entry| entry.unwrap().path());
     let scripts = paths.filter(|path| path.extension().is_some_and(|kind| kind == "js"));
@@ -80,7 +81,7 @@ async fn session_is_given_only_to_the_same_machine() {
     for host in ["localhost".to_owned(), format!("localhost:{port}"), format!("127.0.0.1:{port}")] {
         assert_eq!(session(&url, &host, one).await, 200, "{host}");
     }
-    // A name that its owner has made to mean 127.0.0.1.
+    // The owner of a host name can let it resolve to 127.0.0.1 (DNS rebinding).
     for host in [format!("evil.example:{port}"), "127.0.0.1.evil.example".to_owned()] {
         assert_eq!(session(&url, &host, one).await, 404, "{host}");
     }
@@ -89,7 +90,8 @@ async fn session_is_given_only_to_the_same_machine() {
     }
     server.stop().await;
 
-    // What a proxy passes on, and what is signed with an application's own key, may be for someone elsewhere.
+    // A proxy may forward the request of a client on another machine. With the application's own signing key, a token
+    // could open the account of a real user. In these cases the page gives no token.
     let http = reqwest::Client::new();
     let proxied = home.serve().await;
     for header in ["forwarded", "x-forwarded-for", "x-real-ip"] {
@@ -130,7 +132,7 @@ async fn rooms_are_made_for_whoever_has_a_token() {
         let answer = request.send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
     };
-    // Of two there is one room, however often it is asked for; and a name makes a group.
+    // Two users have one direct room, even if it is requested several times. A name makes a group.
     assert_eq!(make(&one, json!({"members": [2]})).await, (200, json!({"room_id": 1})));
     assert_eq!(make(&one, json!({"members": [2, 3], "name": "Lunch"})).await, (200, json!({"room_id": 2})));
     assert_eq!(make(&one, json!({"members": [2], "name": "Us"})).await, (200, json!({"room_id": 3})));

@@ -1,4 +1,4 @@
-//! A token that the server refuses.
+//! The sign-in form after the server refused a token: it keeps the token, selects it, and shows the reason.
 
 use serde_json::json;
 
@@ -24,7 +24,7 @@ async fn a_refused_token_stays_in_its_form() {
         assert_eq!(window.script(field).await, json!([shown, 0, shown.len()]));
         shown = server.token(2).secret("a third secret, of which the server knows nothing").sign();
     }
-    // What is typed takes the place of the refused token, and the reason goes.
+    // Typed text replaces the refused token, and the reason disappears.
     window.press(&server.token(1).sign()).await;
     window.see("#token[aria-invalid=false]").await;
     window.see("#token-problem:empty").await;

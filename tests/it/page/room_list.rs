@@ -1,4 +1,5 @@
-//! The list of rooms: new rooms, last messages, unread counts, presence, and notifications for a hidden page.
+//! The messenger's list of rooms: new rooms, last messages, unread counts, presence, and notifications for a hidden
+//! page.
 
 use serde_json::json;
 
@@ -26,7 +27,7 @@ async fn a_new_group_is_read_by_one_after_the_other() {
 
     say(&one, "Who is in?").await;
     one.see(&room_with(GROUP, "preview", "You: Who is in?")).await;
-    // Whoever looks elsewhere sees what was said, and that it is unread.
+    // User 2 has another room open, and sees the last message and the unread count in the list.
     two.see(&room_with(GROUP, "preview", "User 1: Who is in?")).await;
     two.see(&room_with(GROUP, "unread", "1")).await;
     title(&two, "(1) User 2 · Parlor").await;
@@ -36,7 +37,7 @@ async fn a_new_group_is_read_by_one_after_the_other() {
     title(&two, "User 2 · Parlor").await;
     say(&two, "I am").await;
 
-    // Not all have read it; who has is said below, and to whoever points at the ticks.
+    // Not all members have read it. The readers stand below the message and in the tooltip of its status.
     one.see(&format!("{}//*[@class='readers'][not(@hidden)][.='Read by User 2']", message("Who is in?")))
         .await;
     one.see(".own .status[title='Read by User 2']").await;
@@ -46,7 +47,7 @@ async fn a_new_group_is_read_by_one_after_the_other() {
     one.see(&message_that_is("read", "Who is in?")).await;
     one.see(".own .status[title='Read by User 2, User 3']").await;
 
-    // An admin may delete what others wrote, a member may not.
+    // An admin can delete messages of others; a member can't.
     let delete = |text: &str| format!("{}//button[@data-action='delete']", message(text));
     let others = two.see(&delete("Who is in?")).await;
     assert!(!others.is_displayed().await.unwrap());
@@ -55,7 +56,7 @@ async fn a_new_group_is_read_by_one_after_the_other() {
     two.miss(&message("I am")).await;
     two.see(&room_with(GROUP, "preview", "User 1: Who is in?")).await;
 
-    // Of two there is one room, and making it again leads there.
+    // Two users have one direct room. Making it a second time opens the existing room.
     make_room(&one, &[2], None).await;
     one.see("//h2[@id='room-name'][.='User 2']").await;
     assert_eq!(one.script("return document.querySelectorAll('.room').length").await, 2);
@@ -83,7 +84,7 @@ async fn presence_and_typing_are_shown() {
     two.click("#send").await;
     one.see(&message("Hm")).await;
     one.see("#typing:empty").await;
-    // A new text right after a message is shown, too.
+    // The page also shows that a user types again right after a message.
     two.fill("#composer", "And").await;
     one.see("//*[@id='typing'][.='User 2 is typing…']").await;
 
@@ -93,7 +94,8 @@ async fn presence_and_typing_are_shown() {
     browser.close().await;
 }
 
-/// A browser that shows notifications and asks nobody, and a page that nobody looks at.
+/// Scripts for the page. `WATCHED` records notifications and allows them without a question. `HIDE` makes the page
+/// hidden, and `SHOW` makes it visible again.
 const WATCHED: &str = "window.told = []; \
     window.Notification = class { \
       static permission = 'default'; \
@@ -117,7 +119,7 @@ async fn hidden_page_notifies_once_notifications_are_allowed() {
     say(&two, "Unasked").await;
     one.see(&message("Unasked")).await;
     assert_eq!(one.script("return told").await, json!([]));
-    // Nobody looks, so it is not read.
+    // The page is hidden, so the message is not read.
     one.see(&room_with("User 2", "unread", "1")).await;
     two.see(&message_that_is("delivered", "Unasked")).await;
 

@@ -1,4 +1,4 @@
-//! A room with unread messages opens at the first of them.
+//! A room with unread messages opens at the first of them, below a line with their number.
 
 use super::long_rooms::{AT_END, MOST, in_page, long_room_read_up_to};
 use super::{enter, enter_by_token, make_room, message, room, say};
@@ -8,7 +8,7 @@ const DIVIDERS: &str = "return [...document.querySelectorAll('.divider:not([hidd
 
 #[tokio::test]
 async fn a_room_opens_at_its_first_unread_message() {
-    // The last 430 are unread, and user 2 wrote every other one.
+    // The last 430 messages are unread for user 1. User 2 wrote every second one, so 215 messages count.
     let server = long_room_read_up_to(20, 450).await;
     let browser = Browser::open(Pointer::Mouse).await;
     let window = browser.window("about:blank").await;
@@ -50,7 +50,7 @@ async fn the_unread_line_goes_when_the_room_is_opened_again() {
     one.see(&message("Two")).await;
     assert_eq!(one.script(DIVIDERS).await, 0);
 
-    // Nothing new is below, but the way to the end is.
+    // There is no new message below, but the button to the newest message appears.
     let tall = "line\\n".repeat(60);
     one.script(&format!(
         "const box = document.getElementById('composer'); box.value = '{tall}'; \

@@ -1,4 +1,5 @@
-//! Ephemeral events: sent to the sockets of every server, and not stored.
+//! Ephemeral events (for example custom events of an action) reach the sockets of every server, and are not stored. The
+//! same path carries the request to disconnect a user.
 
 use handlers::{Event, Fields, RoomId, UserId};
 use mongodb::bson::oid::ObjectId;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Link, Server, State, chat, room_of_two, said, shared_uri};
 
-/// Opens the store of a server, to publish events.
+/// Opens the database of a server as a [`Store`], by which a test publishes events.
 async fn store_of(server: &Server) -> Store {
     let settings = [("URI", shared_uri()), ("DATABASE", &server.database().name)];
     let settings = settings.map(|(key, value)| (format!("PARLOR__MONGODB__{key}"), value.to_owned()));
@@ -21,15 +22,18 @@ fn event(fields: &str) -> Result<CustomEvent, InvalidEvent> {
     CustomEvent::new("nudge", &Fields::parse(fields).unwrap(), 100)
 }
 
+/// Publishes the custom event `nudge` with these fields in a room.
 async fn tell(store: &Store, room: i64, fields: &str) {
     let room = RoomId::try_from(room).unwrap();
     store.signal(&EphemeralEvent::Event { room, event: event(fields).unwrap() }).await.unwrap();
 }
 
+/// Publishes the request to close all sockets of a user.
 async fn disconnect(store: &Store, user: impl Into<UserId>) {
     store.signal(&EphemeralEvent::Disconnect { user: user.into() }).await.unwrap();
 }
 
+/// Returns the frame by which a client receives the event `nudge`.
 fn nudge(n: i64) -> Value {
     json!({"type": "custom", "name": "nudge", "n": n})
 }
@@ -44,7 +48,7 @@ async fn ephemeral_event_reaches_its_room_in_order_on_all_servers() {
     let store = store_of(&server).await;
     for n in 1..=3_i64 {
         here[0].say("before it").await;
-        // After the acknowledgement every later event comes after the message.
+        // The message is acknowledged, so every event from now on comes after it.
         here[0].expect(chat(n, 1, "before it")).await;
         tell(&store, room, &format!(r#"{{"n": {n}}}"#)).await;
         here[0].expect(nudge(n)).await;

@@ -1,4 +1,5 @@
-//! Events between servers: the change stream, presence and ephemeral events.
+//! Tests of what servers learn from each other: the change stream, presence, ephemeral events, and several servers on
+//! one database.
 
 mod change_stream;
 mod ephemeral_events;

@@ -1,4 +1,4 @@
-//! Presence, as any server shows it.
+//! Presence: every server shows whether a user is online, even after a server has crashed or has lost its database.
 
 use std::time::{Duration, Instant};
 
@@ -33,13 +33,13 @@ async fn presence(store: &Store, user: i64) -> UserPresence {
     store.presence(&UserId::Int(user)).await.unwrap()
 }
 
-/// Waits until a user is online, or offline.
+/// Waits until a user's presence is `online`, and returns the presence.
 async fn until(store: &Store, user: i64, online: bool) -> UserPresence {
     let what = format!("user {user} has online: {online}");
     eventually(&what, async || presence(store, user).await, |found| found.online == online).await
 }
 
-/// Opens a change stream of users' presence.
+/// Opens a MongoDB change stream of the collection `presence`.
 async fn changes(
     server: &Server,
 ) -> mongodb::change_stream::ChangeStream<mongodb::change_stream::event::ChangeStreamEvent<Document>> {
@@ -113,7 +113,7 @@ async fn a_page_that_is_loaded_anew_makes_no_coming_and_going() {
     socket.leave().await;
     let socket = other.join(1, 2).await;
     let presences = server.collection("presence").await;
-    // The first server notes it after the grace period.
+    // The first server writes the user's leave after the grace period.
     eventually_count(&presences, doc! { "_id": 1, "servers": { "$size": 1 } }, |count| count != 1).await;
     eventually_count(&presences, doc! { "_id": 1, "servers": { "$size": 2 } }, |count| count != 1).await;
     assert!(presence(&store, 1).await.online);
@@ -124,7 +124,7 @@ async fn a_page_that_is_loaded_anew_makes_no_coming_and_going() {
         let event = timeout(PATIENCE, stream.next()).await.unwrap().unwrap().unwrap();
         let changed = match event.update_description {
             Some(update) => update.updated_fields,
-            // The whole document: while a socket is left, it says nothing new.
+            // The event has the whole document. While the user has a socket, it is no change of presence.
             None => {
                 event.full_document.filter(|whole| !whole.get_bool("online").unwrap()).unwrap_or_default()
             }
@@ -169,7 +169,7 @@ async fn a_server_alone_tidies_up_after_the_one_before_it() {
     program.signal("KILL");
     program.exit_code().await;
     drop(socket);
-    // Its heartbeat is gone as well, as after an hour.
+    // The server's heartbeat document is gone as well, as it is an hour after a crash.
     program.collection("heartbeats").await.delete_many(doc! {}).await.unwrap();
     let _next = program.again().await;
     until(&store, 1, false).await;
@@ -216,8 +216,8 @@ async fn users_stay_online_when_the_database_was_away() {
     assert_eq!(id.get_i64("_id").unwrap(), 1, "the first change is of the one who left");
 }
 
-/// The secondaries lag: for a majority each heartbeat takes longer than a server may be silent, while the primary reads and
-/// writes as quickly as ever.
+/// The secondaries lag: a heartbeat reaches a majority later than the longest allowed silence of a server. The primary
+/// still reads and writes at full speed.
 #[tokio::test]
 async fn users_stay_online_when_secondaries_lag() {
     let three = Mongod::start_three().await;

@@ -1,4 +1,5 @@
-//! Several servers on one database behave as one.
+//! Several servers on one database behave like one server: same events, same order, one room for a pair, and message
+//! ids without gaps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::{API_KEY, Client, Server, chat, ids_of, matches};
 
-/// A socket and its received frames.
+/// A client's socket, and all frames that it received.
 struct Voice {
     client: Client,
     user: i64,
@@ -22,12 +23,13 @@ impl Voice {
         Self { client: server.join(user, peer).await, user, heard: Vec::new() }
     }
 
-    /// Sends a message, waits for its acknowledgement, and returns its number.
+    /// Sends a message, waits for its acknowledgement, and returns its id.
     async fn say(&mut self, text: &str) -> i64 {
         self.client.say(text).await;
         self.acknowledged(text).await
     }
 
+    /// Receives frames until the user's own message `text` arrives. Returns its id.
     async fn acknowledged(&mut self, text: &str) -> i64 {
         loop {
             let frame = self.client.next().await;
@@ -40,7 +42,7 @@ impl Voice {
         }
     }
 
-    /// Receives until all users have read `text`.
+    /// Receives frames until all other members have read the message `text`.
     async fn until_read(&mut self, text: &str) {
         let read =
             |frame: &Value| frame["type"] == "mark_message_as_read" && frame["message"]["text"] == text;
@@ -50,13 +52,13 @@ impl Voice {
     }
 }
 
-/// Returns the texts of all `chat_message` events, in their order.
+/// Returns the texts of all `chat_message` events, in the order of the events.
 fn texts(heard: &[Value]) -> Vec<&str> {
     let messages = heard.iter().filter(|frame| frame["type"] == "chat_message");
     messages.map(|frame| frame["message"]["text"].as_str().unwrap()).collect()
 }
 
-/// Sends `count` messages in groups, so that the frames of one socket wait for each other as well.
+/// Sends `count` messages in groups of five, so that several frames of one socket wait in the server at a time.
 async fn speak(mut voice: Voice, name: usize, count: usize) -> Voice {
     let said: Vec<_> = (0..count).map(|n| format!("{name}/{n}")).collect();
     for handful in said.chunks(5) {
@@ -94,7 +96,7 @@ async fn sockets_of_both_servers_get_the_same_events_in_order() {
     let heard = &voices[0].heard;
     assert_eq!(ids_of(heard, "chat_message"), all);
     for kind in ["mark_message_as_delivered", "mark_message_as_read"] {
-        // The readers of each author read at their own pace, so there is no order across authors.
+        // The receipt events of each sender's messages come at their own pace, so there is no order across senders.
         let mut marked = ids_of(heard, kind);
         marked.sort_unstable();
         assert_eq!(marked, all, "{kind}");
@@ -129,7 +131,8 @@ async fn changes_from_both_sides_are_told_alike() {
         }
     };
     tokio::join!(change(&mut here), change(&mut there));
-    // The frames of one socket are handled in order, so this answer shows that all of them are done.
+    // The server handles the frames of one socket in order. So this answer shows that it has handled all earlier
+    // frames.
     there.say("mine are done").await;
     here.say("that is all").await;
     tokio::join!(here.until_read("that is all"), there.until_read("that is all"));
@@ -145,7 +148,7 @@ async fn changes_from_both_sides_are_told_alike() {
 async fn a_pairs_room_that_both_make_at_once_is_one() {
     let one = Server::start(&[]).await;
     let two = one.beside().await;
-    // The first answer of each server shows that it serves.
+    // Each server has answered once, so both serve.
     tokio::join!(one.room(&[100, 101]), two.room(&[100, 101]));
     for user in (1..20).step_by(2) {
         let body = json!({"members": [{"user_id": user}, {"user_id": user + 1}]}).to_string();
@@ -155,7 +158,7 @@ async fn a_pairs_room_that_both_make_at_once_is_one() {
         let found = answers.iter().filter(|(status, _)| *status == 200).count();
         assert_eq!((made, found), (1, answers.len() - 1), "{answers:?}");
         assert!(answers.iter().all(|(_, body)| body["room_id"] == answers[0].1["room_id"]), "{answers:?}");
-        // A request that came too late leaves no members behind.
+        // A request that lost against another one leaves no members behind.
         let members = one.collection("members").await;
         let of_user = members.count_documents(doc! { "_id.user": user }).await.unwrap();
         assert_eq!(of_user, 1, "user {user} is a member of one room");
@@ -167,8 +170,8 @@ async fn a_pairs_room_that_both_make_at_once_is_one() {
     }
 }
 
-/// Returns the room as these events describe it from its beginning: in the form of the history, less
-/// the times.
+/// Returns the state of a room that follows from all its events. It has the form of the history's array, without the
+/// times.
 fn state(events: &[Value]) -> Vec<Value> {
     let mut messages: Vec<Value> = Vec::new();
     for event in events {
@@ -187,7 +190,7 @@ fn state(events: &[Value]) -> Vec<Value> {
     messages.iter().rev().take(50).map(essence).collect()
 }
 
-/// What can be told of a message by its events alone.
+/// Returns the parts of a message that follow from its events alone.
 fn essence(message: &Value) -> Value {
     json!({
         "message_id": message["message_id"], "text": message["text"], "sender_id": message["sender_id"],
@@ -195,7 +198,7 @@ fn essence(message: &Value) -> Value {
     })
 }
 
-/// Sends, edits and deletes until it is stopped, and then leaves.
+/// Sends, edits and deletes messages until `stop` is set. Then sends a last message.
 async fn chatter(mut voice: Voice, stop: Arc<AtomicBool>) -> Voice {
     for n in 0.. {
         if stop.load(Ordering::Relaxed) {

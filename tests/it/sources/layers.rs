@@ -1,5 +1,5 @@
-//! The layers of the sources, as `docs/architecture.md` lists them: a module imports only from the layers below its own,
-//! and no circle of files that import each other is large.
+//! The layers of the source files, as `docs/architecture.md` lists them. A module imports only from the layers below
+//! its own. Only a few files may import each other in a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,8 +8,8 @@ use std::path::Path;
 use syn::visit::{self, Visit};
 use syn::{ItemMod, ItemUse, Macro, UseTree};
 
-/// The layers from top to bottom. Modules of one layer do not import each other, but for the two lowest layers, which hold
-/// small modules that everything may use.
+/// The layers from top to bottom. Modules of one layer do not import each other. The two lowest layers are an
+/// exception, because all modules may use their small modules.
 const LAYERS: &[&[&str]] = &[
     &["main", "cli", "fuzzing", "lib"],
     &["app"],
@@ -22,19 +22,19 @@ const LAYERS: &[&[&str]] = &[
     &["model", "limits", "telemetry", "protocol", "config", "lifecycle", "retry", "supervisor", "error"],
 ];
 
-/// The first layer, counted from the top, whose modules may import each other.
+/// The index of the first layer from the top whose modules may import each other.
 const SHARED_FROM: usize = 7;
 
-/// Files that import each other in a circle, at most.
+/// The largest allowed number of files that import each other in a circle.
 const CIRCLE: usize = 3;
 
-/// Files that lie in `src` beside its folders, at most.
+/// The largest allowed number of files directly in `src`, outside its folders.
 const FILES_IN_SRC: usize = 8;
 
-/// A path of a module from the root of the crate.
+/// The path of a module from the root of the crate.
 type Module = Vec<String>;
 
-/// The paths that a file names.
+/// The paths that occur in a file, in its imports and in its other code.
 #[derive(Default)]
 struct Named(Vec<Vec<String>>);
 
@@ -71,7 +71,7 @@ impl<'ast> Visit<'ast> for Named {
         visit::visit_macro(self, called);
     }
 
-    /// Unit tests may reach further than what they test.
+    /// Skips unit tests, which may import from any layer.
     fn visit_item_mod(&mut self, module: &'ast ItemMod) {
         let is_test = |attribute: &syn::Attribute| attribute.path().is_ident("cfg");
         if module.content.is_none() || !module.attrs.iter().any(is_test) {
@@ -80,7 +80,7 @@ impl<'ast> Visit<'ast> for Named {
     }
 }
 
-/// Reads every source file: the module's path, whether it is a folder's `mod.rs`, and the paths that it names.
+/// Reads every source file. Returns for each module whether it is a folder's `mod.rs`, and the paths that it names.
 fn sources() -> BTreeMap<Module, (bool, Named)> {
     fn walk(folder: &Path, module: &[String], found: &mut BTreeMap<Module, (bool, Named)>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -103,7 +103,7 @@ fn sources() -> BTreeMap<Module, (bool, Named)> {
     found
 }
 
-/// Returns the imports between files. A file's import from its own folder's `mod.rs` is none: that is the folder's face.
+/// Returns the imports between files. Omits a file's imports from the `mod.rs` of a folder that contains it.
 fn imports() -> BTreeMap<Module, BTreeSet<Module>> {
     let sources = sources();
     let target = |from: &Module, path: &[String]| -> Option<Module> {

@@ -1,4 +1,4 @@
-//! Rules that the source files keep.
+//! Rules for the source files: the layers of their imports, and the names of tests.
 
 mod layers;
 mod test_names;

@@ -1,18 +1,18 @@
-//! The names of the tests: short, and with the tested thing first.
+//! The names of all tests: at most 60 characters, and each begins with the tested subject.
 
 use std::fs;
 use std::path::Path;
 
-/// Folders whose tests are checked.
+/// The folders whose tests are checked.
 const FOLDERS: [&str; 3] = ["src", "handlers/src", "tests/it"];
 
-/// Characters in a name, at most.
+/// The largest allowed length of a name, in characters.
 const LENGTH: usize = 60;
 
-/// Tests that the folders have, at least. Fewer found tests mean that the search is broken.
+/// The smallest expected number of tests. Fewer found tests mean that the search is broken.
 const TESTS: usize = 900;
 
-/// First words that name no subject: pronouns, and words that stand before a noun or a clause.
+/// First words that name no subject: pronouns, and words that begin a clause.
 const NO_SUBJECT: &[&str] = &[
     "all",
     "and",
@@ -87,7 +87,7 @@ fn test_functions(text: &str) -> Vec<&str> {
         if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
             is_test = true;
         } else if let Some(function) = function {
-            // A macro's `fn $name` has its names elsewhere.
+            // The tests of a macro have their names where the macro is called, so `fn $name` is skipped.
             let name = function.split('(').next().filter(|name| is_test && !name.starts_with('$'));
             names.extend(name);
             is_test = false;

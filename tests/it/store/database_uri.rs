@@ -1,4 +1,5 @@
-//! Options of `mongodb.uri`: those that contradict what Parlor needs are refused by name, compressors work.
+//! Options in `mongodb.uri`: Parlor refuses an option that contradicts its needs, and names it. The path names the
+//! database, and compressors work.
 
 use mongodb::bson::doc;
 

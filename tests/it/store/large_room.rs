@@ -1,5 +1,5 @@
-//! A room of a million messages costs no more than the part that is shown: a page, a first frame or a resume reads few
-//! documents more than it sends.
+//! Reading a room of a million messages costs only the part that is sent. A page, a first frame or a resume examines
+//! few documents more than it sends.
 
 use std::time::Instant;
 
@@ -11,27 +11,29 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Mongod, Server, encoded, ids_of};
 
-/// Messages in the room, in two factors: no list in the making is longer than these.
+/// The number of messages in the room: a thousand times a thousand. No array in the pipeline that makes them is longer
+/// than a thousand.
 const MESSAGES: i64 = THOUSANDS * 1_000;
 const THOUSANDS: i64 = 1_000;
 
-/// Every so manieth was edited, in their order.
+/// Every hundredth message was edited. The revisions (the numbers of the edits in their order) go up to `REVISIONS`.
 const EDITED: i64 = 100;
 const REVISIONS: i64 = MESSAGES / EDITED;
 
-/// Those after the first of these, to the second, in the middle of the room, are deleted.
+/// The deleted messages in the middle of the room: those after the first id, up to the second id.
 const DELETED: (i64, i64) = (MESSAGES / 2 - 99_000, MESSAGES / 2 + 99_000);
 
-/// Where one stands who was told of all but the last hundred messages and ten edits.
+/// The last message id and the last revision of a client that has received all but the last hundred messages and ten
+/// edits.
 const LEFT: (i64, i64) = (MESSAGES - 100, REVISIONS - 10);
 
-/// Documents and keys that a read may look at beyond those that it gives.
+/// The number of documents and keys that a read may examine beyond those that it returns.
 const BESIDE: i64 = 10;
 
-/// The largest page that may be asked for, and one more that tells whether there are more.
+/// The largest page that a client may request, and one more message that shows whether there are more.
 const PAGE: i64 = 200 + 1;
 
-/// Makes the messages inside the database, as `store::documents` writes them.
+/// Makes the messages inside the database, in the form in which `store::documents` writes them.
 async fn make_messages(database: &Database, room: i64) {
     let started = Instant::now();
     let at = DateTime::now();
@@ -40,7 +42,7 @@ async fn make_messages(database: &Database, room: i64) {
     let is_deleted = doc! { "$and": [{ "$gt": ["$n", DELETED.0] }, { "$lte": ["$n", DELETED.1] }] };
     let text = doc! { "$concat": ["message ", { "$toString": "$n" }] };
     let text = doc! { "$cond": [&is_deleted, "$$REMOVE", text] };
-    // Where it wasn't edited there are no such fields.
+    // A message that was not edited lacks the fields `edit`, `rev` and `revised`.
     let edited =
         |value: Bson| doc! { "$cond": [{ "$eq": [{ "$mod": ["$n", EDITED] }, 0] }, value, "$$REMOVE"] };
     let edit = doc! { "text": &text, "id": { "$literal": id }, "at": { "$literal": at } };
@@ -66,7 +68,7 @@ async fn make_messages(database: &Database, room: i64) {
             "rev": edited(doc! { "$toLong": { "$divide": ["$n", EDITED] } }.into()),
             "revised": edited(doc! { "$literal": stamp }.into()),
         } },
-        // Its indexes stay.
+        // `$out` replaces the documents and keeps the indexes.
         doc! { "$out": "messages" },
     ];
     database.aggregate(stages).await.unwrap();
@@ -75,14 +77,14 @@ async fn make_messages(database: &Database, room: i64) {
     eprintln!("{MESSAGES} messages were made in {:?}", started.elapsed());
 }
 
-/// From now on the database notes what each operation looks at.
+/// Turns on the database's profiler, which records what each operation examines.
 async fn profile(database: &Database) {
     let size = 16 << 20;
     database.create_collection("system.profile").capped(true).size(size).await.unwrap();
     database.run_command(doc! { "profile": 2 }).await.unwrap();
 }
 
-/// What was noted of reads, of messages and of whatever is looked up together with them.
+/// Turns the profiler off. Returns its entries of all reads of messages, members and rooms.
 async fn noted(database: &Database) -> Vec<Document> {
     database.run_command(doc! { "profile": 0 }).await.unwrap();
     let namespaces = ["messages", "members", "rooms"].map(|name| format!("{}.{name}", database.name()));
@@ -97,6 +99,7 @@ async fn noted(database: &Database) -> Vec<Document> {
     noted.find(reads).sort(doc! { "ts": 1 }).await.unwrap().try_collect().await.unwrap()
 }
 
+/// Returns a number of a profiler entry, or 0 if the entry lacks it.
 fn count(entry: &Document, key: &str) -> i64 {
     match entry.get(key) {
         Some(Bson::Int32(n)) => i64::from(*n),
@@ -106,7 +109,7 @@ fn count(entry: &Document, key: &str) -> i64 {
     }
 }
 
-/// A page by `history`, whose ids are these.
+/// Requests a page by the action `history`, and asserts that it has exactly these message ids.
 async fn page(client: &mut Client, mut frame: Value, expected: impl Iterator<Item = i64>) {
     frame["action"] = "history".into();
     client.send(frame).await;
@@ -119,7 +122,8 @@ fn ids(messages: &Value) -> Vec<i64> {
     messages.iter().map(|message| message["message_id"].as_i64().unwrap()).collect()
 }
 
-/// Pages in the middle and at both ends. On a socket of all rooms each frame names this one.
+/// Requests pages in the middle and at both ends of the room. On an inbox connection (Level 3) each frame names the
+/// room.
 async fn pages(client: &mut Client, room: Option<i64>) {
     let (from, to) = DELETED;
     let of = |frame: Value| {
@@ -134,7 +138,7 @@ async fn pages(client: &mut Client, room: Option<i64>) {
     let middle = from / 2;
     page(client, of(json!({"before": middle, "limit": 200})), (middle - 200..middle).rev()).await;
     page(client, of(json!({"after": middle, "limit": 200})), middle + 1..=middle + 200).await;
-    // What is deleted is not looked through.
+    // A page across the deleted messages does not examine them.
     let across = (to + 1..=to + 100).rev().chain((from - 99..=from).rev());
     page(client, of(json!({"before": to + 101, "limit": 200})), across).await;
     let across = (from - 99..=from).chain(to + 1..=to + 100);
@@ -145,14 +149,14 @@ async fn pages(client: &mut Client, room: Option<i64>) {
     page(client, of(json!({"after": MESSAGES - 10})), MESSAGES - 9..=MESSAGES).await;
 }
 
-/// What was missed by one who was [`LEFT`].
+/// Asserts that a frame has exactly the changes that a client at [`LEFT`] has missed.
 fn assert_missed(told: &Value) {
     assert_eq!(ids(&told["messages"]), (LEFT.0 + 1..=MESSAGES).collect::<Vec<_>>());
-    // The last one of those is a new message.
+    // The last edit is missing here, because its message is one of the new messages.
     assert_eq!(ids(&told["edited"]), (LEFT.1 + 1..REVISIONS).map(|n| n * EDITED).collect::<Vec<_>>());
 }
 
-/// Opens the room in each way there is, from the beginning and from where it was left.
+/// Opens the room in each connection mode, from the beginning and by resuming from [`LEFT`].
 async fn look_at(server: &Server, uri: &str, room: i64) {
     let mut client = server.dial_as(1, &format!("room_id={room}")).open().await;
     assert_eq!(
@@ -183,8 +187,8 @@ async fn look_at(server: &Server, uri: &str, room: i64) {
     );
     pages(&mut client, Some(room)).await;
 
-    // The same cursor with an earlier position. It names the room, and its membership, only while those are recent. A
-    // server that has just started keeps no record of recent changes, so it reads the room.
+    // This cursor has an earlier position for the room. A cursor names a room and its membership only while they are
+    // recent. A server that has just started has no record of recent changes, so it reads the room.
     let fresh = server.beside_over(uri, &[]).await;
     let cursor = ready["cursor"].as_str().unwrap();
     let (place, left) = (format!(".{room}-{MESSAGES}-{REVISIONS}"), format!(".{room}-{}-{}", LEFT.0, LEFT.1));
@@ -195,7 +199,8 @@ async fn look_at(server: &Server, uri: &str, room: i64) {
     assert_eq!(resumed["resumed"], true, "{}", resumed["cursor"]);
     assert_missed(&resumed["rooms"][0]);
 
-    // One more finds its number, as does one more edit; and whoever reads it has read all.
+    // A new message gets the next id, and a new edit is numbered too. When user 2 opens the room, all of it counts as
+    // read.
     client.send(json!({"action": "send", "room_id": room, "message": "one more"})).await;
     let told = client.until_kind("chat_message").await;
     assert_eq!(ids_of(&[told], "chat_message"), [MESSAGES + 1]);
@@ -206,19 +211,20 @@ async fn look_at(server: &Server, uri: &str, room: i64) {
     assert_eq!(other.history().await.len(), 50);
     client.until_kind("mark_message_as_read").await;
     other.say("the last one").await;
-    // By the same user's sockets in the room.
+    // User 1's own sockets in the room have read it.
     let unread = client.until_kind("unread").await;
     assert_eq!((&unread["unread"], &unread["read"]), (&json!(0), &json!(MESSAGES + 2)));
 }
 
-/// All is read by both of its members before: what is unread costs what was deleted since the mark.
+/// Both members have read all messages before. So counting unread messages only costs the messages deleted after the
+/// receipt marker.
 #[tokio::test]
 async fn large_room_reads_only_the_documents_it_shows() {
     let mongod = Mongod::start().await;
     let uri = mongod.uri("parlor");
     let mut server = Server::start_over(&uri, &[]).await;
     let room = server.room(&[1, 2]).await;
-    // No server hears of each of them.
+    // No server may run now, or it would receive a change event for each message.
     server.shut_down();
     server.ended().await;
     let database = mongod.database(&server.database().name).await;
@@ -237,7 +243,7 @@ async fn large_room_reads_only_the_documents_it_shows() {
     let pages = entries.iter().filter(|entry| {
         entry.get_str("ns").is_ok_and(|ns| ns == of_messages) && count(entry, "nreturned") >= 50
     });
-    // That they are counted at all is seen by those that can't be read without.
+    // This shows that the profiler counts at all: no page can be returned without examining its documents.
     let pages = pages.filter(|entry| count(entry, "docsExamined") >= count(entry, "nreturned"));
     assert!(pages.count() >= 14, "pages were read: {entries:#?}");
     for entry in &entries {
@@ -249,8 +255,9 @@ async fn large_room_reads_only_the_documents_it_shows() {
     }
     eprintln!("{} reads looked at no more than {BESIDE} beyond what they gave", entries.len());
 
-    // What is unread is exact however much it is: here every second message, and one more by the other.
-    // Marks only rise, and the server that has just heard of some knows better: another one reads them.
+    // The count of unread messages is exact, however many there are: here every second message, and one more of user 2.
+    // Markers only rise, and a server remembers the markers that it has received. So another server must read the
+    // lowered markers.
     let mut before = server;
     before.shut_down();
     before.ended().await;

@@ -1,4 +1,5 @@
-//! The database: its options, its indexes' cost, and its stored receipts.
+//! Tests of the database: the options of its URI, the cost of a large room, a purge by the operator, and receipt
+//! markers.
 
 mod database_uri;
 mod large_room;

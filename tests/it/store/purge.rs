@@ -1,4 +1,5 @@
-//! An operator purges old messages in the database: numbers continue, and counts cover only the messages that are left.
+//! An operator purges old messages directly in the database. Message ids continue, and counts cover only the messages
+//! that are left.
 
 use mongodb::bson::{Bson, Document, doc};
 use reqwest::Method;
@@ -14,12 +15,12 @@ async fn post(server: &Server, room: i64, text: &str) -> i64 {
     posted["message_id"].as_i64().unwrap()
 }
 
-/// The first messages of a room, up to a number.
+/// Returns the range of the keys of a room's messages, up to message `n`.
 fn up_to(room: i64, n: impl Into<Bson>) -> Document {
     doc! { "$gte": { "room": room, "n": Bson::MinKey }, "$lte": { "room": room, "n": n.into() } }
 }
 
-/// Purges one room as docs/operate/backup.md (Retention) says.
+/// Purges one room's messages from before this time, as docs/operate/backup.md (Retention) describes it.
 async fn purge(server: &Server, room: i64, before: mongodb::bson::DateTime) {
     let messages = server.collection("messages").await;
     let old = doc! { "_id": up_to(room, Bson::MaxKey), "created_at": { "$lt": before } };
@@ -31,7 +32,7 @@ async fn purge(server: &Server, room: i64, before: mongodb::bson::DateTime) {
     messages.delete_many(doc! { "_id": up_to(room, n) }).await.unwrap();
 }
 
-/// When a message was made.
+/// Returns the time at which a message was created.
 async fn made_at(server: &Server, room: i64, n: i64) -> mongodb::bson::DateTime {
     let messages = server.collection("messages").await;
     let found = messages.find_one(doc! { "_id": { "room": room, "n": n } }).await.unwrap().unwrap();
@@ -59,7 +60,7 @@ async fn unread_counts_what_a_purge_has_left() {
         assert_eq!(post(&server, room, &n.to_string()).await, n);
     }
     let first_kept = made_at(&server, room, 21).await;
-    // By the clock two may be of one moment: then the purge ends before both.
+    // Two messages may have the same time by the clock. Then the purge ends before both.
     purge(&server, room, first_kept).await;
     let (status, page) = server.api_get(&format!("/rooms/{room}/messages?after=0&limit=200")).await;
     assert_eq!((status, &page["has_more"]), (200, &json!(false)));
@@ -69,7 +70,7 @@ async fn unread_counts_what_a_purge_has_left() {
     assert_eq!(ready["rooms"][0]["unread"], json!(left.len()), "{ready}");
     let (_, listed) = server.api_get("/rooms?user_id=1").await;
     assert_eq!(listed["rooms"][0]["unread"], json!(left.len()), "{listed}");
-    // Also as it is counted later.
+    // The later recount of unread messages also covers only the messages that are left.
     one.send(json!({"action": "read", "room_id": room, "message_id": 25})).await;
     assert_eq!(one.until_kind("unread").await["unread"], 5);
     one.send(json!({"action": "read", "room_id": room, "message_id": 999})).await;
@@ -78,7 +79,8 @@ async fn unread_counts_what_a_purge_has_left() {
     assert_eq!(post(&server, room, "more").await, 31);
 }
 
-/// All messages of a room are purged, without a note. Whoever had them knows how far the room had come.
+/// All messages of a room are purged, and `purged_to` in the room is not set. The members' markers and cursors still
+/// tell the last message id.
 #[tokio::test]
 async fn numbers_go_on_after_what_members_had_is_purged() {
     let server = Server::start(&[]).await;
@@ -106,7 +108,7 @@ async fn numbers_go_on_after_what_members_had_is_purged() {
     let cursor = seen["cursor"].as_str().unwrap();
     let (_, ready) = inbox(&fresh, 1, cursor).await;
     assert_eq!(ready["resumed"], true, "{ready}");
-    // A socket of the room that looks first doesn't take it for a new one.
+    // User 3 opens the room first on this server. The server must not take it for a room without messages.
     fresh.enter(3, group).await;
     assert_eq!(post(&fresh, group, "next").await, 6);
     let (_, ready) = inbox(&server, 1, cursor).await;
@@ -122,7 +124,7 @@ async fn numbers_go_on_after_what_members_had_is_purged() {
     assert_eq!((&resumed["resumed"], ids(&resumed["messages"])), (&json!(true), vec![6]), "{resumed}");
 }
 
-/// Nobody has received what is purged: the note in the room alone knows how far it had come.
+/// No member has received the purged messages. Only `purged_to` in the room still tells the last message id.
 #[tokio::test]
 async fn numbers_go_on_after_a_purge_of_what_nobody_had() {
     let server = Server::start(&[]).await;
@@ -133,7 +135,7 @@ async fn numbers_go_on_after_a_purge_of_what_nobody_had() {
     purge(&server, room, mongodb::bson::DateTime::MAX).await;
     let left = server.collection("messages").await.count_documents(doc! {}).await.unwrap();
     assert_eq!(left, 0);
-    // As the older shell writes a number.
+    // The older `mongo` shell writes a number as a double.
     let noted = doc! { "$set": { "purged_to": 3.0 } };
     server.collection("rooms").await.update_one(doc! { "_id": room }, noted).await.unwrap();
     let fresh = server.beside().await;

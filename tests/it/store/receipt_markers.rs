@@ -1,5 +1,6 @@
-//! Receipt markers that are raised but not yet folded into members' documents: every server shows them, even if their
-//! writer has died, and no event is sent twice.
+//! Servers first write raised receipt markers into a journal (the collection `marks`), and later fold them into
+//! members' documents. Every server shows unfolded markers, even if the server that wrote them died. No event is sent
+//! twice.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,10 +17,10 @@ use crate::support::{Client, Lines, Mongod, Program, Server, eventually, eventua
 const DELIVERED: &str = "mark_message_as_delivered";
 const READ: &str = "mark_message_as_read";
 
-/// Makes folding fail for the server called `app`: its markers stay in the journal.
+/// Makes the folding of markers fail for the server called `app`, so that its markers stay in the journal.
 async fn hold_folding(mongod: &Mongod, server: &Server, app: &str) {
     let members = format!("{}.members", server.database().name);
-    // `Interrupted`
+    // Error code 11601 is `Interrupted`.
     let fault = doc! { "failCommands": ["update"], "namespace": members, "errorCode": 11601 };
     mongod.fail(app, "alwaysOn", fault).await;
 }
@@ -28,19 +29,19 @@ async fn database(mongod: &Mongod, server: &Server) -> Database {
     mongod.database(&server.database().name).await
 }
 
-/// Waits until the journal is empty.
+/// Waits until the journal is empty: all markers are folded.
 async fn folded(database: &Database) {
     let journal = database.collection::<Document>("marks");
     eventually_count(&journal, doc! {}, |count| count == 0).await;
 }
 
-/// Returns a member's read marker in the member's document.
+/// Returns the read marker in the document of this member.
 async fn read_by_document(members: &Collection<Document>, user: i64) -> i64 {
     let member = members.find_one(doc! { "_id.user": user }).await.unwrap().unwrap();
     member.get_i64("read").unwrap()
 }
 
-/// Returns a member's markers by the API.
+/// Returns a member's markers `delivered` and `read`, as the API shows them.
 async fn marks(server: &Server, room: i64, user: i64) -> (i64, i64) {
     let (status, room) = server.api_get(&format!("/rooms/{room}")).await;
     assert_eq!(status, 200, "{room}");
@@ -49,7 +50,8 @@ async fn marks(server: &Server, room: i64, user: i64) -> (i64, i64) {
     (member["delivered"].as_i64().unwrap(), member["read"].as_i64().unwrap())
 }
 
-/// Asserts that all servers show user 2's markers in a room of one message, which user 2 has read.
+/// Asserts that every endpoint and socket of this server shows user 2's markers. The room has one message, which user 2
+/// has read.
 async fn assert_read(server: &Server, room: i64) {
     assert_eq!(marks(server, room, 2).await, (1, 1));
     let (_, list) = server.api_get("/rooms?user_id=2").await;
@@ -79,7 +81,7 @@ async fn markers_of_a_killed_server_are_shown_and_folded_by_others() {
     let mut killed = Program::start_over(&mongod.uri("killed"), &[]).await;
     let alive = killed.beside_over(&mongod.uri("alive"), &[]).await;
     let room = killed.room(&[1, 2]).await;
-    // It serves by now, so it receives later events.
+    // The server has answered, so it receives all later changes.
     assert_eq!(alive.get("/healthz").await, 200);
     hold_folding(&mongod, &killed, "killed").await;
     let (mut one, _two) = (killed.join(1, 2).await, killed.join(2, 1).await);
@@ -100,7 +102,7 @@ async fn markers_of_a_killed_server_are_shown_and_folded_by_others() {
     assert_eq!(read_by_document(&members, 2).await, 1);
     assert_read(&new, room).await;
     assert_read(&alive, room).await;
-    // A later socket reads it from the documents.
+    // A server that starts later reads the marker from the member's document.
     let later = alive.beside_over(&mongod.uri("later"), &[]).await;
     assert_read(&later, room).await;
 }
@@ -127,7 +129,7 @@ async fn rejoining_member_has_none_of_the_old_markers() {
     assert_eq!(server.call(Method::PUT, &path, json!({})).await.0, 201);
     assert_eq!(marks(&server, group, 3).await, (3, 3), "who is new to a group begins at its last message");
 
-    // An erased user who returns to a direct room has read no message of it.
+    // An erased user who returns to a direct room has no markers in it.
     assert_eq!(server.api_delete("/users/2").await.0, 202);
     let database = database(&mongod, &server).await;
     let erasures = database.collection::<Document>("erasures");
@@ -171,10 +173,11 @@ async fn marker_writes_wait_when_too_many_are_unfolded() {
     assert_eq!(one.until_kind(READ).await["message"]["text"], "second");
 }
 
-/// Messages for each new socket. The third member's waiting messages stay within the number that is sent.
+/// The number of messages for each new socket. While a member is absent, fewer than 200 messages wait for the member:
+/// the server sends status events only for the newest 200.
 const SAID: usize = 20;
 
-/// Sends a message for each permit, and in the end one more.
+/// Sends a message for each permit, and a last message after the semaphore is closed.
 async fn talk(mut client: Client, may: Arc<Semaphore>) -> Client {
     while let Ok(one) = may.acquire().await {
         one.forget();
@@ -186,7 +189,7 @@ async fn talk(mut client: Client, may: Arc<Semaphore>) -> Client {
     client
 }
 
-/// Returns each message's statuses on one socket: from its history, if any, and then from its events.
+/// Returns each message's statuses as one socket received them: from its history, if any, and then from its events.
 async fn statuses(mut client: Client) -> BTreeMap<i64, Vec<String>> {
     let mut all: BTreeMap<i64, Vec<String>> = BTreeMap::new();
     let mut note = |message: &Value| {
@@ -208,7 +211,7 @@ async fn statuses(mut client: Client) -> BTreeMap<i64, Vec<String>> {
     all
 }
 
-/// In a group whose members leave one after the other, so that statuses also depend on the present members.
+/// The members of the group leave one after another, so a status also depends on who is still a member.
 #[tokio::test]
 async fn connecting_socket_gets_statuses_once_amid_a_marker_burst() {
     const ROOMY: [(&str, &str); 1] = [("LIMITS__SEND_QUEUE", "100000")];
@@ -227,7 +230,7 @@ async fn connecting_socket_gets_statuses_once_amid_a_marker_burst() {
     for n in 0..40 {
         may.add_permits(SAID);
         if n % 8 == 2 {
-            // From now on all messages wait for them.
+            // From now on, no message becomes delivered or read until this member is removed.
             let (user, client) = going.pop().unwrap();
             client.leave().await;
             away = Some(user);

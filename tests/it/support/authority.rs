@@ -1,4 +1,5 @@
-//! Certificate authorities for the receivers of tests: one that Parlor trusts, and one that it does not.
+//! Certificate authorities for the test servers that Parlor calls: one authority that Parlor trusts, and one that it
+//! does not.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// Makes an authority with a new key.
+/// A certificate authority with a new key.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -22,12 +23,12 @@ impl Authority {
         Self { issuer }
     }
 
-    /// Returns the authority's own certificate.
+    /// Returns the authority's own certificate, in PEM.
     pub(crate) fn pem(&self) -> String {
         self.issuer.pem()
     }
 
-    /// Returns a certificate for this host, a name or an address.
+    /// Returns a TLS acceptor with a new certificate of this authority for a host (a name or an IP address).
     pub(crate) fn acceptor(&self, host: &str) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([host.to_owned()]).unwrap();

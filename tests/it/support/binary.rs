@@ -1,4 +1,4 @@
-//! The program as its users run it: arguments, environment, output and exit code.
+//! Runs the program `parlor` as its users do: with arguments, environment, output and exit code.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -13,19 +13,19 @@ use tokio::time::timeout;
 use super::process::Process;
 use super::{Dial, transcript::Transcript};
 
-/// The limit of a server's start, with the private database, on a busy machine.
+/// The longest time that a server's start may take, including its embedded `mongod` on a busy machine.
 const START: Duration = Duration::from_mins(1);
 
-/// The limit of a server's end when it is no longer needed.
+/// The longest time that a server may take to stop.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// A directory to run the program in, and its settings. The program inherits no setting of this process.
+/// A directory in which the program runs, and its settings. The program inherits no setting of the test process.
 pub(crate) struct Home {
     dir: TempDir,
     settings: Vec<(String, String)>,
 }
 
-/// The result of a run of the program.
+/// The exit status and output of a run that has ended.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) status: ExitStatus,
@@ -33,14 +33,15 @@ pub(crate) struct Ran {
     pub(crate) err: String,
 }
 
-/// The running program.
+/// A running server process, and its address.
 pub(crate) struct Serving {
     pub(crate) address: SocketAddr,
     process: Process,
 }
 
 impl Home {
-    /// Makes an empty directory. The program will use a free port, the private database, and the default data directory.
+    /// Makes an empty directory. By default, the program uses a free port, the embedded `mongod`, and the default data
+    /// directory.
     pub(crate) async fn new() -> Self {
         let mongod = mongod().await.display().to_string();
         Self { dir: tempfile::tempdir().unwrap(), settings: Vec::new() }
@@ -49,7 +50,7 @@ impl Home {
             .set("SHUTDOWN__DRAIN_SECONDS", "5")
     }
 
-    /// Sets a key as in the environment, without `PARLOR__`.
+    /// Sets a configuration key in the form of the environment variables, without the prefix `PARLOR__`.
     pub(crate) fn set(mut self, key: &str, value: &str) -> Self {
         self.settings.retain(|(other, _)| other != key);
         self.settings.push((key.to_owned(), value.to_owned()));
@@ -60,12 +61,12 @@ impl Home {
         self.dir.path()
     }
 
-    /// Runs the program to its end.
+    /// Runs the program until it ends.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Ran {
         self.run_with(&[], arguments).await
     }
 
-    /// Runs the program to its end, with more settings.
+    /// Runs the program until it ends, with additional settings.
     pub(crate) async fn run_with(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Ran {
         let mut command = tokio::process::Command::from(self.command(settings, arguments));
         command.stdin(Stdio::null()).kill_on_drop(true);
@@ -82,7 +83,7 @@ impl Home {
         self.start(&[], " http://").await
     }
 
-    /// Starts the program with arguments and waits until it prints its URL after these words.
+    /// Starts the program with arguments. Waits until its log has these words, which stand before its URL.
     pub(crate) async fn start(&self, arguments: &[&str], words: &str) -> Serving {
         let process = Process::start("parlor", self.command(&[], arguments), GRACE);
         let address = process.says(words, START).await;
@@ -110,7 +111,7 @@ impl Home {
 }
 
 impl Ran {
-    /// Returns the output. The program must have succeeded, without any other output.
+    /// Returns the output of a successful run.
     pub(crate) fn printed(&self) -> &str {
         assert!(self.status.success(), "{self:#?}");
         self.out.trim_end_matches('\n')
@@ -130,21 +131,22 @@ impl Serving {
         format!("http://{}{path}", self.address)
     }
 
-    /// Returns a handshake that is not sent yet, with the user's token.
+    /// Returns a handshake with the user's token. It is not sent yet.
     pub(crate) fn dial(&self, query: &str, token: &str) -> Dial {
         let target = format!("/ws/chat/?{query}");
         Dial::new(self.address, &target, Transcript::new()).token(token)
     }
 
-    /// Makes the program read its configuration again, and waits until its log confirms it.
+    /// Sends SIGHUP, so that the program reloads its configuration. Waits until its log has these words, and returns
+    /// the text after them.
     pub(crate) async fn reload(&self, words: &str) -> String {
         let before = self.process.said().len();
         self.process.signal("HUP", "");
         self.process.says_after(before, words, START).await
     }
 
-    /// Stops the program as an init system does, and returns its log. The program must end with success, whatever is
-    /// open.
+    /// Stops the program with SIGTERM, as an init system does, and returns its log. The program must exit with success,
+    /// even with open sockets.
     pub(crate) async fn stop(mut self) -> String {
         let status = self.process.ended().await;
         let log = self.process.said();
@@ -153,7 +155,7 @@ impl Serving {
     }
 }
 
-/// Returns the path of `mongod`, which is downloaded once.
+/// Returns the path of `mongod`. Downloads it once if the machine has none.
 pub(crate) async fn mongod() -> PathBuf {
     static MONGOD: OnceCell<PathBuf> = OnceCell::const_new();
     let find =
@@ -161,10 +163,10 @@ pub(crate) async fn mongod() -> PathBuf {
     MONGOD.get_or_init(find).await.clone()
 }
 
-/// Returns a free port. The kernel gives it to no program that asks for any port.
+/// Returns a free port that the kernel does not assign to programs that ask for any port.
 pub(crate) fn free_port() -> u16 {
     static TRIED: AtomicU16 = AtomicU16::new(0);
-    // Below the range that the kernel takes such ports from, and from another place in each process.
+    // The range is below the kernel's range of assigned ports, and starts at a different port in each process.
     let first = 12_000 + u16::try_from(std::process::id() % 10_000).unwrap();
     std::iter::repeat_with(|| first + TRIED.fetch_add(1, Ordering::Relaxed) % 10_000)
         .take(1_000)

@@ -1,4 +1,4 @@
-//! A real browser, driven by `WebDriver`.
+//! A real browser, which a test controls by `WebDriver`.
 
 use std::env;
 use std::path::PathBuf;
@@ -17,34 +17,36 @@ use tempfile::TempDir;
 use super::PATIENCE;
 use super::process::Process;
 
-/// How long the driver, and the browser, may take to start.
+/// The longest time that the driver or the browser may take to start.
 const START: Duration = Duration::from_mins(1);
 
-/// How often is looked whether what a test waits for has come.
+/// The pause between two checks for an element.
 const EVERY: Duration = Duration::from_millis(20);
 
-/// A browser with a profile of its own. It is gone when this is, and its driver too.
+/// A browser with a profile of its own. Dropping it also ends its driver.
 pub(crate) struct Browser {
     client: Client,
-    // Before the profile: fields are dropped in order, and the browser writes to it until its end.
+    // The driver stands before the profile, because fields are dropped in order, and the browser writes to its profile
+    // until it ends.
     _driver: Process,
     _profile: TempDir,
 }
 
-/// What one points with; the page shows and focuses accordingly. A browser without a screen has neither.
+/// The pointing device that the page detects. The page chooses its layout and its focus accordingly. A headless browser
+/// detects none, so the test sets one.
 #[derive(Clone, Copy)]
 pub(crate) enum Pointer {
     Mouse,
     Finger,
 }
 
-/// A window of it.
+/// A window of the browser.
 pub(crate) struct Window<'b> {
     client: &'b Client,
     handle: WindowHandle,
 }
 
-/// Keys without a character of their own (`WebDriver`, 17.4.2).
+/// Keys without a character (`WebDriver`, 17.4.2).
 pub(crate) mod key {
     pub(crate) const TAB: &str = "\u{E004}";
     pub(crate) const BACK_TAB: &str = "\u{E008}\u{E004}\u{E000}";
@@ -65,7 +67,7 @@ impl Browser {
         command.arg("--port=0");
         let driver = Process::start("chromedriver", command, Duration::ZERO);
         let port = driver.says("started successfully on port ", START).await;
-        // Blink's own numbers: hover none 1, hover 2; pointer coarse 2, fine 4.
+        // The numbers of Chromium's engine Blink: hover none 1, hover 2; pointer coarse 2, fine 4.
         let (hover, pointer) = match pointer {
             Pointer::Mouse => (2, 4),
             Pointer::Finger => (1, 2),
@@ -73,7 +75,7 @@ impl Browser {
         let arguments = [
             "--headless",
             "--no-sandbox",
-            // Text that fades in has none for the driver at first.
+            // The driver would see a text that fades in as empty at first.
             "--force-prefers-reduced-motion",
             "--disable-gpu",
             "--disable-quic",
@@ -92,7 +94,7 @@ impl Browser {
         let capabilities = json!({
             "goog:chromeOptions": {"args": arguments},
             "goog:loggingPrefs": {"browser": "ALL"},
-            // An alert stays, to be seen.
+            // An alert stays open, so that a test can see it.
             "unhandledPromptBehavior": "ignore",
         });
         let capabilities: Capabilities = serde_json::from_value(capabilities).unwrap();
@@ -107,7 +109,7 @@ impl Browser {
         Self { client, _driver: driver, _profile: profile }
     }
 
-    /// Opens a page in a window of its own.
+    /// Opens a URL in a new window.
     pub(crate) async fn window(&self, url: &str) -> Window<'_> {
         let handle = self.client.new_window(false).await.unwrap().handle;
         let window = Window { client: &self.client, handle };
@@ -115,21 +117,21 @@ impl Browser {
         window
     }
 
-    /// What the browser has logged since this was last asked: faults of scripts, refused contents, failed loads.
+    /// Returns the browser's log entries since the last call: errors of scripts, refused content, and failed loads.
     pub(crate) async fn log(&self) -> Vec<String> {
         let entries = self.client.issue_cmd(Chrome("se/log", json!({"type": "browser"}))).await.unwrap();
         let entries = entries.as_array().expect("the log is a list");
         entries.iter().map(|entry| format!("{} {}", entry["level"], entry["message"])).collect()
     }
 
-    /// Ends it in good order.
+    /// Ends the browser's session.
     pub(crate) async fn close(self) {
         self.client.clone().close().await.unwrap();
     }
 }
 
 impl Window<'_> {
-    /// The client, with this window in front.
+    /// Brings this window to the front, and returns the client.
     async fn front(&self) -> &Client {
         self.client.switch_to_window(self.handle.clone()).await.unwrap();
         self.client
@@ -143,12 +145,12 @@ impl Window<'_> {
         self.front().await.refresh().await.unwrap();
     }
 
-    /// Waits for an element, by CSS, or by `XPath` where it begins with a slash.
+    /// Waits for an element and returns it. `what` is a CSS selector, or an `XPath` if it begins with a slash.
     pub(crate) async fn see(&self, what: &str) -> fantoccini::elements::Element {
         self.see_within(PATIENCE, what).await
     }
 
-    /// Waits for one that may take longer, or must be faster.
+    /// Waits for an element like [`Self::see`], with another limit.
     pub(crate) async fn see_within(&self, limit: Duration, what: &str) -> fantoccini::elements::Element {
         let client = self.front().await;
         let locator = if what.starts_with('/') { Locator::XPath(what) } else { Locator::Css(what) };
@@ -163,60 +165,60 @@ impl Window<'_> {
         }
     }
 
-    /// Waits until there is no such element, by `XPath`.
+    /// Waits until no element matches this `XPath`.
     pub(crate) async fn miss(&self, what: &str) {
         self.see(&format!("/html[not({what})]")).await;
     }
 
-    /// Clicks on an element once it is there. What isn't shown, or is covered, can't be clicked.
+    /// Waits for an element and clicks on it. The click fails if the element is hidden or covered.
     pub(crate) async fn click(&self, what: &str) {
         let element = self.see(what).await;
         element.click().await.unwrap_or_else(|error| panic!("{what}: {error}"));
     }
 
-    /// Types into an element.
+    /// Waits for an element and types a text into it.
     pub(crate) async fn fill(&self, what: &str, text: &str) {
         self.see(what).await.send_keys(text).await.unwrap_or_else(|error| panic!("{what}: {error}"));
     }
 
-    /// Presses keys, wherever the focus is.
+    /// Presses keys on the element that has the focus.
     pub(crate) async fn press(&self, keys: &str) {
         let focused = self.front().await.active_element().await.unwrap();
         focused.send_keys(keys).await.unwrap_or_else(|error| panic!("{keys:?}: {error}"));
     }
 
-    /// The shown text of an element.
+    /// Waits for an element and returns its visible text.
     pub(crate) async fn text(&self, what: &str) -> String {
         self.see(what).await.text().await.unwrap()
     }
 
-    /// What a script returns.
+    /// Runs a script in the page, and returns the script's result.
     pub(crate) async fn script(&self, script: &str) -> Value {
         let client = self.front().await;
         client.execute(script, Vec::new()).await.unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
-    /// Has each page that is opened from now on begin with a script of the test's.
+    /// From now on, runs a script at the start of each page, before the page's own scripts.
     pub(crate) async fn begin_with(&self, script: &str) {
         let command = json!({"cmd": "Page.addScriptToEvaluateOnNewDocument", "params": {"source": script}});
         self.front().await.issue_cmd(Chrome("goog/cdp/execute", command)).await.unwrap();
     }
 
-    /// Makes it a phone's screen, so wide in CSS pixels; a window can't be as narrow.
+    /// Emulates a phone's screen of this width in CSS pixels, because a window can't be that narrow.
     pub(crate) async fn phone(&self, width: u32) {
         let metrics = json!({"width": width, "height": 740, "deviceScaleFactor": 1, "mobile": true});
         let command = json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics});
         self.front().await.issue_cmd(Chrome("goog/cdp/execute", command)).await.unwrap();
     }
 
-    /// Makes the system's colours dark.
+    /// Sets the system's colour scheme to dark.
     pub(crate) async fn dark(&self) {
         let features = json!({"features": [{"name": "prefers-color-scheme", "value": "dark"}]});
         let command = json!({"cmd": "Emulation.setEmulatedMedia", "params": features});
         self.front().await.issue_cmd(Chrome("goog/cdp/execute", command)).await.unwrap();
     }
 
-    /// Whether a dialog of a script is open.
+    /// Returns whether an alert of a script is open.
     pub(crate) async fn has_alert(&self) -> bool {
         match self.front().await.get_alert_text().await {
             Ok(_) => true,
@@ -226,7 +228,7 @@ impl Window<'_> {
     }
 }
 
-/// A command that only Chromium's driver has: its path in the session, and its body.
+/// A command that only Chromium's driver has: its path below the session, and its body.
 #[derive(Debug)]
 struct Chrome(&'static str, Value);
 

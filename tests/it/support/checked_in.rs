@@ -1,8 +1,8 @@
-//! Contracts that are generated from the code and checked in, so that a diff shows each change.
+//! Compares contracts that are generated from the code with their checked-in files, so that a diff shows each change.
 
 use std::path::Path;
 
-/// Holds what was made to the file that is checked in. With `UPDATE_CONTRACTS=1` the file is written instead.
+/// Asserts that the checked-in file equals the generated text. With `UPDATE_CONTRACTS=1`, writes the file instead.
 pub(crate) fn checked_in(file: &str, made: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if std::env::var_os("UPDATE_CONTRACTS").is_some_and(|set| set == "1") {

@@ -1,4 +1,4 @@
-//! A client with one socket.
+//! A client with one WebSocket.
 
 mod ending;
 
@@ -19,10 +19,10 @@ use super::{PATIENCE, transcript::Transcript};
 
 pub(crate) use ending::End;
 
-/// Sends and receives frames one by one, and notes all of them in the transcript.
+/// A client that sends and receives frames one by one. It records all of them in the transcript.
 pub(crate) struct Client {
     who: String,
-    /// The subprotocol of the server's answer.
+    /// The subprotocol in the server's answer to the handshake.
     pub(crate) protocol: Option<String>,
     write: SplitSink<WebSocketStream<TcpStream>, Message>,
     read: SplitStream<WebSocketStream<TcpStream>>,
@@ -30,7 +30,7 @@ pub(crate) struct Client {
     fences: usize,
 }
 
-/// One thing that a socket received.
+/// One result of reading a socket: a text frame, a close frame, or the loss of the connection.
 enum RawFrame {
     Text(String),
     Closed(u16, String),
@@ -52,7 +52,7 @@ impl Client {
         self.send_text(&frame.to_string()).await;
     }
 
-    /// Sends to a socket that the server may have closed.
+    /// Sends a frame to a socket that the server may have closed. Returns whether the write succeeded.
     pub(crate) async fn try_send(&mut self, frame: Value) -> bool {
         self.transcript.note(&self.who, "->", &frame.to_string());
         self.write.send(Message::text(frame.to_string())).await.is_ok()
@@ -68,7 +68,8 @@ impl Client {
         self.write.send(Message::binary(frame.to_vec())).await.unwrap();
     }
 
-    /// Sends one text message as several WebSocket frames. A server that refuses the message need not read all of them.
+    /// Sends one text message as several WebSocket frames. Stops at the first write error, because the server may
+    /// refuse the message early.
     pub(crate) async fn send_fragments(&mut self, parts: &[&str]) {
         for (at, part) in parts.iter().enumerate() {
             let code = if at == 0 { Data::Text } else { Data::Continue };
@@ -80,18 +81,18 @@ impl Client {
         }
     }
 
-    /// Sends `text` to the room.
+    /// Sends the message `text` to the room.
     pub(crate) async fn say(&mut self, text: &str) {
         self.send(json!({"action": "send", "message": text})).await;
     }
 
-    /// Sends `text` and expects its acknowledgement as the very next frame. No other member may have a socket.
+    /// Sends `text` and expects its `chat_message` as the very next frame. No other member may have a socket.
     pub(crate) async fn say_alone(&mut self, id: i64, sender: impl Into<Value>, text: &str) -> Value {
         self.say(text).await;
         self.expect(chat(id, sender, text)).await
     }
 
-    /// Sends 60 messages, one after the other, whose ids begin with `first`. Returns the median time from a frame to its
+    /// Sends 60 messages, one after another. Their ids begin with `first`. Returns the median time from a send to its
     /// acknowledgement.
     pub(crate) async fn median_send_time(&mut self, first: i64, sender: i64) -> Duration {
         let mut times = Vec::new();
@@ -105,7 +106,7 @@ impl Client {
         times[times.len() / 2]
     }
 
-    /// Closes the socket and waits until the server has agreed.
+    /// Closes the socket and waits for the server's close frame.
     pub(crate) async fn leave(mut self) {
         self.transcript.note(&self.who, "->", "close");
         self.write.send(Message::Close(None)).await.unwrap();
@@ -164,7 +165,7 @@ impl Client {
         frames
     }
 
-    /// Returns the frames up to the first one that matches, which is the last of them.
+    /// Returns the frames up to and including the first one that matches `last`.
     pub(crate) async fn until(&mut self, last: Value) -> Vec<Value> {
         let mut frames = Vec::new();
         loop {
@@ -175,7 +176,7 @@ impl Client {
         }
     }
 
-    /// Returns the next event of a kind, and skips the frames before it.
+    /// Skips frames until an event of this kind, and returns the event.
     pub(crate) async fn until_kind(&mut self, kind: &str) -> Value {
         loop {
             let frame = self.next().await;
@@ -185,7 +186,7 @@ impl Client {
         }
     }
 
-    /// Returns the first frame.
+    /// Returns the messages of the first frame, which is the history on Level 1.
     pub(crate) async fn history(&mut self) -> Vec<Value> {
         match self.next().await {
             Value::Array(messages) => messages,
@@ -202,21 +203,22 @@ impl Client {
         }
     }
 
-    /// Expects this frame as the very next one. [`matches`] says which values of it may stay open.
+    /// Asserts that the very next frame is the expected one, and returns it. [`matches`] says which expected values
+    /// stand for any value.
     pub(crate) async fn expect(&mut self, expected: Value) -> Value {
         let frame = self.next().await;
         assert!(matches(&expected, &frame), "{}: expected\n  {expected}\ngot\n  {frame}", self.who);
         frame
     }
 
-    /// Expects these frames as the very next ones.
+    /// Asserts that the very next frames are the expected ones.
     pub(crate) async fn expect_all(&mut self, expected: &[Value]) {
         for frame in expected {
             self.expect(frame.clone()).await;
         }
     }
 
-    /// Expects that no unread frame has arrived: the next frame is the answer to a frame without effect.
+    /// Asserts that no unread frame has arrived: sends an unknown action, whose error must be the next frame.
     pub(crate) async fn quiet(&mut self) {
         self.fences += 1;
         let fence = format!("fence {}", self.fences);
@@ -224,14 +226,14 @@ impl Client {
         self.expect(error("unknown_action", Some(&fence))).await;
     }
 
-    /// Waits as long as the server asked this client to. No frame may come meanwhile.
+    /// Waits for the time that the server told this client to wait. Asserts that no frame arrives meanwhile.
     pub(crate) async fn wait_before_retry(&mut self, wait: Duration) {
         if let Ok(message) = timeout(wait, self.read.next()).await {
             panic!("{}: expected nothing within {wait:?}, got {message:?}", self.who);
         }
     }
 
-    /// Expects that the server closes the socket without a further frame.
+    /// Asserts that the server closes the socket without a further frame. Returns the close code and reason.
     pub(crate) async fn closed(&mut self) -> (u16, String) {
         match self.hear().await {
             RawFrame::Text(text) => panic!("{}: expected a close, got {text}", self.who),
@@ -240,7 +242,7 @@ impl Client {
         }
     }
 
-    /// Waits until the server closes the socket, and skips the frames before.
+    /// Skips frames until the server closes the socket, and returns the close code.
     pub(crate) async fn closed_in_the_end(&mut self) -> u16 {
         loop {
             match self.hear().await {
@@ -251,7 +253,8 @@ impl Client {
         }
     }
 
-    /// Sends a frame and reads meanwhile. The server may refuse the frame half-way, and not read the rest.
+    /// Sends a frame and reads at the same time. The server may refuse the frame half-way, and not read the rest.
+    /// Returns the close code and reason.
     pub(crate) async fn closed_while_sending(&mut self, frame: String) -> (u16, String) {
         self.transcript.note(&self.who, "->", &frame);
         let write = &mut self.write;

@@ -1,4 +1,4 @@
-//! Opening a socket: everything in the handshake that a client can choose.
+//! Opens sockets. A test can set each part of the handshake that a client chooses.
 
 mod places;
 
@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 
 use super::{Client, PATIENCE, transcript::Transcript};
 
-/// A handshake that is not sent yet. It has no token at first.
+/// A handshake that is not sent yet. Without further calls it has no token.
 pub(crate) struct Dial {
     address: SocketAddr,
     target: String,
@@ -26,7 +26,7 @@ pub(crate) struct Dial {
 }
 
 impl Dial {
-    /// Prepares a handshake for a path with its query.
+    /// Prepares a handshake for a target: a path with its query.
     pub(crate) fn new(address: SocketAddr, target: &str, transcript: Transcript) -> Self {
         let who = "socket".to_owned();
         Self {
@@ -65,7 +65,7 @@ impl Dial {
         self.header("authorization", format!("Bearer {token}"))
     }
 
-    /// Sets a small kernel buffer, so that the server soon notices a client that doesn't read.
+    /// Sets a small receive buffer in the kernel, so that the server soon notices a client that doesn't read.
     pub(crate) fn receive_buffer(mut self, bytes: u32) -> Self {
         self.receive_buffer = Some(bytes);
         self
@@ -77,7 +77,7 @@ impl Dial {
         self
     }
 
-    /// Sends the handshake, which must succeed.
+    /// Sends the handshake and returns the client. The handshake must succeed.
     pub(crate) async fn open(self) -> Client {
         let (who, target, transcript) = (self.who.clone(), self.target.clone(), self.transcript.clone());
         match self.handshake().await {
@@ -86,7 +86,7 @@ impl Dial {
         }
     }
 
-    /// Sends the handshake, and returns the status that refuses it.
+    /// Sends the handshake, which the server must refuse. Returns the HTTP status of the refusal.
     pub(crate) async fn rejected(self) -> u16 {
         let target = self.target.clone();
         match self.handshake().await {
@@ -96,8 +96,8 @@ impl Dial {
         }
     }
 
-    /// Expects a refusal after the upgrade, and returns its close code. The close has a reason, and no data frame comes
-    /// before it.
+    /// Sends the handshake, and asserts that the server closes the socket after the upgrade. Returns the close code.
+    /// The close must have a reason, and no data frame may come before it.
     pub(crate) async fn refused(self) -> u16 {
         let (code, reason) = self.open().await.closed().await;
         assert!(!reason.is_empty(), "{code} came without a reason");
@@ -132,7 +132,7 @@ impl Dial {
     }
 }
 
-/// Encodes a query value: all but the plainest characters become `%XX`.
+/// Encodes a query value: each byte that is no ASCII letter or digit becomes `%XX`.
 pub(crate) fn encoded(value: &str) -> String {
     value.bytes().fold(String::new(), |mut query, byte| {
         if byte.is_ascii_alphanumeric() {

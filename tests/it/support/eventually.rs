@@ -1,4 +1,4 @@
-//! Waits for a state that a test can only ask for: a document, a metric, an answer of the API.
+//! Waits for a state that a test can only poll: a document, a metric, an answer of the API.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -9,10 +9,11 @@ use tokio::time::{sleep, timeout};
 
 use super::PATIENCE;
 
-/// The pause between two probes. Without it the probes load the database that is under test.
+/// The pause between two probes. Without a pause, the probes would load the database under test.
 const INTERVAL: Duration = Duration::from_millis(15);
 
-/// Probes until `reached` accepts the value, and returns that value. Fails after [`PATIENCE`] with `what` and the last value.
+/// Calls `probe` until `reached` accepts its value, and returns that value. Panics after [`PATIENCE`] with `what` and
+/// the last value.
 pub(crate) async fn eventually<T: Debug>(
     what: &str,
     probe: impl AsyncFnMut() -> T,
@@ -21,7 +22,7 @@ pub(crate) async fn eventually<T: Debug>(
     eventually_within(PATIENCE, what, probe, reached).await
 }
 
-/// Like [`eventually`], with a limit of its own.
+/// Works like [`eventually`], with its own time limit.
 pub(crate) async fn eventually_within<T: Debug>(
     limit: Duration,
     what: &str,
@@ -45,7 +46,7 @@ pub(crate) async fn eventually_within<T: Debug>(
         .unwrap_or_else(|| panic!("not within {limit:?}: {what}; the last value was {last:?}"))
 }
 
-/// Probes until there is a value, and returns the value. Fails after [`PATIENCE`].
+/// Calls `probe` until it returns a value, and returns that value. Panics after [`PATIENCE`].
 pub(crate) async fn eventually_some<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let mut found = None;
     let is_found = async || {
@@ -56,7 +57,7 @@ pub(crate) async fn eventually_some<T>(what: &str, mut probe: impl AsyncFnMut() 
     found.unwrap()
 }
 
-/// Waits until `reached` accepts the number of documents that match the filter. Fails after twice [`PATIENCE`].
+/// Waits until `reached` accepts the number of documents that match the filter. Panics after twice [`PATIENCE`].
 pub(crate) async fn eventually_count<T: Send + Sync>(
     collection: &Collection<T>,
     filter: Document,

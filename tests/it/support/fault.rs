@@ -1,4 +1,4 @@
-//! The processes that a test can kill: the real binary, and a MongoDB of the test's own.
+//! The processes that a test can kill: the program `parlor`, and a `mongod` that only this test uses.
 
 mod clock;
 mod disk;
@@ -20,7 +20,7 @@ pub(crate) use clock::Clock;
 pub(crate) use mongod::Mongod;
 pub(crate) use program::Program;
 
-/// A child process that ends with this value, and with this process, however it ends.
+/// A child process that is killed when this value is dropped, and when the test process ends for any reason.
 struct Owned {
     child: Child,
     pid: u32,
@@ -31,7 +31,8 @@ impl Owned {
     fn spawn(mut command: Command) -> Self {
         let child = command.stdin(Stdio::null()).kill_on_drop(true).spawn().unwrap();
         let pid = child.id().unwrap();
-        // The pipe ends with this process, whatever ends the process.
+        // The guard's input is a pipe, which closes when the test process ends for any reason. Then the guard kills the
+        // child.
         let guard = std::process::Command::new("sh")
             .args(["-c", r#"cat; kill -9 "$1""#, "sh", &pid.to_string()])
             .stdin(Stdio::piped())
@@ -64,7 +65,7 @@ pub(crate) fn signal(name: &str, pid: u32) {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        // The guard ends first: after `wait` the id may belong to another process.
+        // The guard is killed first. Otherwise it could kill another process that got the child's id after `wait`.
         let _ = self.guard.kill();
         let _ = self.guard.wait();
         let _ = self.child.start_kill();

@@ -1,14 +1,15 @@
-//! The frames of the protocol, written once.
+//! Builders for the frames that tests expect, so that each frame's form stands in one place.
 
 use serde_json::{Value, json};
 
-/// Stands for any time in the protocol's form.
+/// Stands for any time in the protocol's format.
 pub(crate) const TIME: &str = "<a time>";
 
 /// Stands for any string that is not empty.
 pub(crate) const WORDS: &str = "<some words>";
 
-/// Returns whether a frame has the expected keys and values. [`TIME`] and [`WORDS`] stand for any value.
+/// Returns whether a frame has exactly the expected keys and values. [`TIME`] stands for any time, and [`WORDS`] for
+/// any text that is not empty.
 pub(crate) fn matches(expected: &Value, frame: &Value) -> bool {
     match (expected, frame) {
         (Value::String(open), Value::String(text)) if open == TIME => is_time(text),
@@ -24,7 +25,7 @@ pub(crate) fn matches(expected: &Value, frame: &Value) -> bool {
     }
 }
 
-/// Returns whether a value is a time in RFC 3339, in UTC with milliseconds and `Z`.
+/// Returns whether a text is a time in RFC 3339, in UTC with milliseconds and `Z`.
 fn is_time(text: &str) -> bool {
     let form = "0000-00-00T00:00:00.000Z";
     text.len() == form.len()
@@ -34,7 +35,7 @@ fn is_time(text: &str) -> bool {
         })
 }
 
-/// Returns an event with the whole message.
+/// Returns an event of this type that contains the whole message.
 fn carrying(event: &str, status: &str, id: i64, sender: &Value, text: &str) -> Value {
     json!({"type": event, "message": {
         "text": text, "message_id": id, "sender_id": sender, "status": status,
@@ -54,7 +55,7 @@ pub(crate) fn read(id: i64, sender: impl Into<Value>, text: &str) -> Value {
     carrying("mark_message_as_read", "read", id, &sender.into(), text)
 }
 
-/// Returns the events of a message whose readers all have a socket.
+/// Returns the three events of a message when every other member has a socket in the room.
 pub(crate) fn said(id: i64, sender: i64, text: &str) -> [Value; 3] {
     [chat(id, sender, text), delivered(id, sender, text), read(id, sender, text)]
 }
@@ -67,7 +68,7 @@ pub(crate) fn deleted(id: i64) -> Value {
     json!({"type": "message_deleted", "message_id": id})
 }
 
-/// Returns a message of the history's array, with the sender's address of these tests.
+/// Returns a message as the history lists it. The sender's email is `user<sender>@example.com`.
 pub(crate) fn listed(id: i64, sender: i64, text: &str, status: &str) -> Value {
     json!({
         "message_id": id, "text": text, "sender_id": sender, "sender_email": format!("user{sender}@example.com"),
@@ -75,7 +76,7 @@ pub(crate) fn listed(id: i64, sender: i64, text: &str, status: &str) -> Value {
     })
 }
 
-/// Returns an error that repeats `action`.
+/// Returns an error frame. It has the field `action` if `action` is given.
 pub(crate) fn error(code: &str, action: Option<&str>) -> Value {
     match action {
         Some(action) => json!({"type": "error", "code": code, "message": WORDS, "action": action}),
@@ -83,14 +84,14 @@ pub(crate) fn error(code: &str, action: Option<&str>) -> Value {
     }
 }
 
-/// Expects an error of this code as the very next frame. Its message names `field`.
+/// Asserts that the very next frame is an error with this code and action, whose message names `field`.
 pub(crate) async fn next_error(client: &mut super::Client, code: &str, action: &str, field: &str) {
     let frame = client.expect(error(code, Some(action))).await;
     let message = frame["message"].as_str().unwrap_or_default();
     assert!(message.contains(field), "the message should name {field}: {frame}");
 }
 
-/// Returns the message numbers of the events of one kind, in their order.
+/// Returns the message ids of all events of this kind, in the order of the events.
 pub(crate) fn ids_of(frames: &[Value], kind: &str) -> Vec<i64> {
     let of_kind = frames.iter().filter(|frame| frame["type"] == kind);
     of_kind.filter_map(|frame| frame["message"]["message_id"].as_i64()).collect()

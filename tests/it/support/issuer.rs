@@ -1,4 +1,5 @@
-//! An OpenID Connect issuer with the two documents that a checker of its tokens reads, over real HTTP.
+//! An OpenID Connect issuer (a login provider) over real HTTP. It serves the two documents by which Parlor checks the
+//! issuer's tokens: the discovery document and the key set.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// A new key pair and its name.
+/// A new key pair that signs tokens, and its key id.
 pub(crate) struct Signer {
     pub(crate) name: String,
     pub(crate) key: EncodingKey,
@@ -29,22 +30,22 @@ impl Signer {
     }
 }
 
-/// The answer of an issuer.
+/// What an issuer answers.
 #[derive(Clone)]
 pub(crate) enum IssuerReply {
-    /// The documents, with these keys.
+    /// Both documents are valid, and the key set has these keys.
     Keys(Vec<Value>),
-    /// A discovery document with these changes, and these keys.
+    /// The discovery document has these changed fields, and the key set has these keys.
     Discovery(Value, Vec<Value>),
-    /// These bytes instead of the key set.
+    /// The answer to a request for the key set is this text.
     Raw(String),
-    /// No answer: connections are closed.
+    /// The issuer closes each connection without an answer.
     Nothing,
-    /// No answer: connections stay open.
+    /// The issuer keeps each connection open without an answer.
     Silence,
 }
 
-/// A running issuer. It ends with the test.
+/// A running issuer. Dropping it ends the issuer.
 pub(crate) struct Issuer {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -76,27 +77,27 @@ impl Issuer {
         Self { address, state, task }
     }
 
-    /// Returns the issuer's name, which is its URL.
+    /// Returns the issuer's name in tokens, which is also its URL.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Returns the URL of the keys.
+    /// Returns the URL of the key set.
     pub(crate) fn keys_url(&self) -> String {
         format!("http://{}/keys", self.address)
     }
 
-    /// Sets the answer to later requests.
+    /// Sets what the issuer answers to later requests.
     pub(crate) fn says(&self, says: IssuerReply) {
         self.state.lock().unwrap().says = says;
     }
 
-    /// Returns the number of all requests.
+    /// Returns the number of all requests so far.
     pub(crate) fn visits(&self) -> usize {
         self.state.lock().unwrap().visits
     }
 
-    /// Returns the number of requests for the keys.
+    /// Returns the number of requests for the key set so far.
     pub(crate) fn asked(&self) -> usize {
         self.state.lock().unwrap().sets
     }
@@ -108,7 +109,8 @@ impl Drop for Issuer {
     }
 }
 
-/// Serves one request. An error means that the client has disconnected.
+/// Answers one request, and closes the connection. Ignores write errors, because they mean that the client has
+/// disconnected.
 async fn answer(stream: TcpStream, address: SocketAddr, state: Arc<Mutex<State>>) {
     let mut stream = BufReader::new(stream);
     let mut head = String::new();

@@ -1,4 +1,5 @@
-//! The connection between a Parlor and its database, or its clients. A test can cut it or hold it.
+//! A TCP proxy between a server and its database, or between clients and a server. A test can cut or hold its
+//! connections.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,18 +12,18 @@ use tokio::sync::watch;
 
 use super::mongo::Database;
 
-/// The state of a link.
+/// The state of a link. It applies to all its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
-    /// Both directions work.
+    /// Bytes pass in both directions.
     Open,
-    /// No byte passes, and neither end is notified.
+    /// No byte passes in either direction, and neither end notices.
     Held,
-    /// No byte passes to the far end.
+    /// No byte passes from the near end (the connecting side) to the far end.
     HeldThere,
-    /// No byte passes back from the far end.
+    /// No byte passes back from the far end to the near end.
     HeldBack,
-    /// All connections are broken, and new ones break as well.
+    /// All connections are closed, and new ones are closed immediately.
     Cut,
 }
 
@@ -31,7 +32,7 @@ impl State {
     pub(crate) const FAULTS: [Self; 4] = [Self::Cut, Self::Held, Self::HeldThere, Self::HeldBack];
 }
 
-/// The direction that a pump carries.
+/// The direction in which [`pump`] carries bytes.
 #[derive(Clone, Copy)]
 enum Way {
     There,
@@ -47,31 +48,31 @@ impl Way {
     }
 }
 
-/// A link, open at first.
+/// A link, which is open at first.
 pub(crate) struct Link {
     state: watch::Sender<State>,
     connections: Connections,
     /// The URI of the database through this link.
     pub(crate) uri: String,
-    /// The address of the near end.
+    /// The address of the link's near end, to which clients connect.
     pub(crate) address: SocketAddr,
 }
 
-/// The bytes in each command that opens a change stream.
+/// Bytes that stand in each command that opens a change stream.
 const STREAM: &[u8] = b"$changeStream";
 
-/// The change streams that hang. Their connections stay open, and no byte passes.
+/// Which change streams hang. The connection of a hanging stream stays open, and no byte passes on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Streams {
-    /// None.
+    /// No stream hangs.
     Pass,
-    /// The streams that are open now.
+    /// The streams that are open now hang. Later ones work.
     OpenOnesHang,
-    /// The streams that are open now, and all later ones.
+    /// All streams hang: the open ones and all later ones.
     AllHang,
 }
 
-/// All connections that a link has carried.
+/// All connections that a link has accepted.
 #[derive(Clone)]
 struct Connections(Arc<Mutex<Known>>);
 
@@ -80,9 +81,9 @@ struct Known {
     streams: Streams,
 }
 
-/// One connection.
+/// One accepted connection.
 struct Connection {
-    /// Whether a change stream was opened on it.
+    /// Whether a change stream was opened on this connection.
     streams: AtomicBool,
     hangs: watch::Sender<bool>,
 }
@@ -107,7 +108,7 @@ impl Connections {
         }
     }
 
-    /// Notes that a connection opens a change stream.
+    /// Records that a connection opens a change stream. The connection hangs if all streams hang.
     fn opens_stream(&self, connection: &Connection) {
         let known = self.0.lock().unwrap();
         connection.streams.store(true, Ordering::SeqCst);
@@ -118,12 +119,12 @@ impl Connections {
 }
 
 impl Link {
-    /// Opens a link to the database that all tests share.
+    /// Opens a link to the database server that all tests share.
     pub(crate) async fn to_the_database() -> Self {
         Self::to(Database::uri()).await
     }
 
-    /// Opens a link to a test's own database, by its host and port. The server is called `parlor` there.
+    /// Opens a link to a test's own `mongod`, by its host and port. The URI names the server `parlor`.
     pub(crate) async fn to_one(host: &str) -> Self {
         Self::to(&format!("mongodb://{host}/?appName=parlor")).await
     }
@@ -133,8 +134,8 @@ impl Link {
         Self::to(&format!("http://{server}")).await
     }
 
-    /// Opens a link to the first host of a connection string. The connection is direct, because a replica set would name
-    /// its members past the link.
+    /// Opens a link to the first host of a connection string. The URI asks for a direct connection, because a replica
+    /// set would send the server the members' own addresses.
     async fn to(uri: &str) -> Self {
         let hosts = uri.split_once("://").expect("a connection string").1;
         let (login, hosts) = hosts.split('/').next().unwrap().rsplit_once('@').unwrap_or(("", hosts));
@@ -166,7 +167,7 @@ impl Link {
         self.state.send_replace(state);
     }
 
-    /// Makes change streams hang, and no other command.
+    /// Makes the connections of change streams hang. Other connections work.
     pub(crate) fn set_streams(&self, streams: Streams) {
         self.connections.set(streams);
     }
@@ -192,7 +193,7 @@ async fn accept(listener: TcpListener, host: String, state: watch::Sender<State>
     }
 }
 
-/// Carries one direction until the link is cut or an end is closed.
+/// Carries bytes in one direction until the link is cut or one end is closed.
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -214,7 +215,7 @@ async fn pump(
                 if hangs.wait_for(|hangs| !hangs).await.is_err() {
                     return;
                 }
-                // Bytes that arrived while the link was held wait with the rest.
+                // Bytes that were read while the link was held also wait.
                 if state.wait_for(|state| !way.is_held(*state)).await.is_err() || *state.borrow() == State::Cut {
                     return;
                 }

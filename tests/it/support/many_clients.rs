@@ -1,4 +1,4 @@
-//! Sockets that send messages during a fault, and the outcome of each message.
+//! Sockets that send messages during a fault, and a record of each message's outcome.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,20 +13,22 @@ use tokio::time::timeout;
 
 use super::{Client, End, PATIENCE, Server, ids_of};
 
-/// One socket's messages with their outcomes, its received frames, and its end if the server ended it.
+/// The result of one socket: its messages with their outcomes, its received frames, and how it ended if the server
+/// ended it.
 type Spoken = (Outcomes, Vec<Value>, Option<End>);
 
-/// The outcome of each text: the message's number, or the error code. `None` means that the socket ended first.
+/// The outcome of each text: the message's id, or the error code. The code is `None` if the socket ended before an
+/// answer.
 pub(crate) type Outcomes = BTreeMap<String, Result<i64, Option<String>>>;
 
-/// The number of answered messages, by outcome.
+/// The number of answered messages: acknowledged ones, and those with an error.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Answered {
     pub(crate) acknowledged: usize,
     pub(crate) refused: usize,
 }
 
-/// Sends one message after another until `stop` is set or the socket ends, and counts the answers.
+/// Sends one message after another until `stop` is set or the socket ends. Counts the answers.
 async fn speak(
     mut client: Client,
     name: usize,
@@ -49,7 +51,7 @@ async fn speak(
                 Ok(frame["message"]["message_id"].as_i64().unwrap())
             }
             Err(end) => {
-                // The frames before the end count as well.
+                // `heard` already contains the frames before the end.
                 outcomes.insert(text, Err(None));
                 return (outcomes, heard, Some(end));
             }
@@ -62,7 +64,7 @@ async fn speak(
 /// The number of sockets.
 pub(crate) const CLIENTS: usize = 6;
 
-/// Sockets that keep sending messages.
+/// Sockets that send messages until they are stopped.
 pub(crate) struct ManyClients {
     answered: Arc<watch::Sender<Answered>>,
     stop: watch::Sender<bool>,
@@ -70,7 +72,7 @@ pub(crate) struct ManyClients {
 }
 
 impl ManyClients {
-    /// Opens six sockets of the users 1 and 2 in their room, on these servers in turn.
+    /// Opens [`CLIENTS`] sockets of the users 1 and 2 in their room, on these servers in turn.
     pub(crate) async fn on(servers: &[&Server]) -> Self {
         let (stop, answered) = (watch::Sender::new(false), Arc::new(watch::Sender::default()));
         let mut tasks = Vec::new();
@@ -88,7 +90,7 @@ impl ManyClients {
         self.until(&format!("{wanted} acknowledged"), |count| count.acknowledged >= wanted).await;
     }
 
-    /// Waits until a message is refused.
+    /// Waits until at least one message is answered with an error.
     pub(crate) async fn until_refused(&self) {
         self.until("one refused", |count| count.refused > 0).await;
     }
@@ -100,12 +102,13 @@ impl ManyClients {
         assert!(answered, "expected {what}, got {acknowledged} acknowledged and {refused} refused");
     }
 
-    /// Lets each socket finish its current message, and then leave.
+    /// Tells each socket to send no more messages after its current one.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// Waits for all sockets, and returns the outcome of each message, the frames of each socket, and the ends.
+    /// Waits until all sockets are done. Returns the outcome of each message, the frames of each socket, and how
+    /// sockets ended.
     pub(crate) async fn outcomes(self) -> (Outcomes, Vec<Vec<Value>>, Vec<End>) {
         let (mut outcomes, mut heard, mut ends) = (Outcomes::new(), Vec::new(), Vec::new());
         for task in join_all(self.tasks).await {
@@ -118,8 +121,8 @@ impl ManyClients {
     }
 }
 
-/// Asserts that the room's numbers have no gap. An acknowledged message is stored once with its number, a message that was
-/// refused as `unavailable` is not stored, and any other message is stored at most once.
+/// Asserts that the room's message ids have no gap. An acknowledged message must be stored once, with its id. A message
+/// that was refused as `unavailable` must not be stored. Any other message may be stored once.
 pub(crate) async fn assert_kept(messages: mongodb::Collection<Document>, room: i64, outcomes: &Outcomes) {
     let find = messages.find(doc! { "_id.room": room }).sort(doc! { "_id": 1 });
     let all: Vec<Document> = find.await.unwrap().try_collect().await.unwrap();
@@ -146,7 +149,8 @@ pub(crate) async fn assert_kept(messages: mongodb::Collection<Document>, room: i
     assert!(numbers.is_empty(), "nobody said {numbers:?}");
 }
 
-/// Asserts that the first frame of a new socket shows the stored messages.
+/// Asserts that the first frame of a new socket reaches at least to the last acknowledged message. Each shown message
+/// must have been sent, and each acknowledged one must have its id.
 pub(crate) async fn assert_shown(server: &Server, outcomes: &Outcomes) {
     let history = server.connect(1, 2).await.history().await;
     let last = outcomes.values().filter_map(|outcome| outcome.as_ref().ok()).max().unwrap();
@@ -157,7 +161,7 @@ pub(crate) async fn assert_shown(server: &Server, outcomes: &Outcomes) {
     }
 }
 
-/// Asserts that the messages of a socket came in order, without a gap and without a repetition.
+/// Asserts that a socket received messages in order, without a gap and without a repetition.
 pub(crate) fn assert_in_order(frames: &[Value]) {
     let ids = ids_of(frames, "chat_message");
     assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "a hole or a double in {ids:?}");

@@ -1,4 +1,5 @@
-//! The tools of the tests: one database server for all tests, a Parlor for each, and clients that keep a transcript.
+//! Tools of the tests: one database server for all tests, a Parlor server for each test, and clients that record their
+//! frames in a transcript.
 
 mod authority;
 mod binary;
@@ -59,13 +60,14 @@ pub(crate) use server::described::fits;
 pub(crate) use server::{API_KEY, Server};
 pub(crate) use token::{Token, now};
 
-/// The limit of each wait. No machine needs nearly as long for anything that a test waits for.
+/// The longest time that a test waits for one thing. It is much longer than any wait on any machine should take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The upper bound of a time that a test measures, beyond the time that it must take: a busy machine may be ten times slower.
+/// The time that a measured duration may exceed the required one, because a busy machine may be ten times slower.
 pub(crate) const SLACK: Duration = Duration::from_secs(30);
 
-/// Starts a server with a room of the users 1 and 2. Each user has a socket that has read its empty history.
+/// Starts a server with a room of the users 1 and 2. Returns the server and a socket of each user. Both sockets have
+/// read their history.
 pub(crate) async fn room_of_two(overrides: &[(&str, &str)]) -> (Server, Client, Client) {
     let server = Server::start(overrides).await;
     server.room(&[1, 2]).await;
@@ -74,7 +76,8 @@ pub(crate) async fn room_of_two(overrides: &[(&str, &str)]) -> (Server, Client, 
     (server, one, two)
 }
 
-/// Starts a server with a room of the users 1 and 2. Only user 1 has a socket, so no message becomes delivered.
+/// Starts a server with a room of the users 1 and 2. Returns the server and a socket of user 1. User 2 has no socket,
+/// so no message becomes delivered.
 pub(crate) async fn room_with_one_socket(overrides: &[(&str, &str)]) -> (Server, Client) {
     let server = Server::start(overrides).await;
     server.room(&[1, 2]).await;

@@ -1,5 +1,6 @@
-//! One database server for the whole test binary: `MONGODB_URI`, or else a child process, or else (feature `docker`) a
-//! container. It ends with this process, however the process ends, and removes its files.
+//! One database server for all tests of this process. `MONGODB_URI` names it. Without that variable, it is a child
+//! process, or (with the feature `docker`) a container. The child process or container ends when this process ends for
+//! any reason, and its files are deleted.
 
 use std::any::Any;
 use std::env;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use mongodb::Client;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// The one database server, and the channel to its thread.
+/// The database server's URI, and a channel to the thread that drops databases.
 struct Mongo {
     uri: String,
     drops: UnboundedSender<(String, mpsc::Sender<()>)>,
@@ -25,12 +26,13 @@ struct Found {
     _held: Box<dyn Any>,
 }
 
+/// Returns the database server of this process. The first call starts it.
 fn mongo() -> &'static Mongo {
     static MONGO: OnceLock<Result<Mongo, String>> = OnceLock::new();
     MONGO.get_or_init(start).as_ref().unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A test's own database. Dropping it removes the database.
+/// The name of a test's own database. Dropping this value drops the database.
 pub(crate) struct Database {
     pub(crate) name: String,
 }
@@ -42,14 +44,14 @@ impl Database {
         Self { name: format!("parlor_it_{}_{}_{n}", std::process::id(), super::now().as_millis()) }
     }
 
-    /// Returns the URI of the server, which is the same for every test.
+    /// Returns the URI of the database server, which is the same for every test.
     pub(crate) fn uri() -> &'static str {
         &mongo().uri
     }
 }
 
 impl Drop for Database {
-    /// The thread of the connection does it, because the test's own runtime may be ending.
+    /// The database server's thread drops the database, because the test's own runtime may be ending.
     fn drop(&mut self) {
         let (done, dropped) = mpsc::channel();
         if mongo().drops.send((self.name.clone(), done)).is_ok() {
@@ -58,8 +60,8 @@ impl Drop for Database {
     }
 }
 
-/// Each test has a runtime of its own, and a child process may end with the thread that started it: so one
-/// thread, with its own runtime, starts the database server and stays.
+/// Starts the database server in a thread with its own runtime, and returns its URI. Each test has its own runtime, and
+/// a child process may end with the thread that started it. Therefore one thread starts the server and stays.
 fn start() -> Result<Mongo, String> {
     let (drops, mut names) = tokio::sync::mpsc::unbounded_channel::<(String, mpsc::Sender<()>)>();
     let (tell, told) = mpsc::channel();
@@ -153,8 +155,8 @@ async fn container() -> Result<Found, String> {
     Err("not tried, the tests were built without the feature `docker`".to_owned())
 }
 
-/// Runs a shell script once this process is gone: a pipe that nobody writes to ends with us, whatever ended
-/// us. In a process group of its own, so that Ctrl-C at the terminal doesn't take it along.
+/// Runs a shell script after this process has ended for any reason. The script waits for the end of a pipe that only
+/// this process holds. The script has its own process group, so that Ctrl-C in the terminal does not end it.
 fn after_this_process(script: &str, arguments: &[&str]) -> Child {
     Command::new("sh")
         .args(["-c", &format!("cat; {script}"), "sh"])

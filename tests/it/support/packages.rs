@@ -1,4 +1,5 @@
-//! Python and Node packages that tests use. They are installed once into the target folder and then kept.
+//! Python and Node packages that tests use. The first test that needs a package installs it into the target folder,
+//! where it stays.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,13 +9,13 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-/// How long a package manager, or a program of a package, may take.
+/// The longest time that a package manager, or a program of a package, may take.
 const PACKAGE_PATIENCE: Duration = Duration::from_mins(5);
 
-/// Serialises installations: two tests may need the same folder.
+/// Only one installation runs at a time, because two tests may need the same folder.
 static INSTALLING: Mutex<()> = Mutex::const_new(());
 
-/// Runs Python to its end with these folders of modules. Returns what it printed.
+/// Runs Python until it ends, with these folders in `PYTHONPATH`. Returns its output.
 pub(crate) async fn python(path: &[&Path], arguments: &[&str]) -> String {
     let mut command = Command::new("python3");
     command.args(arguments);
@@ -22,7 +23,7 @@ pub(crate) async fn python(path: &[&Path], arguments: &[&str]) -> String {
     run("python3", command).await
 }
 
-/// Returns the folder with the Python packages, each `name==version`.
+/// Returns the folder that contains these Python packages, each given as `name==version`. Installs them if necessary.
 pub(crate) async fn python_packages(wanted: &[&str]) -> PathBuf {
     installed(&wanted.join("+"), async |folder| {
         let quiet = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"];
@@ -33,7 +34,8 @@ pub(crate) async fn python_packages(wanted: &[&str]) -> PathBuf {
     .await
 }
 
-/// Returns the folder whose `node_modules` has the packages of npm, each `name@version`.
+/// Returns the folder whose `node_modules` contains these npm packages, each given as `name@version`. Installs them if
+/// necessary.
 pub(crate) async fn node_packages(wanted: &[&str]) -> PathBuf {
     let name = wanted.join("+").replace('/', "-");
     installed(&name, async |folder| {
@@ -47,7 +49,7 @@ pub(crate) async fn node_packages(wanted: &[&str]) -> PathBuf {
     .await
 }
 
-/// Runs a program to its end. Returns what it printed.
+/// Runs a program until it ends, which must be with success. Returns its output.
 pub(crate) async fn run(name: &str, mut command: Command) -> String {
     command.stdin(Stdio::null()).kill_on_drop(true);
     let Ok(output) = timeout(PACKAGE_PATIENCE, command.output()).await else {
@@ -60,16 +62,16 @@ pub(crate) async fn run(name: &str, mut command: Command) -> String {
     text
 }
 
-/// Returns a folder in the target folder, which `install` makes if it is missing.
+/// Returns a folder of this name in the target folder. If the folder is missing, calls `install` to make it.
 pub(crate) async fn installed(name: &str, install: impl AsyncFnOnce(&Path)) -> PathBuf {
     let _installing = INSTALLING.lock().await;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if !folder.exists() {
-        // The folder gets its name when it is complete.
+        // The folder gets its final name only when it is complete.
         let made = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let target = made.path().join("packages");
         install(&target).await;
-        // Another run of the tests may have been faster.
+        // Another run of the tests may have made the folder meanwhile.
         if std::fs::rename(&target, &folder).is_err() {
             assert!(folder.exists(), "{} cannot be made", folder.display());
         }

@@ -1,4 +1,4 @@
-//! A program that a test runs. It ends with the test, however the test ends.
+//! A program that a test runs as a child process. It ends with the test process, even if the test process is killed.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,25 +11,27 @@ use tokio::time::timeout;
 
 use super::PATIENCE;
 
-/// A running program, with its children in the same process group.
+/// A running program. Its children belong to the same process group.
 pub(crate) struct Process {
     name: &'static str,
     child: Child,
-    /// Ends the group if this process is killed: it reads from a pipe that this process never writes to.
+    /// Kills the group if the test process is killed. It waits for the end of a pipe to which the test process never
+    /// writes.
     watch: Child,
-    /// The program's output. It closes when the program and its children have ended.
+    /// The program's output so far. The channel closes when the program and its children have ended.
     said: watch::Receiver<String>,
     gone: mpsc::Receiver<()>,
     grace: Duration,
 }
 
 impl Process {
-    /// Starts a program. Dropping it sends SIGTERM, and SIGKILL after this time; zero kills immediately.
+    /// Starts a program. Dropping it sends SIGTERM, and SIGKILL after `grace`. If `grace` is zero, it sends SIGKILL
+    /// immediately.
     pub(crate) fn start(name: &'static str, mut command: Command, grace: Duration) -> Self {
         let (mut output, input) = std::io::pipe().unwrap();
         command.stdin(Stdio::null()).stdout(input.try_clone().unwrap()).stderr(input).process_group(0);
         let child = command.spawn().unwrap_or_else(|error| panic!("{name} can't be started: {error}"));
-        // The command holds the pipe's other end. The reader would wait for it forever.
+        // The command holds the pipe's write end. Until that is closed, the reader would never reach the end.
         drop(command);
         let watch = Command::new("sh")
             .args(["-c", r#"read -r never; kill -s KILL -- "-$1""#, "sh", &child.id().to_string()])
@@ -51,17 +53,17 @@ impl Process {
         Self { name, child, watch, said, gone, grace }
     }
 
-    /// Returns everything that the program has written so far, to both outputs.
+    /// Returns everything that the program has written so far to stdout and stderr.
     pub(crate) fn said(&self) -> String {
         self.said.borrow().clone()
     }
 
-    /// Waits for a line with these words, and returns the rest of the line.
+    /// Waits until the program writes a line with these words. Returns the rest of the line after them.
     pub(crate) async fn says(&self, words: &str, limit: Duration) -> String {
         self.says_after(0, words, limit).await
     }
 
-    /// Like `says`, for the output after this number of bytes.
+    /// Works like [`Self::says`], but ignores the first `before` bytes of the output.
     pub(crate) async fn says_after(&self, before: usize, words: &str, limit: Duration) -> String {
         let after = |said: &str| {
             let (line, _) = said.get(before..)?.split_once(words)?.1.split_once('\n')?;
@@ -77,7 +79,7 @@ impl Process {
         panic!("{}: {how} before it said {words:?}; it said:\n{}", self.name, self.said());
     }
 
-    /// Sends SIGTERM and waits for the end.
+    /// Sends SIGTERM and waits until the program has ended.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         self.signal("TERM", "");
         let mut said = self.said.clone();
@@ -86,7 +88,7 @@ impl Process {
         self.child.wait().unwrap()
     }
 
-    /// `group` is `-` for the whole group.
+    /// Sends a signal to the program, or to its whole process group if `group` is `-`.
     pub(super) fn signal(&self, signal: &str, group: &str) {
         // `kill` fails if the program has just ended.
         let _ = Command::new("kill")
@@ -103,11 +105,11 @@ impl Drop for Process {
             self.signal("TERM", "");
             let _ = self.gone.recv_timeout(self.grace);
         }
-        // Its children may still run. Its id belongs to no other process before `wait`.
+        // The program's children may still run. The program's id belongs to no other process before `wait`.
         if running {
             self.signal("KILL", "-");
         }
-        // If `kill` is missing, the wait below would never end.
+        // If the program `kill` is missing, the wait below would never end.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = self.watch.kill();

@@ -1,4 +1,4 @@
-//! A connection that sends and receives plain bytes, for input that no client library sends.
+//! A TCP connection on which a test sends and receives plain bytes, for input that no client library sends.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -9,13 +9,13 @@ use tokio::time::timeout;
 
 use super::PATIENCE;
 
-/// A TCP connection and the bytes that have arrived on it.
+/// A TCP connection, with a buffer for received bytes.
 pub(crate) struct RawConnection {
     read: BufReader<OwnedReadHalf>,
     write: OwnedWriteHalf,
 }
 
-/// A frame from the server; `opcode` is its kind (RFC 6455, 5.2).
+/// A WebSocket frame from the server. `opcode` is its kind (RFC 6455, 5.2).
 #[derive(Debug)]
 pub(crate) struct RawFrame {
     pub(crate) opcode: u8,
@@ -23,7 +23,7 @@ pub(crate) struct RawFrame {
 }
 
 impl RawFrame {
-    /// Returns the code of a close frame.
+    /// Returns the close code, or `None` if the frame is no close frame.
     pub(crate) fn code(&self) -> Option<u16> {
         let code = self.payload.first_chunk().map(|code| u16::from_be_bytes(*code));
         code.filter(|_| self.opcode == 8)
@@ -31,12 +31,12 @@ impl RawFrame {
 }
 
 impl RawConnection {
-    /// Connects from 127.0.0.1.
+    /// Connects to the server from 127.0.0.1.
     pub(crate) async fn to(address: SocketAddr) -> Self {
         Self::from(Ipv4Addr::LOCALHOST, address).await
     }
 
-    /// Connects from this loopback address.
+    /// Connects to the server from this loopback address.
     pub(crate) async fn from(own: Ipv4Addr, address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((IpAddr::V4(own), 0).into()).unwrap();
@@ -47,27 +47,27 @@ impl RawConnection {
         Self { read: BufReader::new(read), write }
     }
 
-    /// Sends these bytes. Returns false if the server no longer reads.
+    /// Sends these bytes. Returns false if the server has closed the connection.
     pub(crate) async fn say(&mut self, bytes: &[u8]) -> bool {
         timeout(PATIENCE, self.write.write_all(bytes)).await.expect("the server reads in time").is_ok()
     }
 
-    /// Reads until the server closes the connection, and returns the bytes.
+    /// Reads until the server closes the connection. Returns all bytes.
     pub(crate) async fn heard_out(&mut self) -> Vec<u8> {
         let mut heard = Vec::new();
-        // A reset ends the connection as well.
+        // A reset also ends the connection.
         let ended = timeout(PATIENCE, self.read.read_to_end(&mut heard)).await;
         assert!(ended.is_ok(), "open after {PATIENCE:?}; heard {}", String::from_utf8_lossy(&heard));
         heard
     }
 
-    /// Reads until the server closes the connection, and returns whether it did so without a reset.
+    /// Reads until the server closes the connection. Returns whether it closed without a reset.
     pub(crate) async fn ends_cleanly(&mut self) -> bool {
         let mut rest = Vec::new();
         timeout(PATIENCE, self.read.read_to_end(&mut rest)).await.is_ok_and(|ended| ended.is_ok())
     }
 
-    /// Returns whether the server closes the connection within the time.
+    /// Returns whether the server closes the connection within this time. The server must send no byte before.
     pub(crate) async fn ends_within(&mut self, limit: std::time::Duration) -> bool {
         let mut byte = [0];
         match timeout(limit, self.read.read(&mut byte)).await {
@@ -77,13 +77,13 @@ impl RawConnection {
         }
     }
 
-    /// Returns whether an answer comes before the connection ends.
+    /// Returns whether the server sends an answer before it closes the connection. Reads one byte of the answer.
     pub(crate) async fn is_answered(&mut self) -> bool {
         let byte = timeout(PATIENCE, self.read.read_u8()).await;
         byte.expect("an answer or an end comes in time").is_ok()
     }
 
-    /// Returns the head of the next answer, without its final empty line.
+    /// Returns the head of the next HTTP answer, without its final empty line.
     pub(crate) async fn head(&mut self) -> String {
         let mut head = Vec::new();
         let read = async {
@@ -109,7 +109,7 @@ impl RawConnection {
         raw
     }
 
-    /// Returns the next frame, or `None` if the connection ends first.
+    /// Returns the next WebSocket frame, or `None` if the connection ends first.
     pub(crate) async fn next(&mut self) -> Option<RawFrame> {
         let read = async {
             let [first, second] = [self.read.read_u8().await?, self.read.read_u8().await?];
@@ -126,7 +126,7 @@ impl RawConnection {
     }
 }
 
-/// Returns a handshake with these further header lines. Each line has its line end.
+/// Returns the bytes of a handshake with these extra header lines. Each line must contain its line end.
 pub(crate) fn handshake(target: &str, headers: &str) -> String {
     format!(
         "GET {target} HTTP/1.1\r\nHost: parlor\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -134,12 +134,12 @@ pub(crate) fn handshake(target: &str, headers: &str) -> String {
     )
 }
 
-/// Returns a client's frame. Its mask is zero, so the payload stands in it unchanged.
+/// Returns the bytes of a complete client frame. Its mask is zero, so the payload appears unchanged.
 pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     piece(0x80 | opcode, payload)
 }
 
-/// Returns a frame with this first byte: flags and opcode.
+/// Returns the bytes of a client frame whose first byte (flags and opcode) is given.
 pub(crate) fn piece(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {

@@ -1,7 +1,8 @@
-//! Checks that `/readyz` is right. The probe asks it all the time, and compares its answers with the fate of fresh sockets.
+//! Checks that a server's `/readyz` is right. The probe requests `/readyz` all the time, and also opens fresh sockets
+//! that send a message.
 //!
-//! - After a 200 a fresh socket is served in time, or `/readyz` stops answering 200 in time.
-//! - While there is no fault and fresh sockets are served, `/readyz` answers nothing but 200.
+//! - After an answer 200, a fresh socket's message is acknowledged in time, or `/readyz` stops answering 200 in time.
+//! - While there is no fault and fresh sockets are served, `/readyz` answers only 200.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -29,7 +30,7 @@ const PROBERS: [i64; 2] = [9_001, 9_002];
 /// The time that a busy machine may add to any wait.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// One request of `/readyz`: its start, its end, and whether the answer was 200.
+/// One request of `/readyz`: when it began, when it was answered, and whether the answer was 200.
 #[derive(Clone, Copy)]
 struct Sample {
     asked: Instant,
@@ -37,7 +38,8 @@ struct Sample {
     ready: bool,
 }
 
-/// One message that was sent on as many sockets as necessary, and the time of its acknowledgement, if any.
+/// One message that the probe sent, repeatedly on new sockets if necessary, and the time of its acknowledgement, if
+/// any.
 #[derive(Clone, Copy)]
 struct Probe {
     begun: Instant,
@@ -48,11 +50,11 @@ struct Probe {
 struct Notes {
     samples: Vec<Sample>,
     probes: Vec<Probe>,
-    /// The faults: the start of each, and its end once it is over.
+    /// The faults: when each began, and when it ended, if it has ended.
     faults: Vec<(Instant, Option<Instant>)>,
 }
 
-/// Requests `/readyz` and opens fresh sockets until it is finished.
+/// Requests `/readyz` and opens fresh sockets until [`Self::finish`] is called.
 pub(crate) struct ReadinessProbe {
     notes: Arc<Mutex<Notes>>,
     stop: DropGuard,
@@ -62,17 +64,17 @@ pub(crate) struct ReadinessProbe {
 
 #[derive(Clone, Copy)]
 struct Limits {
-    /// The age of the last heartbeat from which on the answer is not 200.
+    /// The age of the last heartbeat above which `/readyz` does not answer 200.
     stale: Duration,
     /// The time within which `/readyz` must stop answering 200 after a fault.
     within: Duration,
 }
 
-/// Makes the room of the fresh sockets. A returned primary may be elected again just now, so a request may fail at first.
+/// Makes the room of the fresh sockets. Repeats the request, because it may fail while a primary is being elected.
 async fn room_of_probers(server: &Server) -> i64 {
     let members = PROBERS.map(|user| json!({"user_id": user, "email": format!("user{user}@example.com")}));
     let body = json!({ "members": members }).to_string();
-    // A pair has one room, whatever the try before has done.
+    // A pair has one direct room, so a repeated request makes no second room.
     let answer = async || {
         let (status, answer) = server.post_room(Some(API_KEY), &body).await;
         assert!([200, 201, 503, 504].contains(&status), "POST /api/v1/rooms answered {status} {answer}");
@@ -84,12 +86,12 @@ async fn room_of_probers(server: &Server) -> i64 {
 }
 
 impl ReadinessProbe {
-    /// Starts to probe a server that misses its heartbeat after `stale`.
+    /// Starts to probe a server whose heartbeat counts as missed after `stale`.
     pub(crate) async fn of(server: &Server, stale: Duration) -> Self {
         Self::of_hanging(server, stale, Duration::ZERO).await
     }
 
-    /// Starts to probe a server with a database that may delay a single operation by `hang`.
+    /// Starts to probe a server whose database may delay a single operation by `hang`.
     pub(crate) async fn of_hanging(server: &Server, stale: Duration, hang: Duration) -> Self {
         let room = room_of_probers(server).await;
         let (notes, stop) = (Arc::new(Mutex::new(Notes::default())), CancellationToken::new());
@@ -107,19 +109,19 @@ impl ReadinessProbe {
         Self { notes, stop: stop.drop_guard(), tasks, limits }
     }
 
-    /// Notes the start of a fault: from now on the server may be unready.
+    /// Records that a fault begins. From now on `/readyz` may answer other statuses than 200.
     pub(crate) fn fault_begins(&self) {
         self.notes().faults.push((Instant::now(), None));
     }
 
-    /// Notes the end of the fault: the server may be unready until it has been ready once.
+    /// Records that the fault has ended. `/readyz` may answer other statuses until it has answered 200 once.
     pub(crate) fn fault_ends(&self) {
         if let Some((_, until)) = self.notes().faults.last_mut() {
             *until = Some(Instant::now());
         }
     }
 
-    /// Waits until a socket that was opened after this call is served.
+    /// Waits until a socket that was opened after this call has its message acknowledged.
     pub(crate) async fn until_served(&self) {
         let now = Instant::now();
         let mut looks = interval(EVERY);
@@ -132,7 +134,7 @@ impl ReadinessProbe {
         assert!(served.is_ok(), "no fresh socket was served within {:?}", 4 * PATIENCE);
     }
 
-    /// Stops, checks each answer of `/readyz`, and returns a summary in words.
+    /// Stops the probe, and asserts that each answer of `/readyz` was right. Returns a summary in words.
     pub(crate) async fn finish(self) -> String {
         drop(self.stop);
         for task in self.tasks {
@@ -154,7 +156,7 @@ impl ReadinessProbe {
 }
 
 impl Notes {
-    /// Lists the wrong answers, one on each line.
+    /// Returns a list of the wrong answers, one on each line. The list is empty if all answers were right.
     fn contradictions(&self, limits: Limits) -> String {
         let Limits { stale, within } = limits;
         let mut contradictions = String::new();
@@ -186,8 +188,8 @@ impl Notes {
         contradictions
     }
 
-    /// Returns whether a fresh socket was served in the time in which the server claims to have missed its heartbeats. On a
-    /// machine that is too busy for anything, neither happens.
+    /// Returns whether a fresh socket was served in the time for which the server claims to have had no heartbeat. If
+    /// the machine is too busy for anything, no socket is served, and the unready answer counts as right.
     fn serves_before(&self, unready: &Sample, stale: Duration) -> bool {
         let within = |probe: &&Probe| {
             probe.begun + stale > unready.answered
@@ -196,8 +198,8 @@ impl Notes {
         self.probes.iter().any(|probe| within(&probe))
     }
 
-    /// Returns whether a fault was present then, or the server had not yet recovered from one. A heartbeat may be missed as
-    /// late as `within` after the fault.
+    /// Returns whether a fault lasted at the time of this answer, or the server had not yet recovered from it. A
+    /// heartbeat may be missed up to `within` after the fault.
     fn explains(
         &self,
         (from, until): (Instant, Option<Instant>),
@@ -210,6 +212,7 @@ impl Notes {
     }
 }
 
+/// Requests `/readyz` in each interval [`EVERY`], and records the answers.
 async fn ask(address: SocketAddr, notes: Arc<Mutex<Notes>>) {
     let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
     let mut ticks = interval(EVERY);
@@ -223,6 +226,7 @@ async fn ask(address: SocketAddr, notes: Arc<Mutex<Notes>>) {
     }
 }
 
+/// Sends a message in each interval [`PROBE_EVERY`], on new sockets, and records whether it was acknowledged in time.
 async fn probe(address: SocketAddr, room: i64, token: String, within: Duration, notes: Arc<Mutex<Notes>>) {
     let mut ticks = interval(PROBE_EVERY);
     let mut n = 0;

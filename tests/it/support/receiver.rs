@@ -1,4 +1,5 @@
-//! A server of the application for functions and hooks: HTTP/1.1, plain or over TLS. The test chooses its answers.
+//! The application's HTTP server that Parlor calls for functions and hooks: HTTP/1.1, plain or over TLS. The test
+//! chooses its answers.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,15 +18,15 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{PATIENCE, now};
 
-/// A received request.
+/// A request that the receiver got from Parlor.
 #[derive(Clone, Debug)]
 pub(crate) struct ReceivedRequest {
-    /// The method and the target.
+    /// The method and the target (path and query).
     pub(crate) line: String,
     /// The headers, by their names in lower case.
     pub(crate) headers: HashMap<String, String>,
     pub(crate) body: String,
-    /// The number of its connection, from 1.
+    /// The number of the connection on which it came, from 1.
     pub(crate) connection: usize,
 }
 
@@ -34,7 +35,7 @@ impl ReceivedRequest {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    /// Asserts the signature that `outbound/signature.rs` promises.
+    /// Asserts that the request has a valid signature with this secret, as `outbound/signature.rs` describes it.
     pub(crate) fn is_signed_with(&self, secret: &str) {
         let header = &self.headers["parlor-signature"];
         let (time, hex) = header.strip_prefix("t=").and_then(|rest| rest.split_once(",v1=")).expect(header);
@@ -46,20 +47,20 @@ impl ReceivedRequest {
     }
 }
 
-/// The answer to a request.
+/// What a receiver answers to a request.
 #[derive(Clone, Debug)]
 pub(crate) enum ReceiverReply {
     /// Status 200 with this body.
     Ok(String),
-    /// A status with headers, each ended by `\r\n`, and a body.
+    /// This status, these headers (each ended by `\r\n`), and this body.
     Status(u16, String, String),
-    /// No answer; the connection stays open.
+    /// The receiver sends no answer and keeps the connection open.
     Nothing,
-    /// The beginning of an answer, and no more.
+    /// The receiver sends only the beginning of an answer and keeps the connection open.
     Half,
-    /// No answer; the connection is closed.
+    /// The receiver closes the connection without an answer.
     HangUp,
-    /// Status 200 with this body, once the semaphore has a permit.
+    /// The receiver waits for a permit of the semaphore, and then answers status 200 with this body.
     Held(Arc<Semaphore>, String),
 }
 
@@ -70,7 +71,7 @@ struct Shared {
     asked: watch::Sender<Vec<ReceivedRequest>>,
 }
 
-/// A running receiver. Dropping it ends its connections.
+/// A running receiver. Dropping it closes its connections.
 pub(crate) struct Receiver {
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
@@ -85,7 +86,7 @@ impl Receiver {
         Self::run(None, answer).await
     }
 
-    /// Starts a receiver that speaks TLS.
+    /// Starts a receiver that accepts only TLS.
     pub(crate) async fn start_tls(
         tls: TlsAcceptor,
         answer: impl Fn(&ReceivedRequest) -> ReceiverReply + Send + Sync + 'static,
@@ -114,7 +115,7 @@ impl Receiver {
                 let (number, shared, tls) = (connections.len() + 1, shared.clone(), tls.clone());
                 connections.spawn(async move {
                     let Some(tls) = tls else { return serve(stream, number, shared).await };
-                    // A client that does not trust the certificate has disconnected.
+                    // If the TLS handshake fails, the client does not trust the certificate and has disconnected.
                     let Ok(stream) = tls.accept(stream).await else { return };
                     serve(stream, number, shared).await;
                 });
@@ -122,18 +123,18 @@ impl Receiver {
         });
     }
 
-    /// Returns the URL of a path.
+    /// Returns the receiver's URL for this path.
     pub(crate) fn url(&self, path: &str) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}{path}", self.address)
     }
 
-    /// Sets the answer to later requests.
+    /// Sets what the receiver answers to later requests.
     pub(crate) fn answers(&self, answer: impl Fn(&ReceivedRequest) -> ReceiverReply + Send + Sync + 'static) {
         *self.shared.answer.lock().unwrap() = Arc::new(answer);
     }
 
-    /// Stops listening and closes the connections.
+    /// Stops listening, and closes all connections.
     pub(crate) async fn stop(&mut self) {
         self.tasks.shutdown().await;
     }
@@ -143,7 +144,7 @@ impl Receiver {
         self.listen().await;
     }
 
-    /// Waits for exactly `count` requests, and returns them.
+    /// Waits for `count` requests, and returns them. Panics if there are more.
     pub(crate) async fn asked(&self, count: usize) -> Vec<ReceivedRequest> {
         let mut asked = self.shared.asked.subscribe();
         let asked = timeout(PATIENCE, asked.wait_for(|asked| asked.len() >= count)).await;
@@ -152,7 +153,7 @@ impl Receiver {
         asked
     }
 
-    /// Waits until the requests are enough, and returns them.
+    /// Waits until `enough` accepts the requests so far, and returns them.
     pub(crate) async fn until(&self, enough: impl Fn(&[ReceivedRequest]) -> bool) -> Vec<ReceivedRequest> {
         let mut asked = self.shared.asked.subscribe();
         let Ok(asked) = timeout(PATIENCE, asked.wait_for(|asked| enough(asked))).await else {
@@ -191,14 +192,14 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, connection: usize, s
         let length = if chunked { String::new() } else { format!("content-length: {}\r\n", body.len()) };
         let head = format!("HTTP/1.1 {status} .\r\n{headers}{length}\r\n");
         let answered = stream.write_all((head + &body).as_bytes()).await;
-        // TLS may hold back bytes that are not flushed.
+        // TLS may hold back bytes until they are flushed.
         if answered.is_err() || stream.flush().await.is_err() {
             return;
         }
     }
 }
 
-/// Reads a request. Returns `None` if the connection has ended.
+/// Reads one request. Returns `None` if the connection has ended.
 async fn read(stream: &mut (impl AsyncBufRead + Unpin), connection: usize) -> Option<ReceivedRequest> {
     let mut line = String::new();
     let mut headers = HashMap::new();

@@ -1,8 +1,8 @@
-//! A client that survives the faults of its server. It reconnects to a running server, resumes by its cursor, and repeats an
-//! unanswered message with the same `client_id`.
+//! A client that continues through faults of its server. It reconnects to any running server, and resumes by its
+//! cursor. It repeats an unanswered message with the same `client_id`.
 //!
-//! It checks the protocol's promises on the way: each message comes once, in order, without a gap, and an acknowledged message
-//! keeps its number.
+//! It also checks the protocol's promises. Each message arrives once, in order, and without a gap. An acknowledged
+//! message keeps its id.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,24 +19,24 @@ use super::{Client, Dial, End, SeededRng, encoded};
 /// The pause between two connection attempts, and between two frames of a sending client.
 const PACE: Duration = Duration::from_millis(25);
 
-/// The longest time without an answer. A longer silence fails the test.
+/// The longest time that a client may take to reconnect. After that, the test fails.
 const LIMIT: Duration = Duration::from_mins(2);
 
 /// The addresses of the servers. A stopped server has none.
 pub(crate) type ServerAddresses = watch::Receiver<Vec<Option<SocketAddr>>>;
 
-/// The stage of a [`ClientPlan`]. It says what its clients do now.
+/// The stage of a [`ClientPlan`]: what all its clients do now.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Sending clients send one message after another.
     Speak,
-    /// Clients wait for the acknowledgement of their current message, and send no more.
+    /// Clients wait for the acknowledgement of their current message, and send no new one.
     Listen,
-    /// Clients end once they have received this message.
+    /// Clients end after they have received the message with this id.
     Until(i64),
 }
 
-/// The acknowledged messages of each room: each text with its number.
+/// The ledger: all acknowledged messages of each room, each text with its id.
 #[derive(Default)]
 pub(crate) struct Ledger {
     said: Mutex<BTreeMap<i64, BTreeMap<String, i64>>>,
@@ -44,7 +44,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Returns the messages that have been acknowledged in a room so far.
+    /// Returns the messages of a room that have been acknowledged so far.
     pub(crate) fn of(&self, room: i64) -> BTreeMap<String, i64> {
         self.said().get(&room).cloned().unwrap_or_default()
     }
@@ -58,12 +58,13 @@ impl Ledger {
     pub(crate) async fn grows_by(&self, more: usize, limit: Duration) {
         let wanted = self.count() + more;
         let mut count = self.count.subscribe();
-        // The failure text must not read the count while the wait still borrows it.
+        // The assertion's text must not read the count while the wait still borrows it.
         let grown = timeout(limit, count.wait_for(|count| *count >= wanted)).await.is_ok();
         let count = self.count();
         assert!(grown, "{wanted} were to be acknowledged within {limit:?}, but {count} were");
     }
 
+    /// Records an acknowledged message of a room.
     fn note(&self, room: i64, text: String, id: i64) {
         self.said().entry(room).or_default().insert(text, id);
         self.count.send_modify(|count| *count += 1);
@@ -80,31 +81,31 @@ pub(crate) struct ClientPlan {
     pub(crate) addresses: ServerAddresses,
     pub(crate) room: i64,
     pub(crate) stage: watch::Receiver<Stage>,
-    /// The acknowledged messages of all clients.
+    /// The ledger of all clients.
     pub(crate) ledger: Arc<Ledger>,
     /// Further parameters of each connection's query.
     pub(crate) query: &'static str,
 }
 
-/// The result of one client.
+/// What one client has done.
 #[derive(Default)]
 pub(crate) struct ClientReport {
-    /// The number of each sent message.
+    /// The texts that it sent, with their ids.
     pub(crate) said: BTreeMap<String, i64>,
-    /// The last received message; the client has received all before it as well.
+    /// The id of the last received message. The client has received all messages before it, too.
     pub(crate) last: i64,
-    /// The number of reconnects.
+    /// The number of times that the client reconnected and resumed.
     pub(crate) returns: usize,
 }
 
-/// A client that reconnects and resumes.
+/// A client that reconnects and resumes until its plan ends.
 pub(crate) struct ReconnectingClient {
     plan: ClientPlan,
     name: String,
     token: String,
     rng: SeededRng,
     cursor: String,
-    /// The sent message that has no number yet.
+    /// The sent message that has no id yet.
     pending: Option<String>,
     report: ClientReport,
 }
@@ -114,23 +115,24 @@ impl ReconnectingClient {
         Self { plan, name, token, rng, cursor: String::new(), pending: None, report: ClientReport::default() }
     }
 
-    /// Receives until the plan's end, and sends messages if `speaks`.
+    /// Receives events until the plan ends. Also sends messages if `speaks` is set.
     pub(crate) async fn travel(mut self, speaks: bool) -> ClientReport {
-        // A dropped plan means that the test has failed; the cause is printed elsewhere.
+        // The plan's sender is dropped if the test has failed. The cause is printed elsewhere.
         while !self.is_over() && self.plan.stage.has_changed().is_ok() {
             let mut client = self.arrive().await;
-            // The socket ended: open the next one.
+            // An error means that the socket has ended, so the loop opens the next one.
             let _ = self.stay(&mut client, speaks).await;
         }
         self.report
     }
 
+    /// Returns whether the client has received the plan's last message, and has no message without an id.
     fn is_over(&self) -> bool {
         let heard = matches!(*self.plan.stage.borrow(), Stage::Until(last) if last <= self.report.last);
         heard && self.pending.is_none()
     }
 
-    /// Sends and receives until the plan or the socket ends.
+    /// Sends and receives on one socket until the plan or the socket ends.
     async fn stay(&mut self, client: &mut Client, speaks: bool) -> Result<(), End> {
         let mut stage = self.plan.stage.clone();
         let mut ticks = interval(PACE);
@@ -142,7 +144,8 @@ impl ReconnectingClient {
                 frame = client.next_in_the_end() => {
                     let frame = frame?;
                     self.hear(&frame);
-                    // The client repeats after `timeout` and `unavailable`. No other error may come.
+                    // The client repeats its message after the errors `timeout` and `unavailable`. No other error may
+                    // come.
                     let refused = frame["type"] == "error";
                     let code = frame["code"].as_str().unwrap_or_default();
                     assert!(!refused || ["timeout", "unavailable"].contains(&code), "{}: {frame}", self.name);
@@ -163,7 +166,7 @@ impl ReconnectingClient {
         Ok(())
     }
 
-    /// Opens a socket that resumes from the last one.
+    /// Opens a socket that resumes from the client's cursor. Tries until a server accepts it.
     async fn arrive(&mut self) -> Client {
         let mut ticks = interval(PACE);
         let arrived = async {
@@ -188,7 +191,8 @@ impl ReconnectingClient {
         client.unwrap_or_else(|_| panic!("{} was let in nowhere within {LIMIT:?}", self.name))
     }
 
-    /// Reads the first frame. Returns false if the socket ended before everything was read.
+    /// Handles the first frame, and the pages after it. Returns false if the socket ended before the client had
+    /// everything.
     async fn take_up(&mut self, first: &Value, client: &mut Client) -> bool {
         let resumed = first["resumed"] == true;
         if self.cursor.is_empty() {
@@ -206,7 +210,8 @@ impl ReconnectingClient {
         first["has_more"] != true || self.read_on(client).await
     }
 
-    /// Reads the messages beyond the first frame, page by page.
+    /// Reads the missed messages that did not fit into the first frame, page by page. Returns false if the socket
+    /// ended.
     async fn read_on(&mut self, client: &mut Client) -> bool {
         let mut later = Vec::new();
         loop {
@@ -224,7 +229,7 @@ impl ReconnectingClient {
                         if frame["has_more"] == true {
                             break;
                         }
-                        // A page may repeat an event that came meanwhile.
+                        // An event that arrived meanwhile may also be in a page.
                         later.retain(|event: &Value| {
                             event["type"] != "chat_message"
                                 || event["message"]["message_id"].as_i64() > Some(self.report.last)
@@ -249,7 +254,7 @@ impl ReconnectingClient {
         self.settle(message, id);
     }
 
-    /// Records the id of a message that this client sent.
+    /// If this client sent the message, records its id and adds the message to the ledger.
     fn settle(&mut self, message: &Value, id: i64) {
         let text = message["text"].as_str().unwrap();
         if let Some(said) = self.report.said.get(text) {
@@ -261,8 +266,8 @@ impl ReconnectingClient {
         }
     }
 
-    /// Checks an event: each message comes once, in order. The answer to a repeated message has no cursor and is not
-    /// an event.
+    /// Handles an event, and asserts that each message comes once, in order. The answer to a repeated message has no
+    /// cursor, because it is not an event.
     fn hear(&mut self, event: &Value) {
         if event["type"] == "chat_message" {
             let id = event["message"]["message_id"].as_i64().unwrap();

@@ -1,4 +1,4 @@
-//! All metrics of a server, by name and labels.
+//! Reads all metrics of a server from its admin listener, as a map.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ impl Samples {
         Self { admin: format!("127.0.0.1:{}", free_port()) }
     }
 
-    /// Returns all samples of `/metrics`, by name and labels.
+    /// Returns the values of all samples of `/metrics`, by name with labels.
     pub(crate) async fn all(&self) -> HashMap<String, String> {
         let answer = reqwest::get(format!("http://{}/metrics", self.admin)).await.unwrap();
         assert_eq!(answer.status(), 200);
@@ -31,13 +31,13 @@ impl Samples {
             .collect()
     }
 
-    /// Returns a sample that is a whole number, or 0 if there is none.
+    /// Returns the value of a sample as a whole number, or 0 if there is no such sample.
     pub(crate) async fn number(&self, name: &str) -> u32 {
         self.all().await.get(name).map_or(0, |value| value.parse().unwrap())
     }
 }
 
-/// Raises the limit of open files of this process as far as allowed.
+/// Raises the limit of open files of the test process as far as the system allows.
 pub(crate) fn may_open_many_files() {
     let nothing: [(String, String); 0] = [];
     parlor::app::open_files::raise(&parlor::config::Config::load(None, nothing).unwrap());

@@ -1,8 +1,8 @@
-//! Random numbers that can be repeated: a test prints its seed.
+//! Random numbers that can be repeated, because the test prints their seed.
 
 use super::now;
 
-/// `SplitMix64` (Steele, Lea and Flood, 2014): the same seed gives the same numbers.
+/// The generator `SplitMix64` (Steele, Lea and Flood, 2014). The same seed gives the same numbers.
 pub(crate) struct SeededRng(u64);
 
 impl SeededRng {
@@ -10,7 +10,7 @@ impl SeededRng {
         Self(seed)
     }
 
-    /// Returns a number of `0..sides`.
+    /// Returns a random number from `0..sides`.
     pub(crate) fn below(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -20,8 +20,8 @@ impl SeededRng {
     }
 }
 
-/// Returns the seed of `PARLOR_IT_SEED`, or else one of the current time. The same seed makes the same plan, but not the same
-/// run: the servers' timing differs.
+/// Returns the seed in `PARLOR_IT_SEED`, or a seed from the current time. Prints the seed. The same seed makes the same
+/// plan, but not the same run, because the servers' timing differs.
 pub(crate) fn seed() -> u64 {
     let given = std::env::var("PARLOR_IT_SEED").ok().map(|seed| seed.parse().expect("a seed is a number"));
     let seed = given.unwrap_or_else(|| u64::try_from(now().as_micros()).unwrap());

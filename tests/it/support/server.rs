@@ -1,4 +1,4 @@
-//! A Parlor of the test's own, in this process, on its own database.
+//! A Parlor server that a test runs in the test process, on a database of its own.
 
 pub(super) mod api;
 mod backend;
@@ -21,13 +21,13 @@ use super::mongo::Database;
 use super::transcript::Transcript;
 use super::{Client, Dial, PATIENCE, Token, encoded, eventually_within};
 
-/// The key that the tests' applications sign tokens with.
+/// The signing key: the tests sign users' tokens with it, as an application does.
 const SECRET: &str = "a secret of the tests, at least 32 bytes long";
 
-/// The service key of the REST API.
+/// The service key of the HTTP API in the tests.
 pub(crate) const API_KEY: &str = "an-api-key-of-the-tests-at-least-32-characters";
 
-/// Settings that keep limits out of the way. A test of one limit sets it itself.
+/// Settings with limits so high that tests don't hit them. A test of a limit sets that limit itself.
 const DEFAULTS: [(&str, &str); 7] = [
     ("ADMIN__LISTEN", ""),
     ("LIMITS__FRAMES_PER_MINUTE", "1000000"),
@@ -38,7 +38,7 @@ const DEFAULTS: [(&str, &str); 7] = [
     ("API__KEYS", API_KEY),
 ];
 
-/// A running server. Dropping it ends the server and removes its database.
+/// A running server. Dropping it stops the server. The database is dropped with its last server.
 pub(crate) struct Server {
     address: SocketAddr,
     shutdown: CancellationToken,
@@ -50,12 +50,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server. `overrides` are settings as in the environment, without `PARLOR__`.
+    /// Starts a server on a new database. `overrides` are settings in the form of environment variables, without the
+    /// prefix `PARLOR__`.
     pub(crate) async fn start(overrides: &[(&str, &str)]) -> Self {
         Self::run(overrides, Database::uri(), Arc::new(Database::new()), Transcript::new()).await
     }
 
-    /// Starts a server that reaches its database by this URI.
+    /// Starts a server on a new database, which it reaches by this URI.
     pub(crate) async fn start_over(uri: &str, overrides: &[(&str, &str)]) -> Self {
         Self::run(overrides, uri, Arc::new(Database::new()), Transcript::new()).await
     }
@@ -103,12 +104,12 @@ impl Server {
         }
     }
 
-    /// Asks the server to end, as a deployment does.
+    /// Tells the server to shut down, as SIGTERM does.
     pub(crate) fn shut_down(&self) {
         self.shutdown.cancel();
     }
 
-    /// Waits until the server has ended.
+    /// Waits until the server has shut down.
     pub(crate) async fn ended(&mut self) {
         let Ok(ended) = timeout(PATIENCE, &mut self.task).await else {
             panic!("the server still runs {PATIENCE:?} after it was told to end")
@@ -116,24 +117,24 @@ impl Server {
         ended.unwrap();
     }
 
-    /// Returns claims of a user that this server accepts.
+    /// Returns a token of this user that the server accepts. It is not signed yet.
     pub(crate) fn token(&self, user: impl Into<Value>) -> Token {
         Token::of(&self.secret, user)
     }
 
-    /// Returns a handshake that is not sent yet.
+    /// Returns a handshake for this target, without a token. It is not sent yet.
     pub(crate) fn dial(&self, target: &str) -> Dial {
         Dial::new(self.address, target, self.transcript.clone())
     }
 
-    /// Returns a handshake with a query and a valid token of the user.
+    /// Returns a handshake for `/ws/chat/` with this query and a valid token of the user. It is not sent yet.
     pub(crate) fn dial_as(&self, user: impl Into<Value>, query: &str) -> Dial {
         let user = user.into();
         let token = self.token(user.clone()).sign();
         self.dial(&format!("/ws/chat/?{query}")).called(format!("user {user}")).token(&token)
     }
 
-    /// Opens a socket by the documented URL. Its history is not read yet.
+    /// Opens a socket of `user` in the direct room with `peer`. Its first frame, the history, is not read yet.
     pub(crate) async fn connect(&self, user: impl Into<Value>, peer: impl Into<Value>) -> Client {
         let (user, peer) = (user.into(), peer.into());
         let id = |id: &Value| encoded(id.as_str().unwrap_or(&id.to_string()));
@@ -141,40 +142,42 @@ impl Server {
         self.dial_as(user, &query).open().await
     }
 
-    /// Opens a socket and skips its history.
+    /// Opens a socket of `user` in the direct room with `peer`, and reads its history.
     pub(crate) async fn join(&self, user: impl Into<Value>, peer: impl Into<Value>) -> Client {
         let mut client = self.connect(user, peer).await;
         client.history().await;
         client
     }
 
-    /// Opens a socket by the room's id and skips its history.
+    /// Opens a socket of `user` in the room with this id, and reads its history.
     pub(crate) async fn enter(&self, user: i64, room: i64) -> Client {
         let mut client = self.dial_as(user, &format!("room_id={room}")).open().await;
         client.history().await;
         client
     }
 
-    /// Makes a room of users whose addresses are `user<id>@example.com`.
+    /// Makes a room of these users, or finds their direct room. Each user's email is `user<id>@example.com`. Returns
+    /// the room's id.
     pub(crate) async fn room(&self, users: &[i64]) -> i64 {
         let member = |user: &i64| json!({"user_id": user, "email": format!("user{user}@example.com")});
         self.room_of(users.iter().map(member).collect()).await
     }
 
-    /// Makes a room with members in the form of the API.
+    /// Makes a room of members in the form of the API, and returns the room's id.
     pub(crate) async fn room_of(&self, members: Vec<Value>) -> i64 {
         let (status, body) = self.post_room(Some(API_KEY), &json!({"members": members}).to_string()).await;
         assert!(status == 201 || status == 200, "POST /api/v1/rooms answered {status} {body}");
         body["room_id"].as_i64().unwrap_or_else(|| panic!("no room_id in {body}"))
     }
 
-    /// Sends `POST /api/v1/rooms` with any body. An answer that is no JSON becomes `null`.
+    /// Sends `POST /api/v1/rooms` with any body. Returns the status and the JSON body, or `null` if the answer is no
+    /// JSON.
     pub(crate) async fn post_room(&self, key: Option<&str>, body: &str) -> (u16, Value) {
         let (status, _, body) = self.request(Method::POST, "/api/v1/rooms", key, body).await;
         (status, serde_json::from_str(&body).unwrap_or_default())
     }
 
-    /// Sends a request, and returns the status, the content type and the body of the answer.
+    /// Sends a request. Returns the status, the content type and the body of the answer.
     pub(crate) async fn request(
         &self,
         method: Method,
@@ -202,7 +205,7 @@ impl Server {
         answer
     }
 
-    /// Waits until a `GET` is answered with this status.
+    /// Repeats a `GET` until it is answered with this status.
     pub(crate) async fn until_status(&self, path: &str, status: u16) {
         let what = format!("GET {path} is answered with {status}");
         let answered = async || self.get(path).await;
@@ -221,10 +224,10 @@ impl Server {
     }
 }
 
-/// Prints the server's warnings and errors with the output of their test. `RUST_LOG` shows more.
+/// Prints warnings and errors of servers together with the output of their test. `RUST_LOG` sets another level.
 fn log_with_the_output() {
     let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned());
-    // Only the first test installs the logger; the others fail here, as expected.
+    // The first test installs the logger. In the other tests this call fails, as expected.
     let _ = tracing_subscriber::fmt().with_env_filter(level).with_ansi(false).with_test_writer().try_init();
 }
 

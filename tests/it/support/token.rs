@@ -1,4 +1,4 @@
-//! Valid and forged tokens.
+//! Tokens of users, valid and forged.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-/// Claims and their signature. By default: HS256 with the server's secret, valid for an hour.
+/// The claims of a token, and the key and algorithm of its signature. By default, the algorithm is HS256.
 #[derive(Clone)]
 pub(crate) struct Token {
     claims: Value,
@@ -16,7 +16,7 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    /// Makes a token of a user, by the default claim.
+    /// Makes a token of a user that is valid for an hour. The user's id is in the default claim.
     pub(crate) fn of(secret: &str, user: impl Into<Value>) -> Self {
         let claims = json!({"user_id": user.into(), "exp": now().as_secs() + 3600});
         Self { claims, secret: secret.to_owned(), algorithm: Algorithm::HS256 }
@@ -52,13 +52,13 @@ impl Token {
         jsonwebtoken::encode(&Header::new(self.algorithm), &self.claims, key).unwrap()
     }
 
-    /// Signs with a key that has a name.
+    /// Signs the token with a key, and puts the key's id into the header.
     pub(crate) fn sign_named(&self, name: &str, key: &EncodingKey) -> String {
         let header = Header { kid: Some(name.to_owned()), ..Header::new(self.algorithm) };
         jsonwebtoken::encode(&header, &self.claims, key).unwrap()
     }
 
-    /// Signs with any header. Its algorithm may have a name that the library does not know.
+    /// Signs the token under any header, even with an algorithm name that the library does not know.
     pub(crate) fn sign_under(&self, header: &Value, key: &EncodingKey) -> String {
         let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let message = format!("{}.{}", part(header), part(&self.claims));
@@ -66,7 +66,7 @@ impl Token {
         format!("{message}.{signature}")
     }
 
-    /// Returns the claims under `{"alg":"none"}`, with an empty signature.
+    /// Returns the token with the header `{"alg":"none"}` and an empty signature.
     pub(crate) fn unsigned(&self) -> String {
         let signed = self.sign();
         let claims = signed.split('.').nth(1).unwrap();
@@ -75,7 +75,7 @@ impl Token {
     }
 }
 
-/// Returns the time since 1970.
+/// Returns the time since 1970, by the real clock.
 pub(crate) fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }

@@ -1,14 +1,15 @@
-//! Every frame that the sockets of a test sent and received. A failed test prints it.
+//! The transcript: every frame that the sockets of a test sent and received. A failed test prints it.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// The number of kept lines. The cause of a failure stands near the end.
+/// The number of lines that are kept. Earlier lines are dropped, because the cause of a failure is near the end.
 const KEPT: usize = 300;
 
-/// The transcript of one test, shared by its sockets. The last owner prints it if the test has failed.
+/// The transcript of one test, shared by its sockets. When its last owner is dropped, it prints the lines if the test
+/// has failed.
 #[derive(Clone)]
 pub(crate) struct Transcript(Arc<Lines>);
 
@@ -28,7 +29,7 @@ impl Transcript {
         Self(Arc::new(Lines { began: Instant::now(), lines: Mutex::default() }))
     }
 
-    /// Notes a frame of the socket `who`. `mark` is `->` towards the server, and `<-` from it.
+    /// Records a frame of the socket `who`. `mark` is `->` for a frame to the server, and `<-` for a frame from it.
     pub(crate) fn note(&self, who: &str, mark: &str, what: &str) {
         let ms = self.0.began.elapsed().as_millis();
         let mut line = format!("{ms:>6} ms  {who:<12} {mark} {}", what.chars().take(300).collect::<String>());

@@ -1,5 +1,5 @@
-//! The dashboard and the alerts of config/ use only metrics that a server reports, and the alerts' metrics exist before
-//! their first event.
+//! The dashboard and the alerts in `config/` use only metrics that a server reports. The alerts' metrics exist before
+//! their first event. The runbook explains each `place` of the metric `parlor_faults_total`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::support::{Server, eventually, free_port, room_with_one_socket};
 
-/// Where it stands in the repository.
+/// Returns the path of a file in the repository.
 fn path(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
 }
@@ -18,7 +18,7 @@ async fn metrics(admin: &str) -> String {
     reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap()
 }
 
-/// `/metrics` of a server to which nobody has come yet.
+/// Returns the page `/metrics` of a new server to which no client has connected.
 async fn at_first() -> String {
     let admin = format!("127.0.0.1:{}", free_port());
     let server = Server::start(&[("ADMIN__LISTEN", &admin)]).await;
@@ -26,7 +26,7 @@ async fn at_first() -> String {
     metrics(&admin).await
 }
 
-/// The names that samples of these families may have.
+/// Returns the names that the samples of a page's metric families may have.
 fn sample_names(page: &str) -> BTreeSet<String> {
     let families = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let names = families.flat_map(|(family, kind)| {
@@ -41,19 +41,19 @@ fn sample_names(page: &str) -> BTreeSet<String> {
     names.collect()
 }
 
-/// The names of Parlor's metrics in a text.
+/// Returns the names of Parlor's metrics in a text.
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("parlor_")).map(str::to_owned).collect()
 }
 
-/// What stands between `before` and the next quotation mark, wherever it does.
+/// Returns each text between `before` and the next quotation mark.
 fn quoted<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
     text.split(before).skip(1).filter_map(|rest| rest.split_once('"')).map(|(value, _)| value)
 }
 
-/// A family whose labels are only known once something happened isn't on the page before: so someone comes and speaks,
-/// and a function and a hook are called, if in vain.
+/// Some metrics appear only after their first event. Therefore a client connects and sends, and the server calls a
+/// function and a hook, which fail.
 #[tokio::test]
 async fn dashboard_and_alerts_ask_for_what_is_counted() {
     let admin = format!("127.0.0.1:{}", free_port());
@@ -67,12 +67,12 @@ async fn dashboard_and_alerts_ask_for_what_is_counted() {
     one.say_alone(1, 1, "hello").await;
     one.send(json!({"action": "anything"})).await;
     assert_eq!(one.next().await["type"], "error");
-    // Hooks are told in the background.
+    // Parlor sends events to hooks in the background.
     let unknown = async || asked_in_vain(&metrics(&admin).await);
     eventually("a server reports all metrics", unknown, String::is_empty).await;
 }
 
-/// What dashboard and alerts ask for that isn't on this page.
+/// Returns the metrics that the dashboard and the alerts use, but that this page lacks.
 fn asked_in_vain(page: &str) -> String {
     let counted = sample_names(page);
     let mut unknown = String::new();

@@ -1,4 +1,4 @@
-//! Each limit that is hit is counted in the metrics.
+//! The metrics count sockets, frames and actions, and each limit that is hit.
 
 use mongodb::bson::{DateTime, doc};
 use reqwest::Method;
@@ -123,7 +123,7 @@ async fn a_full_queue_of_writes_is_unavailable_and_counted() {
         others.push(server.join(1, 2).await);
     }
     link.set(State::Held);
-    // One is under way, one waits; of four at least two find no place, and are told at once.
+    // One write runs and one waits. Of the four messages at least two find the queue full, and are refused immediately.
     for client in others.iter_mut().chain([&mut one]) {
         client.say("now").await;
     }
@@ -155,7 +155,7 @@ async fn api_limits_are_counted_when_hit() {
     for from in (1..=6000).step_by(1000) {
         messages.insert_many((from..from + 1000).map(message)).await.unwrap();
     }
-    // More than the sockets' buffers take: while nobody reads it, it goes on.
+    // The export is larger than the sockets' buffers, so it does not end while the client reads nothing.
     let _export = Lines::of(server.api(Method::GET, "/users/1/export")).await;
     assert_eq!(server.api_get("/users/1/export").await.0, 503);
     assert_eq!(hits(&admin, "exports").await, 1);

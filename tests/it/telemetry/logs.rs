@@ -1,4 +1,4 @@
-//! The log of a frame: the same id from the frame to the database, and no personal data.
+//! The log: one id from the frame to the database, no texts or tokens, and no delay if the log is not read.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{API_KEY, Metered, Mongod, Program, Receiver, ReceiverReply, edited};
 
-/// Returns the log lines of a request.
+/// Returns the log lines that contain a request's id, as JSON.
 fn lines_of(log: &str, request: &str) -> Vec<Value> {
     let lines = log.lines().filter(|line| line.contains(request));
     lines.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
@@ -64,7 +64,7 @@ async fn the_id_that_a_client_is_told_is_in_the_log_with_its_cause() {
     assert_eq!(program.exit_code().await, Some(0), "within {:?}", Duration::from_secs(15));
 }
 
-/// Whatever the operator's filter says: no text, no token, no key is logged.
+/// Under any log filter of the operator, the log contains no message text, no token and no key.
 #[tokio::test]
 async fn no_filter_lets_texts_or_tokens_into_the_log() {
     const TEXT: &str = "a confidential text";
@@ -80,7 +80,7 @@ async fn no_filter_lets_texts_or_tokens_into_the_log() {
     ] {
         let hook =
             [("HOOKS__AFTER_SEND__URL", &*url), ("LOG__FILTER", filter), ("LOG__QUEUE_LINES", "1000000")];
-        // With some filters the log does not say that the server serves.
+        // Some filters would hide the log line that shows that the server serves.
         let filter = format!("{filter},parlor=info");
         let settings: Vec<_> =
             hook.map(|(key, value)| (key, if key == "LOG__FILTER" { &*filter } else { value })).to_vec();
@@ -113,7 +113,7 @@ async fn no_filter_lets_texts_or_tokens_into_the_log() {
     }
 }
 
-/// A user scrolls in the terminal, or a log shipper hangs: the pipe is full after 64 KiB.
+/// The log is not read, as when a user scrolls in the terminal or a log shipper hangs. The pipe is full after 64 KiB.
 #[tokio::test]
 async fn a_log_that_nobody_reads_holds_nobody_up() {
     let metered = Metered::new();

@@ -1,4 +1,4 @@
-//! Logs, metrics, traces, and the dashboards and alerts that read them.
+//! Tests of logs, metrics and traces, and of the dashboard and the alerts that use the metrics.
 
 mod dashboards;
 mod limit_counters;

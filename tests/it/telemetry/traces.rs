@@ -1,4 +1,4 @@
-//! Traces reach a collector, with the request's id and without any text of users.
+//! Traces reach an OpenTelemetry collector. They have the request's id and no text of users.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use crate::support::{PATIENCE, Program, chat};
 
-/// Head and body of one request, which is answered.
+/// Reads one HTTP request and answers it with 200. Returns its head and its body.
 async fn request(mut stream: TcpStream) -> (String, Vec<u8>) {
     let mut bytes = Vec::new();
     let end = loop {

@@ -1,4 +1,4 @@
-//! `[hooks.before_send]`: a message passes, is rewritten, or is refused.
+//! The hook `before_send`: the application's server accepts, rewrites or refuses a message before Parlor stores it.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ async fn an_edit_is_asked_about_as_well() {
     assert_eq!(body, rest);
 }
 
-/// Answers that no receiver should give.
+/// Returns invalid answers of a receiver (the application's server).
 fn bad_answers() -> Vec<ReceiverReply> {
     let ok = |text: &str| ReceiverReply::Ok(text.to_owned());
     vec![
@@ -187,8 +187,8 @@ async fn a_delete_is_not_asked_about() {
     receiver.asked(1).await;
 }
 
-/// The first answer was lost, and the receiver now refuses the message. A message that all users have is not refused
-/// any more.
+/// The answer to the first send was lost, and the receiver now refuses the message. The repeated send is still
+/// acknowledged, because all users already have the message.
 #[tokio::test]
 async fn repeated_send_is_answered_without_asking_the_hook_again() {
     let receiver = accepting_receiver().await;
@@ -219,7 +219,7 @@ async fn repeated_send_is_answered_without_asking_the_hook_again() {
     }
 }
 
-/// User 1 of four users sends messages that make the hook fail.
+/// User 1 sends messages for which the hook fails. Another user's messages must still be checked.
 #[tokio::test]
 async fn messages_of_others_are_checked_despite_one_users_poison() {
     for on_failure in ["open", "closed"] {
@@ -249,7 +249,7 @@ async fn messages_of_others_are_checked_despite_one_users_poison() {
         two.say("bad").await;
         assert_eq!(two.expect(error("rejected", Some("send"))).await["message"], "no such words here");
         two.say_alone(1, 2, "fine").await;
-        // The user's own messages never pass: three bad texts are no way around the hook.
+        // The server does not store user 1's messages unchecked: three failing messages are no way around the hook.
         let asked = receiver.count();
         one.say("bad").await;
         one.expect(error("unavailable", Some("send"))).await;

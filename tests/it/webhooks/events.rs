@@ -1,4 +1,4 @@
-//! The events of hooks while nothing fails.
+//! The events that Parlor sends to hooks while nothing fails: messages, presence, and missed messages (`offline`).
 
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ async fn message_events_are_sent_once_in_order_by_one_of_two_servers() {
     assert_eq!(ids(&asked).len(), 5, "nothing is told twice: {:?}", ids(&asked));
 }
 
-/// Returns whether a body is as expected, without its `id` and `hook`. Any time passes.
+/// Returns whether an event's body is as expected, apart from its `id` and `hook`. `<time>` stands for any time.
 fn same(body: &Value, expected: &Value) -> bool {
     let (Value::Object(body), Value::Object(expected)) = (body, expected) else { return false };
     let field = |(key, value): (&String, &Value)| match value.as_str() {
@@ -152,7 +152,7 @@ async fn a_hook_that_hangs_keeps_no_other_from_being_told() {
     receiver.asked(20).await;
 }
 
-/// A message that is deleted in time causes no notification.
+/// A message that is deleted within the waiting time causes no `offline` event.
 #[tokio::test]
 async fn offline_event_is_not_sent_when_its_message_was_deleted() {
     let receiver = accepting_receiver().await;

@@ -1,4 +1,5 @@
-//! The events of hooks during failures of the receiver, of the sending server, and of the change stream.
+//! The events of hooks when the receiver fails, when the sending server is killed, and when the change stream's history
+//! is lost.
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::support::{
 
 const URL: &str = "HOOKS__AFTER_SEND__URL";
 
+/// Returns the event ids of a room's first `count` messages.
 fn first_of(room: i64, count: i64) -> Vec<String> {
     (1..=count).map(|n| sent(room, n)).collect()
 }
@@ -125,13 +127,13 @@ async fn events_without_a_sending_server_are_sent_later() {
     assert_eq!(ids(&receiver.asked(4).await), first_of(room, 4), "a server that ends well makes no doubles");
 }
 
-/// Waits until the server no longer holds the lease.
+/// Waits until the server no longer holds the lease. The server with the lease sends the hook's events.
 async fn until_lease_is_lost(admin: &str) {
     let held = async || counted(admin, r#"parlor_hook_lease_held{hook="after_send"}"#).await;
     eventually("the server loses the lease", held, |held| held == "0").await;
 }
 
-/// Blocks the lease for an hour, or frees it.
+/// Gives the lease to an unknown server for an hour, or frees it.
 async fn set_lease(hooks: &mongodb::Collection<mongodb::bson::Document>, free: bool) {
     let until = DateTime::from_millis(if free { 0 } else { DateTime::now().timestamp_millis() + 3_600_000 });
     let lease = doc! { "$set": { "holder": ObjectId::new(), "until": until } };
@@ -176,8 +178,8 @@ async fn lost_history_is_logged_and_events_come_from_collections() {
     assert_eq!(received_events(&receiver, 7).await[6]["id"], sent(room, 6));
 }
 
-/// Reading the collections may take longer than the stream's history. The events that were sent until then are not
-/// sent again.
+/// Reading missed events from the collections may take longer than the change stream's history lasts. Events that were
+/// sent until then are not sent again.
 #[tokio::test]
 async fn recovery_continues_when_the_history_is_lost_again() {
     let leave = Arc::new(Semaphore::new(1));
@@ -206,7 +208,7 @@ async fn recovery_continues_when_the_history_is_lost_again() {
     let lost = doc! { "failCommands": ["aggregate"], "errorCode": 286 };
     mongod.fail("the-teller", doc! { "times": 1 }, lost.clone()).await;
     set_lease(&hooks, true).await;
-    // The maximum number of events waits, so the server is reading the collection.
+    // As many events wait for an answer as `hooks.window` allows, so the server is now reading the collections.
     receiver.until(|asked| asked.len() >= 2).await;
     mongod.fail("the-teller", doc! { "times": 1 }, lost).await;
     leave.add_permits(100);

@@ -1,4 +1,4 @@
-//! The application's hooks: Parlor asks them before a message is written, and sends them events.
+//! Tests of the application's hooks: Parlor asks one hook before it stores a message, and sends events to the others.
 
 mod before_send;
 mod events;
@@ -10,15 +10,15 @@ use serde_json::Value;
 
 use crate::support::{ReceivedRequest, Receiver, ReceiverReply};
 
-/// The secret of the hooks in these tests.
+/// The secret with which Parlor signs requests to hooks in these tests.
 const SECRET: &str = "a secret of the tests for hooks, 32 bytes or more";
 
-/// Starts a receiver that accepts all requests.
+/// Starts a receiver (the application's server) that accepts all requests.
 async fn accepting_receiver() -> Receiver {
     Receiver::start(|_| ReceiverReply::Ok(String::new())).await
 }
 
-/// Starts a receiver that refuses all requests.
+/// Starts a receiver that answers all requests with status 500.
 async fn failing_receiver() -> Receiver {
     Receiver::start(|_| failure()).await
 }
@@ -27,7 +27,8 @@ fn failure() -> ReceiverReply {
     ReceiverReply::Status(500, String::new(), String::new())
 }
 
-/// Returns the ids of events in the order of their first requests. Repetitions are dropped, as a receiver drops them.
+/// Returns the ids of the received events, in the order of their first requests. Drops repetitions, as a real receiver
+/// does.
 fn ids(asked: &[ReceivedRequest]) -> Vec<String> {
     let mut ids = Vec::new();
     for asked in asked {
@@ -39,7 +40,8 @@ fn ids(asked: &[ReceivedRequest]) -> Vec<String> {
     ids
 }
 
-/// Waits for this number of events and returns them. Repetitions are dropped; their bodies must be equal.
+/// Waits until this number of different events was received, and returns them. Drops repetitions, whose bodies must be
+/// equal.
 async fn received_events(receiver: &Receiver, events: usize) -> Vec<Value> {
     let asked = receiver.until(|asked| ids(asked).len() >= events).await;
     let mut told: Vec<Value> = Vec::new();
@@ -53,12 +55,12 @@ async fn received_events(receiver: &Receiver, events: usize) -> Vec<Value> {
     told
 }
 
-/// Returns the event id of a message in `after_send`.
+/// Returns the id of the event `sent` for a message.
 fn sent(room: i64, message: i64) -> String {
     format!("sent-{room}-{message}")
 }
 
-/// Returns the sample with this name and these labels, or an empty string if there is none.
+/// Returns the value of the sample with this name and these labels, or an empty text if there is no such sample.
 async fn counted(admin: &str, sample: &str) -> String {
     let page = reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap();
     let found = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));

@@ -1,4 +1,4 @@
-//! Connects and disconnects of a user reach the hooks in the order in which they happened.
+//! A user's connects and disconnects reach the hooks in the order in which they happened.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,7 +22,7 @@ fn settings<'a>(came: &'a str, went: &'a str) -> [(&'a str, &'a str); 7] {
     ]
 }
 
-/// Connects and disconnects user 1, and waits until the database has each change.
+/// Connects and disconnects user 1. Waits after each step until the database shows it.
 async fn come_and_go(server: &Server) {
     let presence = server.collection("presence").await;
     let until = async |online: bool| {

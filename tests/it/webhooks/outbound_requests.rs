@@ -1,4 +1,4 @@
-//! Requests to the application's own servers: their form, and the cost of a bad receiver.
+//! Parlor's HTTP requests to functions and hooks: their form, their limits, and the suspension of a failing receiver.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -84,7 +84,7 @@ async fn a_redirect_is_not_followed() {
 async fn answer_is_read_up_to_its_bound_with_or_without_a_length() {
     let receiver = Receiver::start(|asked| match asked.body.parse::<usize>() {
         Ok(bytes) => ReceiverReply::Ok("x".repeat(bytes)),
-        // An endless body in chunks.
+        // The body is endless and comes in chunks.
         Err(_) => ReceiverReply::Status(
             200,
             "transfer-encoding: chunked\r\n".to_owned(),
@@ -197,7 +197,7 @@ async fn suspended_receiver_is_probed_by_one_request_then_resumed() {
         }
     };
     timeout(PATIENCE, probing).await.expect("it is probed in time");
-    // All requests during the probe are refused immediately.
+    // During the probe, all other requests are refused immediately.
     let others = join_all((0..5).map(|_| outbound.post(&1, "{}".to_owned()))).await;
     assert!(others.iter().all(|answer| matches!(answer, Err(OutboundError::Open))), "{others:?}");
     // An aborted probe counts as failed.

@@ -1,4 +1,5 @@
-//! Events that a receiver can't take: set aside, listed, sent again on request, and erased with their user.
+//! Events that a receiver repeatedly refuses: Parlor sets them aside, lists them, sends them again on request, and
+//! erases them with their user.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -35,13 +36,15 @@ fn refusing(
     }
 }
 
+/// Returns the events that the API lists as set aside.
 async fn listed(server: &Server) -> Vec<Value> {
     let (status, page) = server.api_get(LIST).await;
     assert_eq!(status, 200, "{page}");
     page["events"].as_array().unwrap().clone()
 }
 
-/// Sends messages in a room until the receiver has got this event. Each message shows that it accepts others.
+/// Sends messages in another room until the receiver has got this event. The accepted messages show Parlor that the
+/// receiver works.
 async fn say_until(receiver: &Receiver, elsewhere: &mut Client, event: &str) {
     let said = timeout(PATIENCE, async {
         while !ids(&receiver.until(|_| true).await).contains(&event.to_owned()) {
@@ -215,7 +218,7 @@ async fn set_aside_events_are_bounded_and_the_oldest_go() {
     }
 }
 
-/// Starts a receiver that fails for the events of room 1 alone.
+/// Starts a receiver that answers status 500 to the events of room 1 only.
 async fn receiver_failing_in_room_1() -> Receiver {
     let answer = |asked: &ReceivedRequest| {
         if asked.json()["room_id"] == 1 { failure() } else { ReceiverReply::Ok(String::new()) }
@@ -223,7 +226,8 @@ async fn receiver_failing_in_room_1() -> Receiver {
     Receiver::start(answer).await
 }
 
-/// A room's event that is retried again and again takes neither the permits nor the window of others.
+/// An event that is retried again and again blocks only its own room. Other rooms still have concurrent requests and
+/// places in the window (the events that wait for an answer).
 #[tokio::test]
 async fn an_event_that_is_tried_again_holds_up_its_own_room_alone() {
     let receiver = receiver_failing_in_room_1().await;
@@ -246,7 +250,8 @@ async fn an_event_that_is_tried_again_holds_up_its_own_room_alone() {
     received_events(&receiver, 21).await;
 }
 
-/// One of three rooms has a poison event. The breaker stays closed for the others.
+/// One of two rooms has a failing event. The breaker, which suspends a failing receiver, stays closed for the other
+/// room.
 #[tokio::test]
 async fn poison_events_of_a_room_leave_the_receiver_to_others() {
     let receiver = receiver_failing_in_room_1().await;

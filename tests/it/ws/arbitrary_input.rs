@@ -1,5 +1,5 @@
-//! Promises that hold for arbitrary input. Proptest tries them on one server, and on one socket where the socket must
-//! survive.
+//! Promises that hold for arbitrary input. Proptest generates the input: texts, text frames, binary frames, user ids
+//! and queries. One server takes all of them, and one socket survives all frames.
 
 use proptest::prelude::*;
 use proptest::strategy::Strategy;
@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use crate::support::{Client, Server, chat, encoded, error, listed, matches, room_with_one_socket};
 
-/// Arbitrary input, tried one by one; what is tried may fail by panicking.
+/// Calls `tried` with arbitrary inputs, one after another. `tried` panics if an input breaks the promise.
 fn holds_for<T: std::fmt::Debug>(
     runtime: &Runtime,
     cases: u32,
@@ -30,7 +30,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Any text that may be said.
+/// Generates all texts that are valid messages.
 fn texts() -> impl Strategy<Value = String> {
     let any = prop_oneof![
         4 => any::<String>(),
@@ -39,7 +39,7 @@ fn texts() -> impl Strategy<Value = String> {
     any.prop_filter("only white space, or U+0000", |text| !text.trim().is_empty() && !text.contains('\0'))
 }
 
-/// JSON of every kind, with the names that the protocol knows among its keys and values.
+/// Generates JSON of every kind. Some values are names that the protocol uses.
 fn values() -> impl Strategy<Value = Value> {
     let names =
         proptest::sample::select(vec!["action", "message", "message_id", "text", "send", "edit", "delete"]);
@@ -61,7 +61,7 @@ fn values() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Text frames from noise to requests that are all but right.
+/// Generates text frames, from noise to almost valid requests.
 fn frames() -> impl Strategy<Value = String> {
     let field = proptest::sample::select(vec!["action", "message", "message_id", "text", "ref", "x"]);
     let action = proptest::sample::select(vec!["send", "edit", "delete", "ping", "history", ""]);
@@ -77,7 +77,7 @@ fn frames() -> impl Strategy<Value = String> {
         2 => any::<String>(),
         2 => values().prop_map(|value| value.to_string()),
         4 => object.clone(),
-        // Cut anywhere, or with a character put in anywhere.
+        // The object is cut at any place, or gets a character inserted at any place.
         1 => (object.clone(), any::<prop::sample::Index>())
             .prop_map(|(frame, at)| frame.chars().take(at.index(frame.chars().count())).collect()),
         1 => (object, any::<prop::sample::Index>(), any::<char>()).prop_map(|(frame, at, other)| {
@@ -88,7 +88,7 @@ fn frames() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Every frame of one who is alone in the room has exactly one answer: its event, or its error.
+/// Asserts that a frame gets exactly one answer: an event or an error. No other member may have a socket.
 async fn answered_once(client: &Mutex<Client>, frame: &str) {
     let client = &mut *client.lock().await;
     client.send_text(frame).await;
@@ -136,7 +136,8 @@ fn arbitrary_binary_frame_is_bad_json_on_a_living_socket() {
     });
 }
 
-/// Ids of users as the protocol has them: digits of every length, and strings of 1 to 128 bytes.
+/// Generates user ids: digits of every length, and strings of 1 to 128 bytes. Some have segments of dots, which the
+/// server refuses.
 fn ids() -> impl Strategy<Value = String> {
     let any = prop_oneof![
         2 => any::<u64>().prop_map(|n| n.to_string()),
@@ -167,7 +168,7 @@ fn arbitrary_user_id_parses_as_promised() {
             return;
         }
         let room = server.room_of(members).await;
-        // One slash is stripped from the end of a query value, so one more is given.
+        // The server removes one slash from the end of a query value, so the test adds one.
         let query = format!("firts_user={}/&second_user=the%20other", encoded(&id));
         let mut client = server.dial_as(id.clone(), &query).open().await;
         let before = client.history().await.len();
@@ -180,7 +181,7 @@ fn arbitrary_user_id_parses_as_promised() {
     });
 }
 
-/// Query strings of what a URL may hold: from noise to nearly right ones.
+/// Generates query strings from the characters that a URL may contain, from noise to almost valid ones.
 fn queries() -> impl Strategy<Value = String> {
     let key =
         proptest::sample::select(vec!["firts_user", "first_user", "second_user", "room_id", "since", "x"]);

@@ -1,4 +1,5 @@
-//! One user's share of the database: bulk reads are bounded in number and rate, and other users are not slowed.
+//! One user's share of the database. Bulk reads (such as first frames of inbox connections, resumes and pages of rooms)
+//! are limited in number and rate. Other users are not slowed down.
 
 use std::time::Duration;
 
@@ -14,14 +15,14 @@ fn dial(server: &Server, user: i64) -> Dial {
     server.dial("/ws/?since=").called(format!("inbox of {user}")).token(&token)
 }
 
-/// An inbox connection that has its first frame.
+/// Opens an inbox connection and reads its first frame.
 async fn inbox(dial: Dial) -> Client {
     let mut client = dial.open().await;
     assert_eq!(client.next().await["type"], "ready");
     client
 }
 
-/// The code and the reason of a connect that is refused.
+/// Connects, and returns the close code and reason with which the server refuses the connection.
 async fn refused(server: &Server, user: i64) -> (u16, String) {
     dial(server, user).open().await.closed().await
 }
@@ -38,7 +39,7 @@ async fn group_of(server: &Server, members: i64) -> i64 {
     room["room_id"].as_i64().unwrap()
 }
 
-/// Makes every aggregation of the server wait for so long.
+/// Delays every aggregation of the server by this time.
 async fn hold_up_aggregations(mongod: &Mongod, wait_ms: i64) {
     let data = doc! { "failCommands": ["aggregate"], "blockConnection": true, "blockTimeMS": wait_ms };
     mongod.fail("parlor", "alwaysOn", data).await;
@@ -48,7 +49,7 @@ fn spawn_inbox(server: &Server, user: i64) -> JoinHandle<Client> {
     tokio::spawn(inbox(dial(server, user)))
 }
 
-/// Waits until a bound was hit so often.
+/// Waits until a limit was hit at least this often.
 async fn until_hit(samples: &Samples, bound: &str, least: u32) {
     let what = format!("{bound} is hit {least} times");
     eventually(&what, async || hits(samples, bound).await, |hits| *hits >= least).await;
@@ -76,7 +77,8 @@ async fn reads_over_the_rate_are_refused_until_regained() {
     let limits = [("ADMIN__LISTEN", &*samples.admin), ("LIMITS__DOCUMENTS_PER_MINUTE", "1000")];
     let server = Server::start(&limits).await;
     group_of(&server, 1_000).await;
-    // What is owed then takes seconds to regain: longer than a slow machine takes for the next frame.
+    // After these reads, the user must wait for some seconds before the next one. A slow machine handles the next frame
+    // in less time.
     group_of(&server, 150).await;
     let other = server.room(&[2_001, 2_002]).await;
     let mut one = inbox(dial(&server, 1)).await;
@@ -87,7 +89,7 @@ async fn reads_over_the_rate_are_refused_until_regained() {
     assert!((1..60_000).contains(&wait), "{answer}");
     assert_eq!(refused(&server, 1).await.0, 4029);
     assert_eq!(hits(&samples, "documents_per_minute").await, 2);
-    // Others have a rate of their own, and the open socket goes on.
+    // Other users have their own rate, and the open socket stays open.
     let mut another = inbox(dial(&server, 2_001)).await;
     another.send(json!({"action": "rooms"})).await;
     assert_eq!(another.until_kind("rooms").await["rooms"][0]["room_id"], other);
@@ -102,7 +104,7 @@ async fn twenty_tabs_that_reconnect_meet_no_bound() {
     let server =
         Server::start(&[("ADMIN__LISTEN", &*samples.admin), ("LIMITS__SOCKETS_PER_USER", "100")]).await;
     group_of(&server, 200).await;
-    // A deploy, and a network that comes and goes.
+    // The tabs reconnect five times, as after a deploy, or with a network that breaks repeatedly.
     for _ in 0..5 {
         let tabs: Vec<_> = (0..20).map(|_| spawn_inbox(&server, 1)).collect();
         for tab in tabs {

@@ -1,4 +1,4 @@
-//! The server answers a client's close frame, whatever its content.
+//! The server answers a client's close frame. The server's own close frame also reaches a client that still sends.
 
 use crate::support::{End, RawConnection, Server, frame, handshake, piece, room_with_one_socket};
 
@@ -7,7 +7,7 @@ async fn a_clients_close_is_answered_with_its_code() {
     let (server, mut other) = room_with_one_socket(&[]).await;
     for code in [None, Some(1000), Some(1001), Some(3000), Some(4999)] {
         let one = server.join(1, 2).await;
-        // 1005 stands for none (RFC 6455, 7.1.5).
+        // 1005 stands for a close frame without a code (RFC 6455, 7.1.5).
         assert_eq!(one.goodbye(code).await, End::Closed(code.unwrap_or(1005)), "after {code:?}");
     }
     other.quiet().await;
@@ -22,17 +22,17 @@ async fn a_close_is_answered_behind_what_was_to_be_told() {
         one.say(&format!("one last word {n}")).await;
     }
     assert_eq!(one.goodbye(Some(1000)).await, End::Closed(1000));
-    // What it said is said.
+    // The messages that the client sent before its close are stored.
     let mut two = server.connect(2, 1).await;
     assert_eq!(two.history().await.len(), 20);
 }
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
-/// More than the buffers of a connection hold unread before its sender is made to wait.
+/// More bytes than the buffers of a connection hold before the sender must wait.
 const MORE: usize = 64 * 1024;
 
-/// What comes after the frame that ends the socket.
+/// Returns frames that a client sends after the frame that ends its socket.
 fn more() -> Vec<u8> {
     frame(1, br#"{"action":"nobody"}"#).repeat(MORE / 25)
 }
@@ -69,14 +69,14 @@ async fn a_refusal_reaches_a_client_that_sends_on() {
     for (what, token, code) in
         [("a forged token", forged, 4001), ("another user's token", server.token(3).sign(), 4003)]
     {
-        // Frames that can be read, and frames that can't.
+        // The later bytes are valid frames, or bytes that are no frames.
         for rest in [more(), vec![0xFF; MORE]] {
             let mut raw = RawConnection::to(server.address()).await;
             let head = handshake(TARGET, &format!("Authorization: Bearer {token}\r\n"));
             raw.say(&[head.as_bytes(), &rest].concat()).await;
             raw.head().await;
             assert_eq!(raw.next().await.and_then(|heard| heard.code()), Some(code), "{what}");
-            // The client answers the close behind what it had sent.
+            // The client answers the close frame after everything that it had sent.
             raw.say(&frame(8, &code.to_be_bytes())).await;
             assert!(raw.ends_cleanly().await, "{what}: the connection was reset");
         }

@@ -97,7 +97,7 @@ async fn a_room_that_nobody_made_is_4004() {
         "firts_user=1&second_user=9".to_owned(),
         "firts_user=1&second_user=02".to_owned(),
         "firts_user=1&second_user=2//".to_owned(),
-        // A group has both as members, but is not the direct room of the two.
+        // A group has both users as members, but it is not their direct room.
         "firts_user=1&second_user=3".to_owned(),
         format!("firts_user=1&second_user={longest}"),
         "room_id=9007199254740991".to_owned(),
@@ -169,7 +169,7 @@ async fn a_tokens_address_becomes_the_members() {
     let token = server.token(1).with("email", "one@example.com").sign();
     let mut told = server.dial(&format!("/ws/chat/?{query}")).token(&token).open().await;
     assert_eq!(told.history().await[0]["sender_email"], "one@example.com");
-    // The server stores the address at its own pace.
+    // The server stores the email in the background.
     let address = async || server.dial_as(1, query).open().await.history().await[0]["sender_email"].clone();
     eventually("later sockets show the address", address, |address| *address == "one@example.com").await;
 }
@@ -177,7 +177,7 @@ async fn a_tokens_address_becomes_the_members() {
 #[tokio::test]
 async fn a_socket_is_closed_with_4001_when_its_token_expires() {
     let (server, _one) = room_with_one_socket(&[]).await;
-    // The token expired three seconds ago, and the leeway is five seconds.
+    // The token expired three seconds ago, and the server accepts it for five seconds after its expiry.
     let ends = now().as_secs() - 3 + 5;
     let token = server.token(1).with("exp", ends - 5).sign();
     let mut dying = server.dial("/ws/chat/?firts_user=1&second_user=2/").token(&token).open().await;
@@ -200,7 +200,7 @@ async fn a_user_with_too_many_sockets_is_4029_until_one_is_gone() {
     other.quiet().await;
 
     one.leave().await;
-    // The server notices at its own pace.
+    // The server notices the disconnect in the background.
     let open = async || {
         let mut next = server.dial_as(1, query).open().await;
         match next.refused_or_history().await {
@@ -218,7 +218,7 @@ async fn a_user_with_too_many_sockets_is_4029_until_one_is_gone() {
 #[tokio::test]
 async fn a_socket_that_reads_too_slowly_is_4008_and_the_others_go_on() {
     let small = [("LIMITS__SEND_QUEUE", "8"), ("SOCKETS__SEND_BUFFER_BYTES", "8192")];
-    // The write limit is long, so the queue overflows first.
+    // The write limit is long, so the queue overflows before a write times out.
     let server = Server::start(&[&small[..], &[("LIMITS__WRITE_MS", "60000")]].concat()).await;
     server.room(&[1, 2]).await;
     let mut one = server.join(1, 2).await;

@@ -1,4 +1,5 @@
-//! Rooms that one user made by connecting: a user who has not accepted shows nothing of themselves.
+//! Direct rooms that one user made by connecting (`rooms.direct = "on_connect"`). The other user's email and presence
+//! stay hidden until that user accepts the room.
 
 use mongodb::bson::doc;
 use reqwest::Method;
@@ -10,7 +11,7 @@ const ON: [(&str, &str); 2] = [("ROOMS__DIRECT", "on_connect"), ("PRESENCE__GRAC
 
 const ADDRESS: &str = "two@example.com";
 
-/// Opens an inbox connection of a user with an address.
+/// Opens an inbox connection of a user whose token has an email. Returns the client and its first frame.
 async fn inbox(server: &Server, user: i64, since: &str) -> (Client, Value) {
     let email = if user == 2 { ADDRESS } else { "one@example.com" };
     let token = server.token(user).with("email", email).sign();
@@ -20,18 +21,20 @@ async fn inbox(server: &Server, user: i64, since: &str) -> (Client, Value) {
     (client, ready)
 }
 
-/// Returns a member of a shown room.
+/// Returns a user's entry in the members of a room.
 fn member(room: &Value, user: i64) -> &Value {
     let members = room["members"].as_array().unwrap();
     members.iter().find(|member| member["user_id"] == user).unwrap_or_else(|| panic!("no {user} in {room}"))
 }
 
+/// Asserts that a room shows neither the email nor the presence of user 2.
 fn assert_unseen(room: &Value) {
     let two = member(room, 2);
     assert_eq!((&two["email"], &two["online"]), (&Value::Null, &json!(false)), "{room}");
 }
 
-/// Waits for the `room_changed` that shows user 2 online. No earlier frame may show user 2.
+/// Waits for the `room_changed` event that shows user 2 online. Earlier `room_changed` events must not show user 2's
+/// email or presence. Adds all other frames to `before`.
 async fn shown(one: &mut Client, before: &mut Vec<Value>) -> Value {
     loop {
         let frame = one.next().await;
@@ -40,20 +43,20 @@ async fn shown(one: &mut Client, before: &mut Vec<Value>) -> Value {
         } else if member(&frame["room"], 2)["online"] == true {
             return frame;
         } else {
-            // User 1's own address has come.
+            // This event shows user 1's own email.
             assert_unseen(&frame["room"]);
         }
     }
 }
 
-/// Makes the room of the users 1 and 2 by a connect of user 1.
+/// Makes the direct room of the users 1 and 2 by a connect of user 1. Returns its id.
 async fn made_by_one(server: &Server) -> i64 {
     server.join(1, 2).await.leave().await;
     let (_, list) = server.api_get("/rooms?user_id=1").await;
     list["rooms"][0]["room_id"].as_i64().unwrap()
 }
 
-/// Waits until the presence of a user has been written.
+/// Waits until the database shows the user as online.
 async fn online(server: &Server, user: i64) {
     let presence = server.collection("presence").await;
     eventually_count(&presence, doc! { "_id": user, "online": true }, |count| count != 0).await;
@@ -105,7 +108,8 @@ async fn a_stranger_sees_neither_address_nor_presence() {
     assert!(!ready["online"].as_array().unwrap().contains(&json!(2)), "{ready}");
     one.send(json!({"action": "send", "room_id": room, "message": "hello"})).await;
     assert_eq!(two.until_kind("room_added").await["room_id"], room);
-    // Another device connects, brings the address once more, and disconnects. Then all devices disconnect.
+    // Another device of user 2 connects with the email in its token, and disconnects. Then the first device
+    // disconnects, too.
     let (second, _) = inbox(&server, 2, "").await;
     second.leave().await;
     two.leave().await;
@@ -119,7 +123,7 @@ async fn a_stranger_sees_neither_address_nor_presence() {
     let (_, listed) = server.api_get("/rooms?user_id=1").await;
     assert_eq!(member(&listed["rooms"][0], 2)["email"], Value::Null, "{listed}");
 
-    // All earlier frames for user 1 come before the answer.
+    // All earlier frames for user 1 come before the answer to this ping.
     one.send(json!({"action": "ping"})).await;
     loop {
         let frame = one.next().await;
@@ -173,7 +177,7 @@ async fn opening_writing_and_the_api_accept_a_room() {
             }
         }
         let changed = shown(&mut one, &mut Vec::new()).await;
-        // The API's caller has given no address. The next token brings it.
+        // The call of the API has no email. User 2's next token has it.
         let expected = if matches!(way, "post" | "api") { Value::Null } else { json!(ADDRESS) };
         let seen = member(&changed["room"], 2);
         assert_eq!((&seen["email"], &seen["online"]), (&expected, &json!(true)), "{way}: {changed}");

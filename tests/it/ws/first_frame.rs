@@ -1,4 +1,5 @@
-//! The first frame: its array, and the events that follow it exactly.
+//! The first frame of a Level 1 socket (basic mode) is an array of the last messages. The events after it continue
+//! exactly where the array ends.
 
 use mongodb::bson::{DateTime, doc};
 use serde_json::json;
@@ -22,7 +23,7 @@ async fn messages_are_whole_and_newest_first() {
     one.expect_all(&said(1, 1, "hello")).await;
     two.expect_all(&said(1, 1, "hello")).await;
     two.leave().await;
-    // The server may notice the disconnect only after the next message, which then is read as well.
+    // The server may notice the disconnect only after the next message. Then this message also becomes read.
     one.say("is anyone there?").await;
     let sent = one.expect(chat(2, 1, "is anyone there?")).await;
 
@@ -132,7 +133,7 @@ async fn first_frame_and_events_hold_each_message_once() {
             if newest + 2 >= MESSAGES {
                 return;
             }
-            // The next two messages, whatever receipts come between them.
+            // The next two messages follow. Receipt events may come between them.
             for id in newest + 1..=newest + 2 {
                 let event = reader.until_kind("chat_message").await;
                 assert_eq!(event["message"]["message_id"], id, "after an array up to {newest}");

@@ -1,13 +1,14 @@
-//! Frames without a message of their own: each counts, and a message has a bound of fragments.
+//! WebSocket frames that are not a whole message: fragments and control frames. Each counts for the rate, and a message
+//! has a limit of fragments.
 
 use crate::support::{Metered, RawConnection, Server, chat, frame, piece};
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
-/// Fragments that a message may have before its last one (`limits.message_fragments`).
+/// The number of fragments that a message may have before its last one (`limits.message_fragments`).
 const MOST: usize = 128;
 
-/// A frame of an action that nobody has, in this many frames, mostly empty ones.
+/// Returns a message with an unknown action, split into this number of WebSocket frames. Most of them are empty.
 fn message(frames: usize) -> Vec<u8> {
     let mut bytes = piece(1, br#"{"action":"nobody"#);
     bytes.extend(piece(0, b"").repeat(frames - 2));
@@ -15,7 +16,7 @@ fn message(frames: usize) -> Vec<u8> {
     bytes
 }
 
-/// The code of the next answer, which is an error.
+/// Reads the next answer, which must be an error, and returns its code.
 async fn error(raw: &mut RawConnection) -> String {
     let heard = raw.next().await.expect("an answer");
     let answer: serde_json::Value = serde_json::from_slice(&heard.payload).expect("JSON");
@@ -44,7 +45,7 @@ async fn fragments_up_to_the_bound_make_a_message() {
     let server = Server::start(&[]).await;
     server.room(&[1, 2]).await;
     let mut raw = RawConnection::open(server.address(), TARGET, &server.token(1).sign()).await;
-    // A message that was read whole beside the one with too many is still done.
+    // The server reads two whole messages before the message with too many fragments, and still answers them.
     raw.say(&[message(MOST + 1), frame(1, br#"{"action":"nobody"}"#), message(MOST + 2)].concat()).await;
     assert_eq!(error(&mut raw).await, "unknown_action");
     assert_eq!(error(&mut raw).await, "unknown_action");
@@ -58,7 +59,7 @@ async fn fragments_count_as_frames_of_the_rate() {
     let mut raw = RawConnection::open(server.address(), TARGET, &server.token(1).sign()).await;
     raw.say(&message(18)).await;
     assert_eq!(error(&mut raw).await, "unknown_action");
-    // A minute's rate gives one frame back in 3 s.
+    // At 20 frames a minute, one frame is regained every 3 s.
     raw.say(&message(10)).await;
     assert_eq!(error(&mut raw).await, "rate_limited");
     for _ in 0..9 {
@@ -75,7 +76,7 @@ async fn fragments_between_pings_spend_frames_too() {
     let mut two = server.join(2, 1).await;
     let mut raw = RawConnection::open(server.address(), TARGET, &server.token(1).sign()).await;
     raw.say(&[piece(1, b"x"), piece(0, b"").repeat(30), frame(9, b"")].concat()).await;
-    // The pong, and that there are no frames left.
+    // First the pong arrives. The error after it shows that no frames are left.
     assert_eq!(raw.next().await.map(|heard| heard.opcode), Some(10));
     assert_eq!(error(&mut raw).await, "rate_limited");
     two.say("meanwhile").await;

@@ -1,4 +1,4 @@
-//! Frames that can't be done: each gets one error on its own socket, which stays open.
+//! Invalid frames: each gets one error on its own socket, and the socket stays open.
 
 use mongodb::bson::doc;
 use serde_json::json;
@@ -7,7 +7,7 @@ use crate::support::{
     API_KEY, Client, Server, WORDS, chat, error, matches, room_of_two, room_with_one_socket, said,
 };
 
-/// `levels` of nesting: the frame's object is the first.
+/// Returns a frame whose JSON has this many levels of nesting. The frame's object is the first level.
 fn nested(levels: usize) -> String {
     let (open, close) = ("[".repeat(levels - 1), "]".repeat(levels - 1));
     format!(r#"{{"action":"nobody","deep":{open}{close}}}"#)
@@ -154,7 +154,7 @@ async fn an_error_is_for_its_own_socket_alone() {
         let answer = one.next().await;
         assert_eq!(answer["type"], "error", "{frame} was answered with {answer}");
     }
-    // The next message is the first event that the others get.
+    // The next message is the first event that other sockets receive.
     one.say("hello").await;
     for client in [&mut one, &mut second, &mut two] {
         client.expect_all(&said(1, 1, "hello")).await;

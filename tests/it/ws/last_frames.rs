@@ -1,4 +1,5 @@
-//! Frames of a client that ends its connection before their answers: the frames that had arrived are done, once.
+//! A client ends its connection before its frames are answered. The server still handles the frames that have arrived,
+//! each once.
 
 use serde_json::json;
 
@@ -6,7 +7,8 @@ use crate::support::{Client, Metered, RawConnection, Server, chat, frame};
 
 const FRAMES: i64 = 30;
 
-/// Says so much in one write, and ends the connection with it.
+/// Opens a socket of user 1, sends [`FRAMES`] messages in one write, and drops the connection. `between` follows each
+/// message.
 async fn say_and_end(server: &Server, target: &str, room: Option<i64>, between: &[u8]) {
     let mut raw = RawConnection::open(server.address(), target, &server.token(1).sign()).await;
     let mut bytes = Vec::new();
@@ -21,7 +23,8 @@ async fn say_and_end(server: &Server, target: &str, room: Option<i64>, between: 
     raw.say(&bytes).await;
 }
 
-/// All that was said comes once, in its order.
+/// Asserts that user 2 receives the [`FRAMES`] messages of user 1 once, in their order. `first` is the last message id
+/// before them.
 async fn is_told(two: &mut Client, first: i64) {
     for n in 1..=FRAMES {
         let text = format!("last word {n}");
@@ -40,7 +43,7 @@ async fn frames_before_the_end_of_a_connection_are_done() {
     let mut two = server.join(2, 1).await;
     let pair = "/ws/chat/?firts_user=1&second_user=2/";
     let level_2 = format!("{pair}&since=");
-    // A pong that can't be written must not end the reading either.
+    // The server can't write the pong any more. It must still read the frames behind the ping.
     let ping = frame(9, b"are you there?");
     for (at, (target, room, between)) in [
         (pair, None, &[][..]),
@@ -83,7 +86,7 @@ async fn messages_are_not_read_for_a_client_that_has_ended() {
     is_told(&mut two, 0).await;
     two.say("do you read this?").await;
     two.until(chat(FRAMES + 1, 2, "do you read this?")).await;
-    // User 1 is gone by now, or is soon: nothing marks it as read.
+    // User 1 is disconnected by now, or soon will be, so the message does not become read.
     let mut third = server.connect(2, 1).await;
     let history = third.history().await;
     assert_eq!(history[0]["status"], "send", "{:?}", history[0]);

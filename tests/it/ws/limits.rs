@@ -1,4 +1,5 @@
-//! Rates and sizes: an error first, and a close if the client continues.
+//! The limits of rates and sizes. A frame over a rate gets an error, and the socket is closed if the client ignores ten
+//! errors. A frame over the size limit closes the socket.
 
 use std::time::Duration;
 
@@ -8,13 +9,13 @@ use crate::support::{Client, Server, WORDS, chat, edited, error, matches, room_w
 
 const KIB: usize = 1024;
 
-/// Returns a frame of exactly this number of bytes, without effect.
+/// Returns a frame of exactly this number of bytes, with an unknown action.
 fn frame_of(bytes: usize) -> String {
     let bare = r#"{"action":"padded","padding":""}"#;
     bare.replace(r#""""#, &format!(r#""{}""#, "x".repeat(bytes - bare.len())))
 }
 
-/// Expects `rate_limited` as the next frame, and returns its wait.
+/// Asserts that the next frame is `rate_limited`, and returns the wait in its `retry_after_ms`.
 async fn told_to_wait(client: &mut Client, action: &str) -> Duration {
     let frame = client.next().await;
     let wait = frame["retry_after_ms"].as_u64().unwrap_or_default();
@@ -90,7 +91,7 @@ async fn socket_is_closed_with_4029_after_ten_ignored_errors() {
         one.send(json!({"action": "nobody"})).await;
         told_to_wait(&mut one, "nobody").await;
     }
-    // The tenth refusal, or the frame after it, closes the socket.
+    // The tenth error, or the frame after it, closes the socket.
     one.try_send(json!({"action": "nobody"})).await;
     let (code, reason) = one.closed().await;
     assert_eq!(code, 4029);

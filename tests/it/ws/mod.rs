@@ -1,4 +1,4 @@
-//! WebSockets: the handshake, frames, limits, and the modes of a socket.
+//! Tests of the WebSocket: the handshake, frames, limits, and the three connection modes (Levels).
 
 mod arbitrary_input;
 mod bulk_reads;

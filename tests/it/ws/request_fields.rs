@@ -1,10 +1,10 @@
-//! The fields of a request: missing, of the wrong type, out of range, twice, or unknown.
+//! The fields of a request that are missing, of the wrong type, out of range, given twice, or unknown.
 
 use serde_json::json;
 
 use crate::support::{Client, chat, edited, error, next_error, room_with_one_socket};
 
-/// Sends a frame as it stands; the answer is `invalid_request` and names the field.
+/// Sends a frame, and asserts that the answer is `invalid_request` and names the field.
 async fn assert_invalid(client: &mut Client, frame: &str, action: &str, field: &str) {
     client.send_text(frame).await;
     next_error(client, "invalid_request", action, field).await;

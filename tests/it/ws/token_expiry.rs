@@ -1,4 +1,4 @@
-//! A socket ends with its token, even while it is busy with a client that reads slowly or not at all.
+//! A socket ends when its token expires, even while the server is busy with a client that reads slowly or not at all.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use serde_json::Value;
 
 use crate::support::{Client, End, Server, chat, eventually, now};
 
-/// What is left of the token, in seconds; all of it is leeway.
+/// The time for which the server still accepts the token, in seconds. All of it is leeway after the token's expiry.
 const LEFT: u64 = 3;
 
-/// How much later than that a socket may be closed: what is on its way takes its time.
+/// The longest allowed time between the token's end and the socket's close, because frames on their way take time.
 const LATE: Duration = Duration::from_secs(2);
 
 const QUERY: &str = "firts_user=1&second_user=2/";
 
-/// Long enough that a few dozen of it are more than the kernel holds for one socket.
+/// Returns a text so long that a few dozen messages are more than the kernel buffers for one socket.
 fn long() -> String {
     "x".repeat(4096)
 }
 
-/// Small buffers, so that a slow reader is soon felt; all else is patient with it.
+/// Starts a server with small buffers, so that it soon notices a slow reader. Its other limits are high.
 async fn server(overrides: &[(&str, &str)]) -> Server {
     let patient = [
         ("LIMITS__SEND_QUEUE", "10000"),
@@ -32,13 +32,13 @@ async fn server(overrides: &[(&str, &str)]) -> Server {
     server
 }
 
-/// A token of user 2 that soon expires, and when, leeway included.
+/// Returns a token of user 2 that soon expires, and the time when the server stops accepting it.
 fn dying(server: &Server) -> (String, Duration) {
     let ends = now().as_secs() + LEFT;
     (server.token(2).with("exp", ends - 5).sign(), Duration::from_secs(ends))
 }
 
-/// A socket of user 2, of which little is on its way at any time.
+/// Opens a socket of user 2 with a small receive buffer, and reads its history.
 async fn join_slowly(server: &Server, token: &str) -> Client {
     let dial = server.dial("/ws/chat/?firts_user=2&second_user=1/").called("slow").token(token);
     let mut slow = dial.receive_buffer(4096).open().await;
@@ -46,7 +46,7 @@ async fn join_slowly(server: &Server, token: &str) -> Client {
     slow
 }
 
-/// Says so many, one after the other.
+/// Sends this number of messages, one after another.
 async fn flood(one: &mut Client, count: i64) {
     for id in 1..=count {
         one.say(&long()).await;
@@ -54,7 +54,7 @@ async fn flood(one: &mut Client, count: i64) {
     }
 }
 
-/// When a message was made, as time since 1970.
+/// Returns the time at which a message was created, since 1970.
 fn created_at(frame: &Value) -> Duration {
     let made = frame["message"]["created_at"].as_str().expect("a message has its time");
     let made = DateTime::parse_rfc3339_str(made).unwrap().timestamp_millis();
@@ -71,7 +71,8 @@ async fn lagging_reader_gives_receipts_until_its_token_expires() {
     let (mut last, mut read) = (100, 0);
     let end = 'closed: loop {
         assert!(now() < ends + LATE, "not closed {LATE:?} after the token's end; {read} messages were read");
-        // Something new waits for it before it takes the next: what waits never runs out.
+        // User 1 sends a new message before the slow client takes one, so that messages always wait for the slow
+        // client.
         last += 1;
         one.say(&long()).await;
         for frame in one.until(chat(last, 1, &long())).await {
@@ -104,7 +105,7 @@ async fn a_write_that_stalls_ends_with_the_token() {
     eventually("the silent socket's permit is returned", accepted, |accepted| *accepted).await;
     let over = now();
     assert!(over >= ends, "closed before its time");
-    // It isn't heard, but waited for.
+    // The server can't send its close frame to this client, but waits for it.
     assert!(over < ends + 2 * LATE, "closed at {over:?}, the token ended at {ends:?}");
     drop(deaf);
 }

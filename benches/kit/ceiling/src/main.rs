@@ -2,9 +2,11 @@
 //!
 //! A durable chat with receipts needs at least these operations for each message. It inserts the message with write
 //! concern majority and receives its change event. Then it raises the reader's mark with majority and receives that
-//! change event. There are no sockets, no JSON and no logic. While a write runs, the next messages or marks collect.
+//! change event. There are no sockets, no JSON and no logic. While a write runs, the next messages or marks
+//! wait. The next write takes them as one batch.
 //!
-//! Prints one JSON object. Times are microseconds since the scheduled time of the message.
+//! Prints one JSON object. Times are in microseconds. They start when the program queues the message for the
+//! writer.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -31,7 +33,7 @@ struct Args {
     /// How marks are written: one update for each room, or one journal document for each batch.
     #[arg(long, default_value = "update", value_parser = ["update", "journal"])]
     marks: String,
-    /// With rate 0: highest number of messages that wait for the writer.
+    /// With rate 0: largest number of messages that wait for the writer.
     #[arg(long, default_value_t = 512)]
     waiting: usize,
 }

@@ -1,4 +1,4 @@
-//! One attempt to write a batch of messages with a single command, and the interpretation of the database's answer.
+//! Writes a batch of messages with one database command, and interprets the database's answer.
 
 use bson::{Document, RawArrayBuf, RawDocumentBuf, Utf8Lossy, rawdoc};
 use mongodb::Database;
@@ -10,26 +10,26 @@ use crate::store::messages::sequence_cache::LastMessage;
 use crate::store::rooms::create::DUPLICATE_KEY;
 use crate::store::schema::BY_CLIENT;
 
-/// The maximum of bytes in one command: the texts, and [`AROUND`] bytes for each message. The database accepts commands
-/// of up to 16 MiB.
+/// The maximum bytes of one command: the texts, and [`AROUND`] bytes for each message. The database accepts commands of
+/// up to 16 MiB.
 const COMMAND_BYTES: usize = 8 << 20;
 
-/// An upper bound of a message's bytes without its text.
+/// An upper bound of the bytes of a message without its text.
 const AROUND: usize = 1024;
 
 /// The outcome of an attempt to write a batch.
 pub(super) enum InsertOutcome {
     /// All messages are written.
     Written,
-    /// The message at this index is not written, because another message already has its number. The messages before it
-    /// are written.
+    /// The message at this index is not written, because its number is already in use. The messages before it are
+    /// written.
     Taken(usize),
-    /// The message at this index is not written, because its sender has already used its `client_id`. The messages
-    /// before it are written.
+    /// The message at this index is not written, because its sender has already used its `client_id` in the room. The
+    /// messages before it are written.
     Repeated(usize),
     /// Nothing is written. The write did not start.
     NotBegun(StoreError),
-    /// The outcome is unknown: all, some or none of the messages are written.
+    /// The outcome is unknown: all, some or none of the messages were written.
     Unknown(StoreError),
     /// The message at this index is not written, because the database rejects it. The messages before it are written.
     Refused(usize, Error),
@@ -37,7 +37,7 @@ pub(super) enum InsertOutcome {
     AllRefused(Error),
 }
 
-/// Returns how many messages of a batch fit into one command. The result is at least one.
+/// Returns how many messages from the start of a batch fit into one command. At least one message fits.
 pub(super) fn in_one_command(batch: &[QueuedMessage]) -> usize {
     let mut bytes = 0;
     let fits = |entry: &&QueuedMessage| {
@@ -47,8 +47,9 @@ pub(super) fn in_one_command(batch: &[QueuedMessage]) -> usize {
     batch.iter().take_while(fits).count().max(1)
 }
 
-/// Returns a command that inserts the messages in their order. It stops at the first message that fails, and waits for
-/// a majority. The driver's `insert_many` is not used, because it parses every document again to find the `_id`.
+/// Returns a command that inserts the messages in their order. The database stops at the first message that fails, and
+/// waits until a majority has stored the others. The driver's `insert_many` is not used, because it parses every
+/// document again to find the `_id`.
 pub(super) fn insert(batch: &[QueuedMessage], numbers: &[LastMessage]) -> RawDocumentBuf {
     let documents: RawArrayBuf =
         batch.iter().zip(numbers).map(|(entry, n)| entry.draft.numbered(*n)).collect();
@@ -56,7 +57,7 @@ pub(super) fn insert(batch: &[QueuedMessage], numbers: &[LastMessage]) -> RawDoc
 }
 
 impl InsertOutcome {
-    /// Runs the command of [`insert`] for this number of messages.
+    /// Runs the command from [`insert`]. `messages` is the number of messages in it.
     pub(super) async fn run(db: &Database, insert: RawDocumentBuf, messages: usize) -> Self {
         match db.run_raw_command(insert).await {
             Ok(answer) => Self::answered(answer, messages),
@@ -65,8 +66,8 @@ impl InsertOutcome {
         }
     }
 
-    /// Interprets an answer that isn't valid UTF-8. The error for a duplicate key quotes the first 150 bytes of the
-    /// key, which may end in the middle of a character (SERVER-24007).
+    /// Interprets an answer that is not valid UTF-8. The error for a duplicate key quotes the first 150 bytes of the
+    /// key. The quote may end in the middle of a character (SERVER-24007).
     fn unreadable(error: Error, messages: usize) -> Self {
         match error.server_response().map(Utf8Lossy::<Document>::try_from) {
             Some(Ok(Utf8Lossy(answer))) => Self::answered(answer, messages),
@@ -74,7 +75,7 @@ impl InsertOutcome {
         }
     }
 
-    /// Interprets the answer of an insert. The answer's errors have the form of the driver's type [`InsertManyError`].
+    /// Interprets the answer to an insert. Its errors have the form of the driver's type [`InsertManyError`].
     pub(super) fn answered(answer: Document, messages: usize) -> Self {
         let failed: InsertManyError = match bson::deserialize_from_document(answer) {
             Ok(failed) => failed,
@@ -93,8 +94,8 @@ impl InsertOutcome {
         match StoreError::from(error.clone()) {
             StoreError::Fault(_) => {}
             error @ StoreError::Unreachable(_) => return Self::NotBegun(error),
-            // The outcome of the messages before the failed one is unknown as well, because a majority has not
-            // confirmed them.
+            // The outcome is also unknown for the messages before the failed message, because no majority has confirmed
+            // them.
             error => return Self::Unknown(error),
         }
         let ErrorKind::InsertMany(insert) = &*error.kind else { return Self::AllRefused(error) };
@@ -108,8 +109,8 @@ impl InsertOutcome {
     }
 }
 
-/// Returns whether the error of a duplicate key names the index on `client_id`. Only the text before the key is
-/// searched: the key contains values that clients choose.
+/// Returns whether a duplicate key error names the index on `client_id`. Only the text before the key is searched,
+/// because the key contains values that clients choose.
 fn is_of_client(message: &str) -> bool {
     let before_key = message.split(" dup key").next().unwrap_or_default();
     before_key.split_whitespace().any(|word| word == BY_CLIENT)

@@ -1,18 +1,19 @@
-//! Group commit: one task takes all waiting messages and writes them with one ordered `insert`. Meanwhile the next
-//! messages queue up. On an idle server, a single message is written immediately. Under load, the task waits a few
-//! milliseconds for larger batches ([`batching`](crate::store::batching)).
+//! Writes messages in batches (group commit): one task takes all waiting messages and writes them with one ordered
+//! `insert`. During this write, the next messages wait in the queue. On an idle server, a single message is written
+//! immediately. Under load, the task waits a few milliseconds for larger batches
+//! ([`batching`](crate::store::batching)).
 //!
 //! Guarantees:
-//! - Once: a message that is reported as written is stored exactly once, on a majority of the database's nodes.
-//! - No holes: a number is used only after all numbers before it. The messages of a room keep the order in which they
-//!   were queued, even in a retry, because the inserts are ordered.
-//! - No locks: two servers may try the same number. The second insert fails with a duplicate key. That server then
-//!   reads the room's last number from majority-committed data, and continues after it.
-//! - Unknown outcomes: after an attempt with an unknown outcome, the task looks for each message by its `write_id`. The
-//!   next attempt uses the same number. If the first attempt is still running, only one of the two can insert a message
-//!   with this number.
-//! - `client_id`: if a sender sends several messages with the same `client_id` in a room, a unique index lets only one
-//!   be written. The others get the number of that one as their answer.
+//! - Once: a message that is reported as written is stored exactly once, by a majority of the database's members.
+//! - No holes: a number is used only after all numbers before it. The inserts are ordered. Therefore the messages of a
+//!   room keep the order in which they were queued, even if a batch is tried again.
+//! - No locks: two servers may try to use the same number. The second insert fails with a duplicate key error. Its
+//!   server then reads the room's last number from majority-committed data, and continues after this number.
+//! - Unknown outcomes: if the outcome of an attempt is unknown, the task looks for each message by its `write_id`. The
+//!   next attempt uses the same numbers. If the first attempt is still running, only one of the two attempts can insert
+//!   a message with a given number.
+//! - `client_id`: if a sender sends several messages with the same `client_id` to a room, a unique index lets only one
+//!   of them be written. Each of these calls gets the number of the written message as its answer.
 
 pub(crate) mod attempt;
 mod numbers;
@@ -42,23 +43,24 @@ use crate::store::{SequenceCache, Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
-/// The pause before a failed batch is tried again. An election of a new primary takes seconds; a broken connection is
-/// replaced sooner.
+/// The pause before a failed batch is tried again. It is short, because a broken connection is replaced soon. An
+/// election of a new primary takes seconds, and so several attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// A message that waits to be written, with the channel for its answer.
 struct QueuedMessage {
     draft: UnwrittenMessage,
-    /// The time when the caller stops waiting. No attempt starts after it.
+    /// The time at which the caller stops waiting. After it, no attempt starts.
     deadline: Instant,
-    /// The time when the sender was last known to be a member.
+    /// The last time at which the sender was known to be a member.
     vouched: Instant,
-    /// The number of the earlier attempt. None if there was no attempt with an unknown outcome.
+    /// The number that an earlier attempt with an unknown outcome gave to the message. None if there was no such
+    /// attempt.
     tried: Option<i64>,
     done: oneshot::Sender<Result<Written, StoreError>>,
 }
 
-/// A message that a majority of the database's nodes has.
+/// A message that a majority of the database's members has stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     /// This call wrote the message, with this number and time.
@@ -80,8 +82,8 @@ impl fmt::Debug for RequestIds<'_> {
     }
 }
 
-/// The sending side of the queue to the writing task. The task runs until the supervisor stops it. A caller waits for
-/// its answer and so for the write, so a shutdown need not flush the queue.
+/// The sending side of the writing task's queue. The task runs until the supervisor stops it. Each caller waits for its
+/// answer, and so for the write. Therefore a shutdown need not flush the queue.
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<QueuedMessage>,
@@ -104,11 +106,11 @@ impl Writer {
         Self { queue, metrics }
     }
 
-    /// Writes a message. Returns its number when a majority has it. The `write_id` must be unique.
+    /// Writes a message. Returns its number after a majority has stored the message. The `write_id` must be unique.
     ///
     /// # Errors
     /// `Full`, `Unreachable`, `NotMember`: nothing was written. `Fault`: the database rejected the message. `Unknown`:
-    /// the outcome was not known at `deadline`.
+    /// the outcome was still unknown at `deadline`.
     pub(crate) async fn append(
         &self,
         draft: UnwrittenMessage,
@@ -131,7 +133,7 @@ impl Writer {
 
 struct MessageWriterTask {
     store: Store,
-    /// The database, through a client that doesn't retry writes.
+    /// The database. Its client doesn't retry writes.
     db: Database,
     pace: BatchPacer,
     numbers: Arc<SequenceCache>,
@@ -159,7 +161,7 @@ impl MessageWriterTask {
         }
     }
 
-    /// Writes a batch. Returns when every message has its answer.
+    /// Writes a batch. Returns after every message has its answer.
     async fn write(&self, mut batch: Vec<QueuedMessage>) {
         loop {
             batch = Self::expire(batch);
@@ -200,7 +202,7 @@ impl MessageWriterTask {
                             let _ = repeated.done.send(Ok(written));
                             rest
                         }
-                        // A majority doesn't have the first message yet, so that message may still be rolled back.
+                        // A majority has not stored the earlier message yet, so it may still be rolled back.
                         Ok(None) => {
                             tokio::time::sleep(RETRY_PAUSE).await;
                             rest.insert(0, repeated);
@@ -241,11 +243,11 @@ impl MessageWriterTask {
         let _ = entry.done.send(Err(StoreError::Fault(Box::new(error.clone()))));
     }
 
-    /// Answers the messages whose deadline has passed. Returns the others.
+    /// Answers the messages whose deadline has passed. Returns the other messages.
     ///
-    /// An expired message with an earlier attempt may already be written. Then the later messages of its room that were
-    /// part of an attempt are answered as well. They would keep their numbers, and without the expired message before
-    /// them these numbers would leave a hole.
+    /// An expired message with an earlier attempt may or may not be written. If it is not written, no message gets its
+    /// number. Later messages of its room with an earlier attempt would keep their numbers, and so leave a hole.
+    /// Therefore these messages are answered, too.
     fn expire(batch: Vec<QueuedMessage>) -> Vec<QueuedMessage> {
         let now = Instant::now();
         let mut given_up = HashSet::new();
@@ -281,7 +283,7 @@ impl MessageWriterTask {
             self.numbers.record(entry.draft.room, *last);
             let id = MessageId::try_from(last.n).map(|id| Written::New(id, last.at));
             let id = id.map_err(|error| StoreError::Fault(Box::new(error)));
-            // If the caller is gone, nobody needs the answer. The message is written all the same.
+            // The send fails if the caller no longer waits. The message is written even then.
             let _ = entry.done.send(id);
         }
     }

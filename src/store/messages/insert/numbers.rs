@@ -9,14 +9,15 @@ use super::{MessageWriterTask, QueuedMessage};
 use crate::store::StoreError;
 use crate::store::messages::sequence_cache::LastMessage;
 
-/// The maximum of rooms whose last numbers are read concurrently, because they are not in the cache. Such a read mostly
-/// waits, and costs the database little. When 200 reads ran one after the other, they delayed all messages by 100 ms.
+/// The maximum number of rooms whose last numbers are read concurrently, because they are not in the cache. A read
+/// mostly waits, and costs the database little. In a measurement, 200 reads one after the other delayed all messages by
+/// 100 ms.
 const ROOMS_READ: usize = 16;
 
 impl MessageWriterTask {
-    /// Returns a number and a time for each message. A message with an earlier attempt keeps the number of that
-    /// attempt. Any other message gets the next number of its room. No message has an earlier time than the message
-    /// before it.
+    /// Returns a number and a time for each message. A message with an earlier attempt keeps the number from that
+    /// attempt. Any other message gets the next number of its room. The time of a message is not earlier than the time
+    /// of the message before it in the room.
     pub(super) async fn numbers_for(&self, batch: &[QueuedMessage]) -> Result<Vec<LastMessage>, StoreError> {
         let mut last = self.last_numbers(batch).await?;
         let number = |entry: &QueuedMessage| {
@@ -29,7 +30,7 @@ impl MessageWriterTask {
     }
 
     /// Returns the last number of each room in a batch. Numbers that are not in the cache are read concurrently,
-    /// because all rooms of the batch wait.
+    /// because the whole batch waits for them.
     async fn last_numbers(
         &self,
         batch: &[QueuedMessage],
@@ -52,9 +53,9 @@ impl MessageWriterTask {
         Ok(last)
     }
 
-    /// Frees the numbers of a room's messages in `behind`, after a message of the room was not written. These messages
-    /// were not written either, because each attempt ended at that message. If they kept their numbers, they would
-    /// leave a hole.
+    /// Frees the numbers of a room's messages in `behind`, after an earlier message of the room was not written. Each
+    /// attempt ended at that message, so the messages in `behind` were not written either. If they kept their numbers,
+    /// they would leave a hole.
     pub(super) fn renumber(&self, room: RoomId, behind: &mut [QueuedMessage]) {
         self.numbers.remove(room);
         for entry in behind.iter_mut().filter(|entry| entry.draft.room == room) {

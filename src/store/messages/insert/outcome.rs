@@ -1,5 +1,5 @@
-//! Finds out whether a message was written: after an attempt with an unknown outcome, or if its number or `client_id`
-//! is already in use.
+//! Finds out whether a message was written. This is needed after an attempt with an unknown outcome, and if the
+//! message's number or `client_id` is already in use.
 
 use std::collections::HashMap;
 
@@ -16,14 +16,14 @@ use crate::store::codec;
 use crate::store::messages::draft::UnwrittenMessage;
 use crate::store::messages::sequence_cache::LastMessage;
 
-/// A stored message with the number of an earlier attempt.
+/// A stored message that has the number of an earlier attempt.
 struct FoundMessage {
     write_id: Option<ObjectId>,
     at: Time,
 }
 
 impl MessageWriterTask {
-    /// Waits until a majority has the message that uses number `n`. Until then that message may be rolled back. A
+    /// Waits until a majority has stored the message with number `n`. Before that, this message may be rolled back. A
     /// message with the next number would then leave a hole.
     pub(super) async fn await_majority(&self, entry: &QueuedMessage, n: i64) {
         self.numbers.remove(entry.draft.room);
@@ -36,15 +36,15 @@ impl MessageWriterTask {
         }
     }
 
-    /// Answers the messages that an earlier attempt has written, and returns the others. If the database can't be read,
-    /// returns all messages unchanged.
+    /// Answers the messages that an earlier attempt wrote, and returns the other messages. If the database can't be
+    /// read, returns all messages unchanged.
     ///
-    /// Each message to which the earlier attempt gave number n falls into one of these cases:
+    /// For each message with number n from an earlier attempt, one of these cases applies:
     ///
     /// - The message is stored with number n. It gets its answer.
-    /// - Another message is stored with number n. The number is freed. The numbers of all later messages without a
-    ///   stored message are freed, too. The earlier attempt was ordered and ended here, so these messages were not
-    ///   written.
+    /// - Another message is stored with number n. The message loses the number, and so do all later messages of the
+    ///   batch without a stored message. The earlier attempt was ordered and ended here, so it did not write these
+    ///   messages.
     /// - No message is stored with number n. The message keeps the number, because the earlier attempt may still be
     ///   running.
     pub(super) async fn look_up(&self, batch: Vec<QueuedMessage>) -> Vec<QueuedMessage> {
@@ -76,8 +76,8 @@ impl MessageWriterTask {
         rest
     }
 
-    /// Reads the messages that have the numbers of the earlier attempts. One read serves the whole batch, because all
-    /// rooms wait during the read.
+    /// Reads the stored messages with the numbers from earlier attempts. One read serves the whole batch, because all
+    /// its rooms wait for the read.
     async fn with_numbers_of(
         &self,
         batch: &[QueuedMessage],
@@ -95,14 +95,15 @@ impl MessageWriterTask {
             let id = message.get_document("_id").map_err(codec::Undecodable::from)?;
             let (room, id) = codec::read_message_id(id)?;
             let write_id = codec::read_request(message, "write_id")?;
-            // A message that was inserted by hand may have no time.
+            // A message that another program inserted may have no time.
             let at = codec::read_time(message, "created_at").unwrap_or(LastMessage::default().at);
             Ok(((room, id.get()), FoundMessage { write_id, at }))
         };
         found.iter().map(known).collect()
     }
 
-    /// Returns the stored message with the draft's sender and `client_id`. None until a majority has it.
+    /// Returns the stored message with the draft's sender and `client_id`. Returns none until a majority has stored the
+    /// message.
     pub(super) async fn written_before(
         &self,
         draft: &UnwrittenMessage,
@@ -113,7 +114,7 @@ impl MessageWriterTask {
         if write_id != Some(draft.write_id) {
             return Ok(Some(Written::Before(id)));
         }
-        // After an unknown outcome, the stored message may be the draft itself.
+        // If an earlier attempt had an unknown outcome, the stored message may be the draft itself.
         let at = self.store.sent_at(draft.room, id).await?;
         Ok(Some(Written::New(id, at.unwrap_or(draft.at))))
     }

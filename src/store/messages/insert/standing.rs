@@ -1,7 +1,8 @@
-//! Checks again that senders are members, if their messages have waited for long.
+//! Checks the membership of senders again if their messages have waited for a second or longer.
 //!
-//! The caller checks the membership just before it queues a message. The message may then wait for seconds, because the
-//! database is unavailable or an earlier write is slow. Meanwhile the sender may be removed from the room.
+//! The caller of the writer checks the membership just before it queues a message. The message may then wait for
+//! seconds, because the database is unavailable or an earlier write is slow. In this time, the sender may be removed
+//! from the room.
 
 use std::collections::HashSet;
 
@@ -17,10 +18,10 @@ use crate::store::{StoreError, codec};
 
 impl MessageWriterTask {
     /// Refuses the messages that have waited for [`RECHECK_AFTER`] and whose senders are no longer members. Returns the
-    /// other messages. If the members can't be read, returns all messages unchanged, with the error.
+    /// other messages. If the memberships can't be read, returns the error and all messages unchanged.
     ///
-    /// A message with an earlier attempt is not refused. That attempt started while the sender was a member, so the
-    /// message may already be written. The numbers of later messages also depend on this message.
+    /// A message with an earlier attempt is never refused. That attempt started while the sender was a member, and may
+    /// have written the message. Also, the numbers of later messages depend on this message.
     pub(super) async fn refuse_former_members(
         &self,
         mut batch: Vec<QueuedMessage>,

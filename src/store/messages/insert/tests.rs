@@ -1,4 +1,4 @@
-//! Tests: the messages of a batch that get an answer at their deadline, and the interpretation of failed attempts.
+//! Tests which messages of a batch are answered at their deadline, and how failed attempts are interpreted.
 
 use bson::oid::ObjectId;
 use bson::{Bson, doc};
@@ -12,7 +12,7 @@ fn text() -> Text {
     draft.within(100, "message").unwrap()
 }
 
-/// Returns a message with a deadline in this many seconds (negative: in the past), and the receiver of its answer.
+/// Returns a message whose deadline is `seconds` from now (negative: in the past), and the receiver of its answer.
 fn entry(
     room: i64,
     seconds: i64,
@@ -34,7 +34,8 @@ fn entry(
     (entry, answer)
 }
 
-/// Returns a sign for each message: `-` it still waits, `?` its outcome is unknown, `0` nothing was written.
+/// Returns one character for each message: `-` for no answer yet, `?` for an unknown outcome, `0` if nothing was
+/// written.
 fn expired(entries: &[(i64, i64, Option<i64>)]) -> String {
     let (batch, answers): (Vec<_>, Vec<_>) =
         entries.iter().map(|(room, seconds, tried)| entry(*room, *seconds, *tried)).unzip();
@@ -65,7 +66,7 @@ fn late_entry_learns_whether_it_may_be_written() {
 
 #[test]
 fn tried_entry_is_given_up_with_the_one_before_it() {
-    // The messages have the numbers 7, 8 and 9. Without the 7, the others would leave a hole.
+    // The messages have the numbers 7, 8 and 9. If 7 is not written, 8 and 9 would leave a hole.
     assert_eq!(expired(&[(1, -1, Some(7)), (1, 60, Some(8)), (1, 60, Some(9))]), "???");
     assert_eq!(expired(&[(1, 60, Some(7)), (1, -1, Some(8)), (1, 60, Some(9))]), "-??");
 }

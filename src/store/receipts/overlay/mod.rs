@@ -1,14 +1,14 @@
-//! Receipt markers that the members' documents may still lack, in memory. They are laid over the documents at each
-//! read.
+//! The overlay keeps in memory the receipt markers that the members' documents may not contain yet. Each read of
+//! members merges these markers into the documents.
 //!
-//! Markers are written to a [journal](super::journal) and folded into the members' documents later. Readers don't
-//! query the journal. Folded batches are deleted from it, and the database's indexes keep deleted keys for minutes, so
-//! that every reader would have to scan them. Each server learns the journal's contents from its change stream, and
-//! raises members by the overlay after reading them.
+//! Markers are written to a [journal](super::journal), and later folded: written into the members' documents and
+//! deleted from the journal. Readers don't query the journal. The database's indexes keep deleted keys for minutes, so
+//! every query would have to scan the keys of deleted batches. Instead, each server receives the content of the journal
+//! from its change stream.
 //!
-//! Each marker is kept with its commit time, so that the markers of any cluster time can be computed: a socket then
-//! gets events for exactly the markers after that time. A marker is kept for some time after it was folded, because a
-//! read may still see the documents as they were before. The overlay therefore holds only recent markers.
+//! Each marker is kept with its commit time, so that the overlay can compute the markers at any recent cluster time. A
+//! socket then receives events for exactly the markers after its time. A marker is kept for some time after it was
+//! folded, because a read that is still running may return the old document. After that, the overlay drops the marker.
 
 #[cfg(test)]
 mod tests;
@@ -25,13 +25,13 @@ use crate::model::cluster_time;
 use crate::model::receipts::Marks;
 use crate::model::room::StoredMember;
 
-/// After a batch was taken for folding, it is not taken again for this time.
+/// The time for which a batch that was taken for folding is not taken again.
 const TAKEN: Duration = Duration::from_secs(10);
 
-/// Up to this many members, looking up each member's markers on its own is faster.
+/// For a list of up to this many members, a separate search for each member is faster than a map of all markers.
 const FEW: usize = 16;
 
-/// A member's raised markers.
+/// The raised receipt markers of one member in one room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RaisedMarks {
     pub(crate) room: RoomId,
@@ -39,32 +39,32 @@ pub(crate) struct RaisedMarks {
     pub(crate) marks: Marks,
 }
 
-/// Markers that were written together: one document of the journal.
+/// Markers that were written together, in one document of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct JournalBatch {
     pub(crate) id: ObjectId,
     /// The server that wrote the batch.
     pub(crate) by: ObjectId,
-    /// By the clock of the server that wrote it.
+    /// The time of the batch: the estimate of the database's clock on the server that wrote the batch.
     pub(crate) at: DateTime,
     pub(crate) marks: Vec<RaisedMarks>,
 }
 
-/// A server's copy of the journal.
+/// A server's copy of the recent journal.
 #[derive(Default)]
 pub(crate) struct Overlay {
     state: Mutex<OverlayState>,
-    /// Held during folding, so that a shutdown waits for it.
+    /// Locked during folding, so that a shutdown can wait until folding has ended.
     pub(in crate::store) folding: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct OverlayState {
-    /// In the order of their times.
+    /// The changes of markers in each room, in the order of their times.
     rooms: HashMap<RoomId, Vec<MarkChange>>,
     batches: BTreeMap<(Timestamp, ObjectId), BatchState>,
     times: HashMap<ObjectId, Timestamp>,
-    /// Entries in `rooms`.
+    /// The number of entries in `rooms`.
     kept: usize,
     unfolded: usize,
 }
@@ -73,7 +73,7 @@ struct OverlayState {
 struct MarkChange {
     user: UserId,
     time: Timestamp,
-    /// None if the member left. Markers that were raised before then no longer count.
+    /// None if the member left. Markers that were raised earlier no longer count.
     marks: Option<Marks>,
 }
 
@@ -83,12 +83,12 @@ enum BatchState {
 }
 
 impl Overlay {
-    /// Adds a batch that was committed at this time.
+    /// Adds a batch that was committed at the cluster time `time`.
     pub(crate) fn add_batch(&self, time: Timestamp, batch: &Arc<JournalBatch>, now: Instant) {
         self.state().add(time, batch, now);
     }
 
-    /// Drops a member's markers, because the member left. After a return they do not apply.
+    /// Drops a member's markers, because the member left the room. If the user joins again, these markers don't count.
     pub(crate) fn drop_member(&self, room: RoomId, user: &UserId, time: Timestamp) {
         let mut state = self.state();
         let Some(raised) = state.rooms.get_mut(&room) else { return };
@@ -111,12 +111,14 @@ impl Overlay {
         state.unfolded -= fewer;
     }
 
-    /// Marks a batch as folded: it is in the members' documents, and no longer in the journal.
+    /// Marks a batch as folded: the members' documents contain its markers, and the journal no longer contains the
+    /// batch.
     pub(crate) fn mark_folded(&self, id: ObjectId, now: Instant) {
         self.state().fold(id, now);
     }
 
-    /// Replaces the batches by the journal's, because change events may have been missed.
+    /// Takes over the content of the journal, because change events may have been missed. Batches that are not in
+    /// `journal` count as folded.
     pub(crate) fn reload(&self, journal: &[Arc<JournalBatch>], now: Instant) {
         let mut state = self.state();
         let there: HashSet<_> = journal.iter().map(|batch| batch.id).collect();
@@ -125,17 +127,17 @@ impl Overlay {
             state.fold(id, now);
         }
         for batch in journal {
-            // The commit time of the batch is unknown. It was before the stream began.
+            // The commit time of the batch is unknown. The batch was committed before the stream began.
             state.add(cluster_time::ZERO, batch, now);
         }
     }
 
-    /// Clears the overlay, because the journal or the members were dropped.
+    /// Clears the overlay, because the collection of the journal or of the members was dropped.
     pub(crate) fn clear(&self) {
         *self.state() = OverlayState::default();
     }
 
-    /// Forgets the batches that were folded at least `grace` ago.
+    /// Removes the batches that were folded at least `grace` ago, and their markers.
     pub(crate) fn remove_expired(&self, grace: Duration, now: Instant) {
         let mut state = self.state();
         let before = state.batches.len();
@@ -160,8 +162,8 @@ impl Overlay {
         state.kept = state.rooms.values().map(Vec::len).sum();
     }
 
-    /// Takes the batches to fold: all of this server, and those of any server that came at least `age` ago and so were
-    /// left by a dead server.
+    /// Returns the batches to fold: all batches of this server, and the batches of other servers that arrived at least
+    /// `age` ago. A dead server has left those.
     pub(crate) fn take_due_batches(
         &self,
         own: ObjectId,
@@ -181,7 +183,7 @@ impl Overlay {
         due
     }
 
-    /// Returns batches that could not be folded, so that they are taken again.
+    /// Makes batches that could not be folded available to the next [`take_due_batches`](Self::take_due_batches).
     pub(crate) fn return_batches(&self, batches: &[Arc<JournalBatch>]) {
         let mut state = self.state();
         for id in batches.iter().map(|batch| batch.id) {
@@ -194,7 +196,7 @@ impl Overlay {
         }
     }
 
-    /// Raises a room's members by all markers up to `until`. Call it after the documents were read, or once the change
+    /// Raises a room's members by all markers up to `until`. Call this after the members were read, or after the change
     /// stream has reached the snapshot time of the read.
     pub(crate) fn raise(&self, room: RoomId, until: Timestamp, members: &mut [StoredMember]) {
         let state = self.state();
@@ -217,7 +219,7 @@ impl Overlay {
         }
     }
 
-    /// Returns a user's markers in these rooms that were raised up to `until`.
+    /// Returns a user's markers in `rooms` that were raised up to the cluster time `until`.
     pub(crate) fn of_user(
         &self,
         user: &UserId,
@@ -233,7 +235,7 @@ impl Overlay {
         rooms.into_iter().filter_map(of_room).collect()
     }
 
-    /// Returns the number of markers in memory.
+    /// Returns the number of marker changes in memory.
     pub(crate) fn kept(&self) -> usize {
         self.state().kept
     }
@@ -274,7 +276,8 @@ impl OverlayState {
     }
 }
 
-/// Inserts after everything that isn't later. That is usually the end, so the search starts there.
+/// Inserts a change after all changes that are not later. This position is usually at the end, so the search starts
+/// there.
 fn insert(all: &mut Vec<MarkChange>, raised: MarkChange) {
     let at = all.iter().rposition(|other| other.time <= raised.time).map_or(0, |before| before + 1);
     all.insert(at, raised);

@@ -1,4 +1,5 @@
-//! A function that is slow, unreachable or answers nonsense: its caller gets an error, and no other user notices.
+//! Functions (HTTP servers that execute the application's own actions) that are slow, unreachable or give invalid
+//! answers. The caller gets an error, and other users are not affected.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use crate::support::{
     Client, Link, Program, Receiver, ReceiverReply, State, WORDS, error, eventually, free_port, matches, said,
 };
 
-/// Calls it, and is told this code.
+/// Calls the function, and expects an error with this code.
 async fn expect_error(client: &mut Client, code: &str) -> Value {
     client.send(translate(&json!({}))).await;
     client.expect(error(code, Some("translate"))).await
@@ -202,7 +203,7 @@ async fn hanging_function_at_its_limit_slows_no_other_action() {
     });
     assert!(matches(&expected, &refused), "{refused}");
     let during = two.median_send_time(61, 2).await;
-    // As long as before, but for what else the machine does.
+    // A send takes as long as before. The tolerance is for the other load of the machine.
     assert!(during < 3 * before + Duration::from_millis(5), "{before:?} became {during:?}");
     assert_eq!(receiver.count(), 3);
 }
@@ -268,7 +269,7 @@ async fn the_log_says_what_was_wrong_but_nothing_of_what_was_said() {
     assert!(!log.contains("hunter2") && !log.contains(super::SECRET), "{log}");
 }
 
-/// While it is being called nothing is read of the socket, nor that it answers pings.
+/// While the function is called, the server reads nothing from the socket, not even the client's answers to pings.
 #[tokio::test]
 async fn caller_of_a_slow_function_is_not_disconnected() {
     let leave = Arc::new(Semaphore::new(0));
@@ -282,7 +283,7 @@ async fn caller_of_a_slow_function_is_not_disconnected() {
     assert!(early.is_err(), "{early:?}");
     leave.add_permits(1);
     one.expect(json!({"type": "translate"})).await;
-    // And goes on living.
+    // The socket also stays open afterwards.
     let early = timeout(Duration::from_secs(3), one.next_or_end()).await;
     assert!(early.is_err(), "{early:?}");
 }

@@ -1,4 +1,5 @@
-//! Functions over HTTPS: Parlor calls only servers with a certificate that the system trusts.
+//! Functions (HTTP servers that execute the application's own actions) over HTTPS. Parlor calls only servers whose
+//! certificate the system trusts.
 
 use serde_json::json;
 use tempfile::NamedTempFile;
@@ -6,7 +7,7 @@ use tempfile::NamedTempFile;
 use super::{SECRET, translate};
 use crate::support::{Authority, Program, Receiver, ReceiverReply, error};
 
-/// A file of what the system trusts.
+/// Writes a file with the certificate of this authority. The system of the test's server trusts only this file.
 fn trusting(authority: &Authority) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
     std::fs::write(file.path(), authority.pem()).unwrap();

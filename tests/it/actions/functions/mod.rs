@@ -1,4 +1,5 @@
-//! Functions, which are actions of the application's own: the request to its server, and the effect of its answer.
+//! Functions: HTTP servers of the application that execute its own actions. The tests check the request to such a
+//! server, and the effects of its answer.
 
 mod failures;
 mod https;
@@ -13,7 +14,7 @@ use crate::support::{WORDS, chat, error, matches, said};
 
 const SECRET: &str = "a secret of the tests for functions, 32 bytes or more";
 
-/// A server with the function `translate`, and room of the users 1 and 2.
+/// Starts a Parlor server with the function `translate`, and creates room 1 of the users 1 and 2.
 async fn server_with(receiver: &Receiver, overrides: &[(&str, &str)]) -> Server {
     let url = receiver.url("/translate");
     let own = [("FUNCTIONS__TRANSLATE__URL", &*url), ("FUNCTIONS__TRANSLATE__SECRET", SECRET)];
@@ -28,7 +29,7 @@ async fn two_sockets(receiver: &Receiver, overrides: &[(&str, &str)]) -> (Server
     (server, one, two)
 }
 
-/// Answers with what stands in the frame's `answer`.
+/// Starts a function that answers with the field `answer` of the client's frame.
 async fn obedient() -> Receiver {
     Receiver::start(|asked| ReceiverReply::Ok(asked.json()["request"]["answer"].to_string())).await
 }
@@ -127,7 +128,8 @@ async fn function_event_reaches_the_whole_room_on_all_servers_only() {
     room[2].expect(error("unknown_action", Some("translate"))).await;
 }
 
-/// Frameworks indent what they answer. What is told by lines has each event on one.
+/// Web frameworks may indent their JSON answers. The event stream of the API has one event on each line, so the event
+/// must not keep the line breaks.
 #[tokio::test]
 async fn function_event_is_one_line_whatever_its_formatting() {
     let indented = "{\r\n  \"event\": {\r\n    \"of\": {\n      \"n\": \"a\\nb\"\n    }\n  }\n}\n";
@@ -187,7 +189,7 @@ async fn function_answer_may_hold_several_parts_or_none() {
         receiver.asked(2).await;
         one
     };
-    // Its answer is the next but for the receipts of the message.
+    // The error of this unknown action is the next answer. Only the receipts of the message may come before it.
     alone.send(json!({"action": "fence"})).await;
     let rest = alone.until(error("unknown_action", Some("fence"))).await;
     assert!(rest.iter().all(|frame| frame["type"] != "translate" && frame["code"] != "internal"), "{rest:?}");

@@ -1,4 +1,4 @@
-//! A deployment: the real binary gets a signal to end while clients use it.
+//! A deployment: the real binary gets a signal to shut down while clients use it.
 
 mod reconnect_storm;
 mod under_load;
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::support::{Client, End, Link, Mongod, PATIENCE, Program, SLACK, State, ids_of};
 
-/// Returns the numbers of the received messages that the socket itself sent.
+/// Returns the numbers of the received messages that this socket had sent.
 fn own(heard: &[Value], name: usize) -> BTreeSet<i64> {
     let prefix = format!("{name}/");
     let mine =
@@ -31,7 +31,7 @@ async fn stored(program: &Program) -> Vec<Document> {
     messages.find(doc! {}).sort(doc! { "_id": 1 }).await.unwrap().try_collect().await.unwrap()
 }
 
-/// Returns whether the server still accepts a handshake.
+/// Tells whether the server still accepts a WebSocket handshake.
 async fn upgraded(address: SocketAddr, token: &str) -> bool {
     let asked = async {
         let mut stream = TcpStream::connect(address).await?;
@@ -45,11 +45,12 @@ async fn upgraded(address: SocketAddr, token: &str) -> bool {
         stream.read_exact(&mut status).await?;
         Ok::<_, std::io::Error>(status)
     };
-    // The server does not listen, does not answer, or answers with a refusal.
+    // If the result is false, the server does not listen, does not answer, or refuses the handshake.
     matches!(timeout(PATIENCE, asked).await, Ok(Ok(status)) if status.ends_with(b"101"))
 }
 
-/// Ends a server by a signal while several sockets send, and checks all promises of a deployment.
+/// Shuts down a server by a signal while several sockets send. Checks the close codes, the answers to the sent
+/// messages, and the stored receipts.
 async fn ends_well(signal: &str, overrides: &[(&str, &str)]) {
     let mut program = Program::start(overrides).await;
     program.room(&[1, 2]).await;
@@ -58,7 +59,7 @@ async fn ends_well(signal: &str, overrides: &[(&str, &str)]) {
         let user = if name % 2 == 0 { 1 } else { 2 };
         clients.push(program.join(user, 3 - user).await);
     }
-    // The server has received some of these frames before the signal, and others not.
+    // The server receives some of these frames before the signal, and the others after it or not at all.
     let speaking = clients.into_iter().enumerate().map(async |(name, mut client)| {
         let mut heard = Vec::new();
         for n in 0..3 {
@@ -147,7 +148,7 @@ async fn a_second_signal_ends_at_once() {
     for (first, second) in [("TERM", "TERM"), ("INT", "TERM"), ("TERM", "INT")] {
         let link = Link::to_the_database().await;
         let mut program = Program::start_over(&link.uri, &[("SHUTDOWN__DRAIN_SECONDS", "60")]).await;
-        // The server waits for its last events, which don't come.
+        // The first signal starts a shutdown that does not end, because the database sends no more events.
         link.set(State::Held);
         program.signal(first);
         program.logged("shutting down").await;
@@ -159,10 +160,10 @@ async fn a_second_signal_ends_at_once() {
     }
 }
 
-/// `shutdown.drain_seconds` of the tests below.
+/// The value of `shutdown.drain_seconds` in the tests below.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// Checks the shutdown while the database refuses connections, or is silent.
+/// Checks that the shutdown ends in time while the database refuses connections or does not answer.
 async fn ends_in_time(state: State, overrides: &[(&str, &str)]) {
     let link = Link::to_the_database().await;
     let overrides: Vec<_> = overrides.iter().copied().chain([("SHUTDOWN__DRAIN_SECONDS", "3")]).collect();

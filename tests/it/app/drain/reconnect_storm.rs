@@ -1,5 +1,5 @@
-//! A storm of reconnects: one of two servers is deployed again, and its clients all connect to the other one, each with its
-//! cursor.
+//! A storm of reconnects. One of two servers shuts down, and all its clients concurrently connect to the other server,
+//! each with its cursor.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use crate::support::{
     SeededRng, Server, ServerAddresses, Stage, chat, may_open_many_files,
 };
 
-/// Sockets on each of the two servers...
+/// The number of sockets on each of the two servers.
 const SOCKETS: usize = 500;
 
-/// ...in this number of rooms.
+/// The number of rooms of these sockets.
 const ROOMS: usize = 10;
 
-/// The limit for the other server to serve all moved sockets: by a debug build, on a core that the
-/// database and the test share. A release build lets in thousands a second.
+/// The time in which the other server must serve all moved sockets. The test runs a debug build, which shares a core
+/// with the database and the test. A release build accepts thousands of sockets in a second.
 const IN_TIME: Duration = Duration::from_secs(15);
 
-/// As `feed.stale_ms` is by default.
+/// The default of `feed.stale_ms`.
 const STALE: Duration = Duration::from_secs(5);
 
 /// A room, the reconnecting clients in it, and a client that sends.
@@ -36,7 +36,8 @@ struct Room {
 }
 
 impl Room {
-    /// Opens half of the sockets on each server. Once `addresses` change, all clients reconnect to those.
+    /// Opens half of the room's sockets on each server. The clients of the first server reconnect to the new address
+    /// when `addresses` changes.
     async fn begin(servers: [&Server; 2], n: usize, addresses: &ServerAddresses) -> Self {
         let (user, peer) = (1, i64::try_from(n).unwrap() + 10);
         let room = servers[1].room(&[user, peer]).await;
@@ -58,7 +59,7 @@ impl Room {
         Self { talker, said: 0, stage, clients }
     }
 
-    /// Sends a message and waits for it.
+    /// Sends a message, and waits until the sender receives it.
     async fn say(&mut self) {
         self.said += 1;
         self.talker.say("on and on").await;
@@ -66,12 +67,12 @@ impl Room {
     }
 }
 
-/// A client that stays.
+/// Returns the addresses for a client that always connects to the same server.
 fn door(address: SocketAddr) -> ServerAddresses {
     watch::Sender::new(vec![Some(address)]).subscribe()
 }
 
-/// Sends messages in all rooms until a server has this number of sockets.
+/// Sends messages in all rooms until a server has this number of sockets, within `limit`.
 async fn until_has(samples: &Samples, rooms: &mut [Room], sockets: usize, limit: Duration) {
     let began = Instant::now();
     while usize::try_from(samples.number("parlor_sockets").await).unwrap() < sockets {
@@ -103,7 +104,7 @@ async fn sockets_get_each_message_once_when_a_deploy_moves_500() {
     let back = told.elapsed();
     assert_eq!(old.exit_code().await, Some(0));
     readiness.until_served().await;
-    // This server has no fault, so it was ready all the time.
+    // The other server has no error, so it must be ready all the time.
     eprintln!("{SOCKETS} sockets were back in {back:?}; /readyz: {}", readiness.finish().await);
     let (mut all, mut returns) = (0, 0);
     for room in rooms {

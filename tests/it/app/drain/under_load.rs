@@ -1,5 +1,6 @@
-//! SIGTERM during messages, edits, deletes, connects, resumes and posts of the REST API. An acknowledged write is there
-//! once. An unacknowledged write was not started. A client that reconnects finds all of it on the other server.
+//! SIGTERM during messages, edits, deletes, connects, resumes and posts to the HTTP API. An acknowledged write is
+//! stored once. A write without an answer was not started. A client that reconnects to the next server receives all
+//! stored changes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ async fn revise(mut client: Client) -> (Revised, End) {
         let id = match client.say_and_hear(&text, &mut heard).await {
             Ok(frame) => frame["message"]["message_id"].as_i64().unwrap_or_else(|| panic!("{frame}")),
             Err(end) => {
-                // The message may have been written and published nevertheless.
+                // The message may still have been written and published.
                 let own = heard.iter().find(|frame| frame["message"]["text"] == *text);
                 revised
                     .extend(own.map(|frame| (frame["message"]["message_id"].as_i64().unwrap(), Some(text))));
@@ -44,7 +45,7 @@ async fn revise(mut client: Client) -> (Revised, End) {
         let edited = json!({"type": "message_edited", "message_id": id, "text": text});
         let steps = [(edit, edited, Some(text)), (delete, deleted, None)];
         for (frame, event, becomes) in steps.into_iter().take(if n % 3 == 0 { 2 } else { 1 }) {
-            // If the frame can't be sent, the frames before the end can still be received.
+            // If this frame can't be sent, the client can still receive the frames that the server sent before the end.
             client.try_send(frame).await;
             loop {
                 match client.next_or_end().await {
@@ -61,7 +62,8 @@ async fn revise(mut client: Client) -> (Revised, End) {
     unreachable!("it speaks until its socket ends")
 }
 
-/// Posts messages until the server does not answer. Returns the number of each, or `None` if it is unknown.
+/// Posts messages until the server does not answer. Returns the message number of each post. The number is `None` if it
+/// is unknown.
 async fn post(server: Arc<Program>, room: i64) -> BTreeMap<String, Option<i64>> {
     let mut posted = BTreeMap::new();
     for n in 0.. {
@@ -90,8 +92,9 @@ async fn post_once(server: &Server, room: i64, key: &str) -> Option<(u16, Value)
     Some((status, answer.json().await.ok()?))
 }
 
-/// Comes and goes until nobody is there, each time with the last cursor: it is told all since then, and of no other end
-/// than that the server goes away. Gives the last message it was told of.
+/// Connects again and again with the last cursor, until the server accepts no connection. Checks that each first frame
+/// contains all messages since the cursor, and that a socket ends only with 1012. Returns the number of the last
+/// received message.
 async fn resume(server: Arc<Program>, room: i64) -> i64 {
     let (mut cursor, mut last) = (String::new(), 0);
     loop {
@@ -111,7 +114,7 @@ async fn resume(server: Arc<Program>, room: i64) -> i64 {
     }
 }
 
-/// Starts three clients that reconnect to another server once theirs is gone.
+/// Starts three clients. When their server has ended, they reconnect to the new address in `addresses`.
 fn start_clients(server: &Server, room: i64, addresses: ServerAddresses) -> ReconnectingClients {
     let (stage, ledger) = (watch::Sender::new(Stage::Speak), Arc::new(Ledger::default()));
     let plan = ClientPlan { addresses, room, stage: stage.subscribe(), ledger: ledger.clone(), query: "" };
@@ -176,7 +179,8 @@ async fn sigterm_under_load_loses_and_repeats_no_write() {
     for heard in &heard {
         assert_in_order(heard);
     }
-    // No unacknowledged message had been started, so each counts as `unavailable`: certainly not stored.
+    // The server had not started any message without an answer. So each of these counts as `unavailable`: it must not
+    // be stored.
     for outcome in outcomes.values_mut().filter(|outcome| **outcome == Err(None)) {
         *outcome = Err(Some("unavailable".to_owned()));
     }

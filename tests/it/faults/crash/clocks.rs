@@ -1,4 +1,5 @@
-//! Clocks that differ by hours, and jump. The order is that of the numbers, and only tokens depend on the time of day.
+//! Servers whose clocks differ by hours, and jump. Messages are ordered by their numbers. Only the check of tokens
+//! depends on the server's clock.
 
 use std::time::{Duration, Instant};
 
@@ -16,16 +17,17 @@ use crate::support::{
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 
-/// Presence is right within this time (docs/protocol.md, Events), with some slack for a busy machine.
+/// The time in which presence must be correct: 5 s (docs/protocol.md, Events), and 2 s more for a busy machine.
 const PRESENT: Duration = Duration::from_secs(7);
 
-/// The default: nothing breaks here, and a busy machine is no fault.
+/// The default of `feed.stale_ms`. These tests break no connection, and a slow event on a busy machine must not count
+/// as a fault.
 const STALE: Duration = Duration::from_secs(5);
 
-/// Settings without limits, by which servers soon notice each other.
+/// Settings with a high limit for queues, and with frequent heartbeats, by which servers soon notice each other.
 const SETTINGS: [(&str, &str); 2] = [("FEED__HEARTBEAT_MS", "100"), ("LIMITS__SEND_QUEUE", "10000")];
 
-/// Opens an inbox connection that has read its first frame.
+/// Opens an inbox connection (all rooms of a user), and reads its first frame.
 async fn inbox(server: &Server, user: i64) -> Client {
     let token = server.token(user).sign();
     let mut client = server.dial("/ws/?since=").called(format!("inbox of {user}")).token(&token).open().await;
@@ -33,7 +35,8 @@ async fn inbox(server: &Server, user: i64) -> Client {
     client
 }
 
-/// Connects a visitor to a server, types and disconnects. A watcher on another server must see each.
+/// Connects a visitor to the server `there`, lets the visitor type, and disconnects. The watcher on another server must
+/// receive the events of all three steps.
 async fn comes_types_and_goes(there: &Server, visitor: i64, room: i64, watcher: &mut Client) {
     let user = visitor;
     let mut visitor = there.dial_as(user, &format!("room_id={room}&since=")).open().await;
@@ -68,7 +71,7 @@ async fn messages_stay_complete_and_ordered_when_clocks_jump() {
     let mut listeners = [late.join(2, 1).await, right.join(2, 1).await];
     let many_clients = ManyClients::on(&[&late, &right]).await;
     many_clients.until_acknowledged(60).await;
-    // The clock is ahead of all others, and then an hour back.
+    // First the clock jumps ahead of all other clocks, and then it jumps one hour back.
     for ahead in [50 * MINUTE, -10 * MINUTE] {
         clock.set(ahead);
         many_clients.until_acknowledged(60).await;
@@ -95,13 +98,13 @@ async fn messages_stay_complete_and_ordered_when_clocks_jump() {
     assert_shown(&late, &outcomes).await;
     assert_shown(&right, &outcomes).await;
     drop(listeners);
-    // Each user types once: a user's typing is sent at most once in 3 s.
+    // Each step uses another user, because the typing of one user is sent at most once in 3 s.
     for (visitor, ahead) in (4..).zip([-10 * MINUTE, 50 * MINUTE, -3 * HOUR]) {
         clock.set(ahead);
         comes_types_and_goes(&late, visitor, group, &mut watcher).await;
     }
     for readiness in truths {
-        // No fault was announced: `/readyz` answered 200 all the time.
+        // The test announced no fault to the probe, so `/readyz` must have answered 200 all the time.
         eprintln!("/readyz: {}", readiness.finish().await);
     }
 }
@@ -118,20 +121,21 @@ async fn a_token_is_good_by_the_clock_of_its_server() {
     for client in [&mut hour, &mut day] {
         client.history().await;
     }
-    // The server looks at a jumped clock with the next ping.
+    // The server notices the jump when it sends the next ping.
     clock.set(2 * HOUR);
     assert_eq!(hour.hear_out().await, (Vec::new(), End::Closed(4001)));
     assert_eq!(dial(&expiring(3_600)).refused().await, 4001);
     day.quiet().await;
     clock.set(-2 * HOUR);
     day.quiet().await;
-    // The token is valid by this clock, but not by others.
+    // This token is valid by the clock of this server, but expired by correct clocks.
     let mut long_over = server.dial("/ws/chat/?firts_user=1&second_user=2/");
     long_over = long_over.token(&server.token(1).with("exp", now().as_secs() - 3_600).sign());
     long_over.open().await.history().await;
 }
 
-/// Missed changes are found by the database's time, whatever the writing server's clock shows.
+/// After a gap in its change stream, a server finds the missed changes by the database's time. The clock of the server
+/// that wrote the changes has no influence.
 #[tokio::test]
 async fn edit_arrives_after_a_stream_gap_when_its_clock_is_behind() {
     let mongod = Mongod::start().await;
@@ -164,7 +168,8 @@ async fn edit_arrives_after_a_stream_gap_when_its_clock_is_behind() {
     }
 }
 
-/// A server reports a request as pending that runs on another server, whatever their clocks show.
+/// If a request still runs on one server, another server must report it as pending, although the clocks of the two
+/// servers differ.
 #[tokio::test]
 async fn pending_post_is_not_repeated_when_server_clocks_differ() {
     const PATH: &str = "/rooms/1/messages";
@@ -187,7 +192,8 @@ async fn pending_post_is_not_repeated_when_server_clocks_differ() {
     assert_eq!(page["messages"].as_array().map(Vec::len), Some(1), "{page}");
 }
 
-/// Who is being erased has a server's lease on it, and what was under way then is looked for once more a while later.
+/// A server holds a lease on an erasure, and makes a second pass some time after the first. Both times must not depend
+/// on the server's clock.
 #[tokio::test]
 async fn erasure_ends_while_its_servers_clock_goes_back() {
     let clock = Clock::ahead_by(HOUR);
@@ -200,14 +206,15 @@ async fn erasure_ends_while_its_servers_clock_goes_back() {
     eventually_count(&erasures, doc! {}, |count| count == 0).await;
 }
 
-/// Waits until the API shows this presence.
+/// Waits until the HTTP API reports this presence of the user.
 async fn is_seen(server: &Server, user: i64, online: bool) {
     let path = format!("/users/{user}");
     let shown = async || server.api_get(&path).await.1["online"].clone();
     eventually_within(PRESENT, "the API shows the presence", shown, |shown| *shown == online).await;
 }
 
-/// Who left, and since when, is told by the database's clock, and so is how long a message has waited to be told.
+/// The time when a user went offline, and the age of a message for the hook `offline`, are times of the database's
+/// clock.
 #[tokio::test]
 async fn offline_is_noticed_soon_whatever_the_servers_clock_shows() {
     for ahead in [50 * MINUTE, -3 * HOUR] {
@@ -237,7 +244,7 @@ async fn offline_is_noticed_soon_whatever_the_servers_clock_shows() {
     }
 }
 
-/// Returns the times at which a message says that it was written and changed.
+/// Returns the times `created_at` and `updated_at` of a message, in milliseconds.
 fn times(message: &Value) -> [i64; 2] {
     ["created_at", "updated_at"].map(|field| {
         let time = message[field].as_str().unwrap_or_else(|| panic!("no {field} in {message}"));
@@ -245,7 +252,7 @@ fn times(message: &Value) -> [i64; 2] {
     })
 }
 
-/// Returns a user's rooms in the order of the list.
+/// Returns the ids of a user's rooms, in the order of the user's list.
 async fn listed(server: &Server, user: i64) -> Vec<i64> {
     let (status, page) = server.api_get(&format!("/rooms?user_id={user}")).await;
     assert_eq!(status, 200, "{page}");
@@ -262,7 +269,7 @@ async fn times_go_by_the_databases_clock_whatever_a_servers_shows() {
     let mut sockets = Vec::new();
     for (at, room) in rooms.into_iter().enumerate() {
         sockets.push([late.enter(1, room).await, right.enter(1, room).await]);
-        // The servers alternate, and the late one is the last.
+        // The two servers write in turn. The server with the late clock writes last.
         let begin = DateTime::now().timestamp_millis();
         let mut before = 0;
         for n in 1..=8_i64 {
@@ -273,7 +280,7 @@ async fn times_go_by_the_databases_clock_whatever_a_servers_shows() {
             assert!(created >= before && updated == created, "message {n} of room {room}: {event:?}");
             before = created;
         }
-        // The same by REST.
+        // Repeat the check with messages that are posted to the HTTP API.
         for server in servers {
             let path = format!("/rooms/{room}/messages");
             let (status, posted) = server.api_post(&path, &json!({"sender_id": 1, "text": "by REST"})).await;
@@ -296,7 +303,7 @@ async fn times_go_by_the_databases_clock_whatever_a_servers_shows() {
         let [created, updated] = times(edited.unwrap());
         assert!(updated >= before && before >= created, "an edit is later than what was there: {edited:?}");
     }
-    // The server whose clock is late writes last.
+    // The server with the late clock writes last.
     for (server, room) in [(servers[1], rooms[0]), (servers[0], rooms[1])] {
         let message = json!({"sender_id": 1, "text": "here or there?"});
         let (status, posted) = server.api_post(&format!("/rooms/{room}/messages"), &message).await;

@@ -1,4 +1,5 @@
-//! The embedded `mongod` is killed, as by a kernel that is out of memory. The server restarts it.
+//! The embedded `mongod` (the database that Parlor starts itself) is killed, as the kernel does when the machine is out
+//! of memory. The server restarts it.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::path::Path;
 use super::{FaultTest, HURRIED};
 use crate::support::{Program, signal};
 
-/// The process that has the database's files: its own lock file says.
+/// Returns the id of the `mongod` process that uses the database's files. The lock file of `mongod` contains this id.
 fn mongod_on(home: &Path) -> u32 {
     fs::read_to_string(home.join("db/mongod.lock")).unwrap().trim().parse().unwrap()
 }

@@ -1,5 +1,5 @@
-//! The database's disk is full: the database writes nothing, and soon ends. Once there is room and the database runs again,
-//! the server recovers.
+//! The disk of the database is full, so the database can't write and soon ends. When the disk has free space and the
+//! database runs again, the server recovers.
 
 use super::FaultTest;
 use crate::support::Mongod;

@@ -1,5 +1,6 @@
-//! `kill -9` of the server and of its database, step-downs, connections that are cut or hang, an oplog that rolled over.
-//! Each acknowledged write is there once, and `/readyz` was right all the time.
+//! Faults of the server and its database: `kill -9`, step-downs of the primary, connections that are cut or hang, and
+//! an oplog (MongoDB's log of changes) that rolled over. After each fault, every acknowledged write is stored once, and
+//! `/readyz` was right all the time.
 
 mod clocks;
 mod embedded_mongod;
@@ -33,7 +34,7 @@ async fn acknowledged_writes_survive_a_killed_server() {
     assert_shown(&again, &outcomes).await;
 }
 
-/// Settings by which servers notice a fault soon.
+/// Settings with short limits, by which a server soon notices a fault.
 const HURRIED: [(&str, &str); 6] = [
     ("MONGODB__SELECTION_MS", "500"),
     ("MONGODB__OPERATION_MS", "2000"),
@@ -43,11 +44,11 @@ const HURRIED: [(&str, &str); 6] = [
     ("LIMITS__SEND_QUEUE", "10000"),
 ];
 
-/// As `FEED__STALE_MS` has it above.
+/// The value of `FEED__STALE_MS` in [`HURRIED`].
 const STALE: Duration = Duration::from_secs(2);
 
-/// The allowed growth of a server's resident memory during a fault. It has as many sockets and rooms as before;
-/// what is left is what the allocator keeps of the worst moment, and connections to the database that were opened anew.
+/// The allowed growth of a server's resident memory during a fault. The server has as many sockets and rooms as before.
+/// The growth is memory that the allocator keeps after the peak, and new connections to the database.
 const GROWTH_KIB: u64 = 8 << 10;
 
 /// The text of the last message.
@@ -66,7 +67,8 @@ async fn listen(mut client: Client) -> Vec<Value> {
     }
 }
 
-/// Sockets that send during a fault of the database, one socket that only receives, and a probe of `/readyz`.
+/// A test in which the database has a fault. Several sockets send, one socket only receives, and a probe requests
+/// `/readyz` all the time.
 struct FaultTest {
     server: Program,
     room: i64,
@@ -99,9 +101,10 @@ impl FaultTest {
         self.many_clients.until_refused().await;
     }
 
-    /// Asserts that the same sockets continue. No acknowledged message is lost, none is stored twice, the order is kept, the
-    /// numbers have no gap, and each socket got each message once. `/readyz` was right all the time, and memory has not
-    /// grown. `uri` leads to the database without the fault.
+    /// Asserts that all sockets stayed open and continue. No acknowledged message is lost, and no message is stored
+    /// twice. The order is kept, the numbers have no gap, and each socket got each message once. `/readyz` was right
+    /// all the time, and the memory has not grown by more than [`GROWTH_KIB`]. `uri` leads to the database without the
+    /// fault.
     async fn assert_survived(self, uri: &str) {
         let Self { server, room, listener, many_clients, readiness, resident } = self;
         readiness.fault_ends();
@@ -140,7 +143,7 @@ async fn server_recovers_when_its_database_was_killed() {
     fault_test.assert_survived(&mongod.uri("the-test")).await;
 }
 
-/// Another primary is elected. No client got an event of the writes that only the first one had.
+/// Another primary is elected. No client may have received an event of a write that only the killed primary had.
 #[tokio::test]
 async fn server_recovers_when_a_primary_of_three_was_killed() {
     let mut three = Mongod::start_three().await;
@@ -149,12 +152,13 @@ async fn server_recovers_when_a_primary_of_three_was_killed() {
     fault_test.readiness.fault_begins();
     three[0].kill().await;
     fault_test.many_clients.until_acknowledged(100).await;
-    // It becomes the primary again once it has the writes that it missed.
+    // This member becomes the primary again when it has the writes that it missed.
     three[0].again().await;
     fault_test.assert_survived(&uri).await;
 }
 
-/// The only member steps down, and is elected again. Pending writes are refused, or have an unknown outcome.
+/// The only member of the replica set steps down, and is elected again. Pending writes fail, or have an unknown
+/// outcome.
 #[tokio::test]
 async fn server_recovers_when_its_database_keeps_stepping_down() {
     let mongod = Mongod::start().await;
@@ -168,7 +172,7 @@ async fn server_recovers_when_its_database_keeps_stepping_down() {
     fault_test.assert_survived(&mongod.uri("the-test")).await;
 }
 
-/// Another primary is elected, and hands over to the first one again as soon as possible.
+/// Another primary is elected. It hands over to the first primary again as soon as possible.
 #[tokio::test]
 async fn server_recovers_when_a_primary_of_three_steps_down() {
     let three = Mongod::start_three().await;
@@ -181,7 +185,7 @@ async fn server_recovers_when_a_primary_of_three_steps_down() {
     fault_test.assert_survived(&uri).await;
 }
 
-/// The link to the database is cut, or carries no byte in one or both directions, and works again later.
+/// The link to the database is cut, or carries no bytes in one direction or in both directions. Later it works again.
 #[tokio::test]
 async fn server_recovers_when_its_database_link_is_cut_or_hangs() {
     for state in State::FAULTS {
@@ -195,8 +199,8 @@ async fn server_recovers_when_its_database_link_is_cut_or_hangs() {
     }
 }
 
-/// The driver notices the fault before an operation's limit, and aborts the operation. The operation may be done by
-/// then.
+/// The driver notices the fault before the operation's time limit, and aborts the operation. The database may already
+/// have done the operation.
 #[tokio::test]
 async fn aborted_write_is_a_timeout_and_never_unavailable() {
     let link = Link::to_the_database().await;

@@ -1,5 +1,5 @@
-//! The oplog rolls over while a server is cut off. The server's change stream cannot resume (error 286), so the server
-//! reads the missed changes from the collections.
+//! The oplog (MongoDB's log of changes) rolls over while a server has no connection to the database. Then the server's
+//! change stream can't resume (error 286), so the server reads the missed changes from the collections.
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -10,10 +10,10 @@ use crate::support::{
     ids_of, matches,
 };
 
-/// Messages that are missed.
+/// The number of messages that the server misses.
 const MISSED: i64 = 60;
 
-/// Hears until a message of this number has come, and gives all.
+/// Receives frames until the message with the number `last` arrives. Returns all received frames.
 async fn hear(client: &mut Client, last: i64) -> Vec<Value> {
     let mut told = Vec::new();
     while ids_of(&told, "chat_message").last() != Some(&last) {
@@ -22,7 +22,7 @@ async fn hear(client: &mut Client, last: i64) -> Vec<Value> {
     told
 }
 
-/// Says `more` things and waits for each; the room's numbers go on from `first`.
+/// Sends `more` messages and waits for the event of each. The first message has the number `first`.
 async fn says(client: &mut Client, first: i64, more: i64) {
     for id in first..first + more {
         client.say("missed").await;
@@ -30,7 +30,8 @@ async fn says(client: &mut Client, first: i64, more: i64) {
     }
 }
 
-/// A room that both hear, on a server that is to be cut off and on one that stays.
+/// Starts a server whose link to the database the test can cut, and another server without this fault. Creates a room
+/// of the users 1 and 2.
 async fn two_servers(mongod: &Mongod, link: &Link) -> (Program, Server, i64) {
     let server = Program::start_over(&link.uri, &HURRIED).await;
     let other = server.beside_over(&mongod.uri("unharmed"), &HURRIED).await;
@@ -45,7 +46,7 @@ async fn missed_events_arrive_once_in_order_after_an_oplog_rollover() {
     let (mut server, other, room) = two_servers(&mongod, &link).await;
     let readiness = ReadinessProbe::of(&server, STALE).await;
     let (mut one, mut elsewhere) = (server.join(1, 2).await, other.join(1, 2).await);
-    // One of Level 2, that goes and comes back with its cursor once all is over, and one of all rooms.
+    // A Level 2 client disconnects before the fault, and resumes with its cursor after the fault.
     let mut live = server.dial_as(2, &format!("room_id={room}&since=")).open().await;
     live.next().await;
     says(&mut elsewhere, 1, 4).await;
@@ -86,7 +87,7 @@ async fn missed_events_arrive_once_in_order_after_an_oplog_rollover() {
         }
     });
     all.await.expect("what was edited and deleted is told as well");
-    // Who comes back with a place from before needs no oplog for it.
+    // A client that resumes with a cursor from before the fault needs no oplog.
     let mut back = server.dial_as(2, &format!("room_id={room}&since={}", encoded(&cursor))).open().await;
     let frame = back.next().await;
     assert_eq!(frame["resumed"], true, "{frame}");

@@ -1,4 +1,4 @@
-//! The faults of the soak test.
+//! The faults of the soak test, a long test with random faults.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ impl Fault {
         Self::DeafCame,
     ];
 
-    /// Returns whether servers that have no fault themselves may be unready because of it.
+    /// Tells whether the fault is in the database. During such a fault, all servers may be unready.
     pub(super) fn is_of_the_database(self) -> bool {
         match self {
             Self::PrimaryKilled
@@ -63,15 +63,15 @@ impl Fault {
     }
 }
 
-/// The number of clients that connect and don't read.
+/// The number of clients of one fault that connect and don't read.
 const DEAF: usize = 100;
 
-/// The largest difference of a clock, in seconds either way. The tests' tokens are valid for an hour, less the time
-/// that has passed.
+/// The maximum difference of a clock, in seconds, forward or back. It must be less than the lifetime of the tests'
+/// tokens (one hour) minus the time that has passed.
 const CLOCK: usize = 1_200;
 
 impl World {
-    /// Makes the fault happen, and ends it again. The clients continue meanwhile as they can.
+    /// Causes a fault, and ends it again. The clients continue during the fault if they can.
     pub(super) async fn inflict(&mut self, fault: Fault, rng: &mut SeededRng) {
         match fault {
             Fault::ServerKilled => {
@@ -117,7 +117,7 @@ impl World {
             Fault::PrimaryCut(state) => {
                 let primary = self.primary().await;
                 self.links[primary].set(state);
-                // Other members are elected, or not, depending on the fault.
+                // Depending on the kind of fault, another member is elected or not.
                 self.lasts(Duration::from_secs(4)).await;
                 self.links[primary].set(State::Open);
             }

@@ -1,7 +1,8 @@
-//! Hours of everything at once: two servers on a replica set of three, travellers who speak and listen on them, and faults by
-//! dice, one after the other. After each the ledger is held against the database.
+//! Soak test: random faults for as long as asked, while clients write. Two servers share a replica set of three
+//! `mongod`. On both servers, clients send, receive and reconnect. One random fault follows another. After each fault,
+//! the test compares the ledger (the record of acknowledged messages) with the database.
 //!
-//! Run by hand, for `SOAK_MINUTES` (30 where it isn't said):
+//! Run it by hand. `SOAK_MINUTES` sets its duration; without it, the test runs for 30 minutes:
 //!
 //! ```sh
 //! SOAK_MINUTES=120 cargo test --test it -- --ignored --nocapture soak
@@ -25,7 +26,7 @@ fn duration() -> Duration {
     Duration::from_secs(60 * minutes.unwrap_or(MINUTES))
 }
 
-/// Prints its seed; `PARLOR_IT_SEED` gives another one.
+/// Prints the seed of its random numbers. `PARLOR_IT_SEED` sets another seed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes as long as it is asked to: SOAK_MINUTES=30 cargo test --test it -- --ignored --nocapture soak"]
 async fn soak() {

@@ -1,4 +1,4 @@
-//! The servers, their database, the clients, and the ledger of the acknowledged messages.
+//! The soak test's servers, their database, the clients, and the ledger (the record of acknowledged messages).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,28 +19,28 @@ use crate::support::{
 
 pub(super) const ROOMS: usize = 3;
 
-/// The clients of each room that send, and those that only receive.
+/// The number of clients in each room that send and receive, and of those that only receive.
 const SPEAKERS: i64 = 3;
 const LISTENERS: i64 = 12;
 
-/// The acknowledged messages between the end of a fault and the next fault.
+/// How many messages must be acknowledged between the end of a fault and the next fault.
 const CALM: usize = 150;
 
-/// The limit of the recovery after a fault.
+/// The longest time that a recovery from a fault may take.
 const RECOVERY: Duration = Duration::from_mins(2);
 
-/// As `SETTINGS` have it.
+/// The value of `FEED__STALE_MS` in [`SETTINGS`].
 const STALE: Duration = Duration::from_secs(3);
 
-/// `mongodb.operation_ms`, as they have it. Another primary may be elected in less than a heartbeat is missed in: then the
-/// server is ready, but what was on a line when that began to hang is given up after so long, and who comes to the same
-/// room waits behind it.
+/// The value of `MONGODB__OPERATION_MS` in [`SETTINGS`]. A new primary can be elected before a heartbeat is missed.
+/// Then the server is ready, but an operation on a hanging database connection waits for this time until it fails. A
+/// client that connects to the same room waits for that operation.
 const OPERATION: Duration = Duration::from_secs(3);
 
 /// The allowed growth of a server's resident memory after its first recovery.
 const GROWTH_KIB: u64 = 64 << 10;
 
-/// Settings by which servers notice a fault soon, but don't react to each delay of a busy machine.
+/// Settings by which servers notice a fault within seconds, but don't react to each delay of a busy machine.
 const SETTINGS: [(&str, &str); 6] = [
     ("MONGODB__SELECTION_MS", "1000"),
     ("MONGODB__OPERATION_MS", "3000"),
@@ -58,14 +58,15 @@ pub(super) struct Room {
 
 pub(super) struct World {
     pub(super) set: [Mongod; 3],
-    /// Each member is known to all, also to the other two, by a link that can be cut.
+    /// The link before each member of the replica set. Servers and the two other members reach a member only by its
+    /// link. A test can cut a link.
     pub(super) links: [Link; 3],
     pub(super) servers: [Program; 2],
     /// The clock of the second server.
     pub(super) clock: Clock,
     pub(super) rooms: Vec<Room>,
     probes: [Option<ReadinessProbe>; 2],
-    /// The memory of each server after its first use.
+    /// The resident memory of each server after its first recovery, in KiB.
     resident: [Option<u64>; 2],
     addresses: watch::Sender<Vec<Option<SocketAddr>>>,
     ledger: Arc<Ledger>,
@@ -75,6 +76,7 @@ pub(super) struct World {
 }
 
 impl World {
+    /// Starts the replica set, the servers and the clients, and waits until all of them work.
     pub(super) async fn begin(rng: &mut SeededRng) -> Self {
         let (set, links) = Mongod::start_three_behind_links().await;
         let hosts: Vec<_> = links.iter().map(|link| link.address.to_string()).collect();
@@ -128,7 +130,7 @@ impl World {
         world
     }
 
-    /// Makes one fault, and checks everything that must hold after it.
+    /// Causes one fault, and checks everything that must hold after it.
     pub(super) async fn suffers(&mut self, fault: Fault, rng: &mut SeededRng) {
         *self.suffered.entry(fault).or_default() += 1;
         let began = Instant::now();
@@ -150,7 +152,8 @@ impl World {
         );
     }
 
-    /// All goes on as ever: messages are acknowledged, fresh sockets served, `/readyz` told no lie, memory is what it was.
+    /// Asserts that both servers recovered: messages are acknowledged, and new sockets are served. All answers of
+    /// `/readyz` were correct, and the memory has not grown beyond its bound.
     async fn calm(&mut self) {
         self.until_acknowledged(CALM).await;
         for at in 0..2 {
@@ -170,7 +173,7 @@ impl World {
         }
     }
 
-    /// Waits until this number of further messages is acknowledged.
+    /// Waits until `more` further messages are acknowledged.
     pub(super) async fn until_acknowledged(&self, more: usize) {
         for room in &self.rooms {
             let ended = room.clients.iter().any(JoinHandle::is_finished);
@@ -179,11 +182,12 @@ impl World {
         self.ledger.grows_by(more, RECOVERY).await;
     }
 
-    /// Lets a fault last. Messages may or may not be acknowledged meanwhile.
+    /// Lets a fault last for this time. Meanwhile, messages may be acknowledged or not.
     pub(super) async fn lasts(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }
 
+    /// Returns the index of the primary. Waits while a primary is being elected.
     pub(super) async fn primary(&self) -> usize {
         let primary = async || {
             for (at, mongod) in self.set.iter().enumerate() {
@@ -196,6 +200,7 @@ impl World {
         eventually_within(RECOVERY, "a primary is elected", primary, Option::is_some).await.unwrap()
     }
 
+    /// Stops server `at` with this signal. The clients no longer connect to it.
     pub(super) async fn server_ends(&mut self, at: usize, signal: &str) {
         if let Some(readiness) = self.probes[at].take() {
             readiness.finish().await;
@@ -206,6 +211,7 @@ impl World {
         assert_eq!(code, if signal == "TERM" { Some(0) } else { None }, "server {at}");
     }
 
+    /// Starts server `at` again. The clients may connect to it again.
     pub(super) async fn server_begins(&mut self, at: usize) {
         self.servers[at] = self.servers[at].again().await;
         self.resident[at] = None;
@@ -213,7 +219,8 @@ impl World {
         self.addresses.send_modify(|addresses| addresses[at] = Some(address));
     }
 
-    /// Each room's numbers have no hole, no text is there twice, and all is there that was acknowledged, with its number.
+    /// Asserts that each room's message ids have no gap and no text is stored twice. Each acknowledged message must be
+    /// stored with its id.
     async fn hold_to_the_ledger(&self) {
         for room in &self.rooms {
             let must = self.ledger.of(room.room);
@@ -223,7 +230,7 @@ impl World {
         }
     }
 
-    /// Returns the number of each text of a room, as a majority has it.
+    /// Returns each text of a room with its message id, as a majority of the replica set has stored it.
     async fn stored(&self, room: i64) -> BTreeMap<String, i64> {
         let primary = &self.set[self.primary().await];
         let messages =
@@ -241,7 +248,8 @@ impl World {
         texts
     }
 
-    /// Stops all clients, and asserts that each has received everything in the database.
+    /// Stops all clients. Asserts that the clients' acknowledged messages are exactly the stored ones, and that each
+    /// client has received the last message.
     pub(super) async fn ends(mut self) {
         for readiness in &mut self.probes {
             if let Some(readiness) = readiness.take() {
@@ -276,13 +284,13 @@ impl World {
     }
 }
 
-/// Returns the user who sends the last message of a room. The user is in no other room, so that no two groups have
-/// the same members.
+/// Returns the user who sends the last message of a room. The user is in no other room, so no two groups have the same
+/// members.
 fn last_speaker(room: usize) -> i64 {
     100 + i64::try_from(room).unwrap()
 }
 
-/// Returns a token that is valid for longer than any soak.
+/// Returns a token that is valid for 30 days, longer than any soak test.
 fn long_token(server: &Server, user: i64) -> String {
     server.token(user).with("exp", crate::support::now().as_secs() + 30 * 86_400).sign()
 }

@@ -1,4 +1,5 @@
-//! The database, a collection or an index is dropped under a running server.
+//! The database, a collection or an index is dropped while a server runs. The server creates missing indexes again, and
+//! is not ready without a unique index. New rooms and messages get ids that are not in use.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +12,14 @@ use serde_json::{Value, json};
 use super::{say, server, unharmed};
 use crate::support::{End, Metered, Mongod, PATIENCE, Server, chat, eventually_within};
 
-/// Requests at once for the room of one pair.
+/// The number of concurrent requests for the direct room of one pair of users.
 const AT_ONCE: usize = 64;
 
 async fn database(mongod: &Mongod, server: &Server) -> Database {
     mongod.database(&server.database().name).await
 }
 
-/// All indexes, as `collection.index`.
+/// Returns the names of all indexes, each as `collection.index`.
 async fn indexes(database: &Database) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for collection in database.list_collection_names().await.unwrap() {
@@ -31,14 +32,14 @@ async fn indexes(database: &Database) -> BTreeSet<String> {
     all
 }
 
-/// Waits until there are all of these.
+/// Waits until the database has all wanted indexes.
 async fn until_there(database: &Database, wanted: &BTreeSet<String>) {
     let missing = async || wanted - &indexes(database).await;
     eventually_within(2 * PATIENCE, "no index is missing", missing, BTreeSet::is_empty).await;
 }
 
-/// Asks many times at once for the room of a pair; each is answered by a room, or told to try again. Gives the rooms that
-/// there are of it then.
+/// Sends concurrent requests for the direct room of a pair. Each answer must be a room, or 503 (try again). Returns the
+/// number of the pair's rooms in the database.
 async fn rooms_of_a_pair(server: &Server, database: &Database, pair: [i64; 2]) -> usize {
     let body = json!({"members": [{"user_id": pair[0]}, {"user_id": pair[1]}]});
     let asked = join_all((0..AT_ONCE).map(|_| server.api_post("/rooms", &body))).await;
@@ -50,7 +51,7 @@ async fn rooms_of_a_pair(server: &Server, database: &Database, pair: [i64; 2]) -
     usize::try_from(rooms.count_documents(of_pair).await.unwrap()).unwrap()
 }
 
-/// Asks until the pair has a room.
+/// Repeats the request until the pair has a room. Returns the room's id.
 pub(super) async fn made(server: &Server, pair: [i64; 2]) -> i64 {
     let body = json!({"members": [{"user_id": pair[0]}, {"user_id": pair[1]}]});
     let answer = async || server.api_post("/rooms", &body).await;
@@ -84,13 +85,13 @@ async fn a_dropped_database_is_prepared_again() {
     for server in [&server, &other] {
         assert!(rooms_of_a_pair(server, &database, [7, 8]).await <= 1);
     }
-    // A room that has the id of one that was: its numbers begin again, on both.
+    // A new room gets the id of a dropped room. Its message ids begin at 1 again, on both servers.
     database.drop().await.unwrap();
     made(&server, [1, 2]).await;
     until_there(&database, &wanted).await;
     server.until_status("/readyz", 200).await;
     other.until_status("/readyz", 200).await;
-    // Each try that failed has taken an id.
+    // Each failed request above has used up a room id.
     database.collection::<Document>("counters").delete_many(doc! {}).await.unwrap();
     database.collection::<Document>("rooms").delete_many(doc! {}).await.unwrap();
     let room = made(&server, [1, 2]).await;
@@ -132,7 +133,7 @@ async fn a_server_is_not_ready_without_a_unique_index() {
     server.room(&[1, 2]).await;
     server.until_status("/readyz", 200).await;
     let database = database(&mongod, &server).await;
-    // Nobody but the server is kept from making it again.
+    // Only the server is refused when it creates an index; the test is not.
     let refused = doc! { "failCommands": ["createIndexes"], "errorCode": 13 };
     mongod.fail("parlor", "alwaysOn", refused).await;
     let rooms = database.collection::<Document>("rooms");
@@ -142,7 +143,7 @@ async fn a_server_is_not_ready_without_a_unique_index() {
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status, &body["indexes"]), (503, &json!("missing")), "{body}");
     assert_eq!(rooms_of_a_pair(&server, &database, [3, 4]).await, 0);
-    // Two of one pair, made by hand: now there can be no such index.
+    // The test inserts a second direct room of a pair. Now the unique index can't be created.
     let pair = doc! { "a": 1_i64, "b": 2_i64 };
     rooms.insert_one(doc! { "_id": 1000_i64, "kind": "direct", "pair": pair }).await.unwrap();
     mongod.heal().await;
@@ -161,7 +162,7 @@ async fn an_index_that_the_stream_says_nothing_of_is_found() {
     server.until_status("/readyz", 200).await;
     let database = database(&mongod, &server).await;
     let wanted = indexes(&database).await;
-    // Of this collection no change is followed.
+    // The change stream does not follow this collection.
     database.collection::<Document>("requests").drop().await.unwrap();
     until_there(&database, &wanted).await;
 }

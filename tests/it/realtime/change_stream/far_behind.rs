@@ -1,4 +1,5 @@
-//! A room that missed too many changes: its sockets are closed, and reconnecting clients get everything.
+//! A server lost its change stream (the source of all changes in the database), and a room has too many missed changes
+//! to send. The server closes the room's sockets, and reconnecting clients get everything.
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
@@ -6,10 +7,10 @@ use mongodb::bson::{DateTime, Document, doc};
 use super::{break_stream, say};
 use crate::support::{Client, End, Mongod, Server, chat, eventually_some};
 
-/// One more than a room is told of.
+/// One more than the number of missed messages that a server sends to a room's sockets.
 const TOO_MANY: i64 = 1001;
 
-/// Messages as another server would have written them, from `first` on.
+/// Writes messages into the database from id `first` on, as if another server had written them.
 async fn written(mongod: &Mongod, server: &Server, room: i64, first: i64) {
     let messages = mongod.database(&server.database().name).await.collection::<Document>("messages");
     let now = DateTime::now();
@@ -22,7 +23,7 @@ async fn written(mongod: &Mongod, server: &Server, room: i64, first: i64) {
     messages.insert_many((first..first + TOO_MANY).map(message)).await.unwrap();
 }
 
-/// Comes back once there is a place.
+/// Connects user 1 again, as soon as the server's limit of sockets allows it.
 async fn come_back(server: &Server) -> Client {
     let dial = async || server.dial_as(1, "firts_user=1&second_user=2/").open_unless(503).await;
     eventually_some("the closed socket's permit is returned", dial).await
@@ -43,7 +44,7 @@ async fn reconnecting_client_gets_events_while_another_still_leaves() {
     let room = server.room(&[1, 2]).await;
     let mut one = server.join(1, 2).await;
     let mut deaf = server.dial_as(2, "firts_user=2&second_user=1/").receive_buffer(4096).open().await;
-    // So much that a write to it stalls.
+    // The text is so large that the server's writes to this socket stall.
     let text = "x".repeat(4096);
     for id in 1..=40 {
         say(&mut one, id, 1, &text).await;

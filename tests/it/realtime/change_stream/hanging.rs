@@ -1,4 +1,5 @@
-//! Change streams that hang while the rest of the database works.
+//! The change stream hangs while the rest of the database works. The server opens the stream again, refuses removed
+//! members, and closes all sockets if no heartbeat arrives for a long time.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::support::{End, Link, Mongod, PATIENCE, Server, Streams, chat, eventually_within};
 
-/// A server whose line can be held up, and one on the same database that nothing happens to.
+/// Starts two servers on one database: one whose link to the database can hang, and one without faults.
 async fn servers(mongod: &Mongod, own: &[(&str, &str)]) -> (Link, Server, Server) {
     let link = Link::to_one(&mongod.host()).await;
     let quick = [("FEED__HEARTBEAT_MS", "100"), ("FEED__OVERDUE_MS", "1000"), ("FEED__STALE_MS", "2000")];
@@ -30,7 +31,8 @@ async fn a_hanging_stream_is_opened_again_on_another_connection() {
     let room = server.room(&[1, 2, 3]).await;
     let (mut one, mut three) = (server.enter(1, room).await, server.enter(3, room).await);
     let mut elsewhere = other.enter(2, room).await;
-    // More often than calls may hang: those of before end, once their connections do.
+    // The stream hangs more often than the server allows hanging calls at a time. An earlier call ends when its
+    // connection ends.
     for n in 1..=3 {
         link.set_streams(Streams::OpenOnesHang);
         let began = Instant::now();
@@ -68,7 +70,7 @@ async fn a_removed_member_is_refused_while_every_stream_hangs() {
     inside.say("is anyone here?").await;
     assert_eq!(inside.hear_out().await, (Vec::new(), End::Closed(4004)));
     inbox.send(json!({"action": "send", "room_id": room, "text": "nor by this", "ref": "r"})).await;
-    // The presence of those who connected before it may come first.
+    // Presence events of members who connected earlier may come first.
     let answer = inbox.until_kind("error").await;
     assert_eq!((&answer["code"], &answer["ref"]), (&json!("not_found"), &json!("r")), "{answer}");
     stays.say("without them").await;
@@ -89,7 +91,7 @@ async fn sockets_are_closed_once_no_heartbeat_has_come_for_long() {
     assert_eq!(one.hear_out().await.1, End::Closed(1013));
     assert_eq!(inbox.hear_out().await.1, End::Closed(1013));
     assert_eq!(server.dial_as(1, &format!("room_id={room}")).refused().await, 1013);
-    // Elsewhere all goes on.
+    // The other server works without interruption.
     let mut elsewhere = other.enter(1, room).await;
     elsewhere.say("here").await;
     elsewhere.until(chat(1, 1, "here")).await;

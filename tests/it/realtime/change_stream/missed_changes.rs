@@ -1,4 +1,5 @@
-//! The changes that a lost stream history hides: removed members, a deleted room, the order of lists.
+//! The change stream's history is lost, and changes with it: removed members, a deleted room, and new activity. The
+//! server finds them in the database.
 
 use reqwest::Method;
 use serde_json::{Value, json};

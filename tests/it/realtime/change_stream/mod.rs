@@ -1,4 +1,5 @@
-//! Faults in the database, made to order: the change stream loses its place, writes fail half-way.
+//! Faults of the database that a test injects: the change stream is lost or hangs, data is dropped, and writes fail
+//! half-way. Servers follow all changes of the database by a change stream.
 
 mod dropped_data;
 mod far_behind;
@@ -17,7 +18,8 @@ use tokio::sync::watch;
 
 use crate::support::{Client, End, Mongod, Server, chat, deleted, edited, ids_of, matches};
 
-/// Starts a server that soon notices a fault of its stream. Its name in faults of commands is `parlor`.
+/// Starts a server that notices a fault of its change stream within 500 ms. Injected faults hit this server by its name
+/// `parlor`.
 async fn server(mongod: &Mongod) -> Server {
     let overrides =
         [("FEED__HEARTBEAT_MS", "50"), ("FEED__STALE_MS", "500"), ("LIMITS__SEND_QUEUE", "10000")];
@@ -31,7 +33,7 @@ async fn unharmed(mongod: &Mongod, server: &Server) -> Server {
     server.beside_over(&mongod.uri("unharmed"), &[("LIMITS__SEND_QUEUE", "10000")]).await
 }
 
-/// Breaks the stream with this code. The server can't open it again for now.
+/// Breaks the server's change stream with this error code. The server can't open it again until [`Mongod::heal`].
 async fn break_stream(mongod: &Mongod, server: &Server, code: i32) {
     server.until_status("/readyz", 200).await;
     let fault = doc! { "failCommands": ["aggregate", "getMore"], "errorCode": code };
@@ -45,7 +47,7 @@ async fn say(client: &mut Client, id: i64, sender: i64, text: &str) {
     client.until(chat(id, sender, text)).await;
 }
 
-/// Asserts that the frames contain the wanted ones in this order.
+/// Asserts that the frames contain the wanted frames in this order. Other frames may stand between them.
 fn assert_told(frames: &[Value], wanted: &[Value]) {
     let mut rest = frames.iter();
     for want in wanted {
@@ -61,7 +63,7 @@ async fn missed_changes_arrive_after_the_streams_history_was_lost() {
     let mongod = Mongod::start().await;
     let server = server(&mongod).await;
     let other = unharmed(&mongod, &server).await;
-    // One room is open on the broken server, one has its reader on the other server, and one is quiet.
+    // One room has sockets on the broken server, one has a reader on the other server, and one is quiet.
     server.room(&[1, 3]).await;
     server.room(&[1, 4]).await;
     let (mut one, mut elsewhere) = (server.join(1, 2).await, other.join(1, 2).await);
@@ -74,7 +76,7 @@ async fn missed_changes_arrive_after_the_streams_history_was_lost() {
             one.until(chat(id, 1, "before")).await;
         }
         break_stream(&mongod, &server, code).await;
-        // Messages, an edit, a delete, and the markers of the reader who connects now.
+        // The missed changes: messages, an edit, a delete, and the receipt markers of a reader who connects now.
         say(&mut elsewhere, first + 3, 1, "missed").await;
         say(&mut elsewhere, first + 4, 1, "missed, too").await;
         elsewhere.send(json!({"action": "edit", "message_id": first, "text": "edited"})).await;
@@ -83,7 +85,7 @@ async fn missed_changes_arrive_after_the_streams_history_was_lost() {
         elsewhere.until(deleted(first + 1)).await;
         let reader = other.join(2, 1).await;
         while elsewhere.until_kind("mark_message_as_read").await["message"]["message_id"] != first + 4 {}
-        // Messages that the broken server accepts meanwhile are no different.
+        // The broken server itself also accepts a message, which its sockets receive later.
         theirs.say("written, but not told yet").await;
         reader.leave().await;
 
@@ -141,7 +143,8 @@ async fn changes_are_not_missed_while_the_stream_reopens() {
     }
 }
 
-/// The stream hangs before the server knows that it is lost. A socket that joins then is like an earlier one.
+/// The stream hangs before the server knows that it is lost. A socket that joins in that time must get the same events
+/// as an earlier socket.
 #[tokio::test]
 async fn joining_socket_gets_events_once_while_the_stream_hangs() {
     let mongod = Mongod::start().await;
@@ -181,7 +184,7 @@ async fn joining_socket_gets_events_once_while_the_stream_is_lost() {
         say(&mut elsewhere, id, 1, "missed by some").await;
         say(&mut third, id - 1, 1, "missed by some").await;
     }
-    // Into a room that other sockets have open, and into one that no socket has open.
+    // The sockets join a room that other sockets have open, and a room that no socket has open.
     let mut late = server.connect(1, 2).await;
     assert_eq!(late.history().await.len(), 3);
     let mut late_third = server.connect(1, 3).await;
@@ -197,7 +200,7 @@ async fn joining_socket_gets_events_once_while_the_stream_is_lost() {
     for (client, wanted) in
         [(&mut early, vec![2, 3, 4, 5, 6]), (&mut late, vec![4, 5, 6]), (&mut late_third, vec![3, 4, 5])]
     {
-        // Closing the socket, so that it reads a fresh history, would be right as well.
+        // It would also be right to close the socket, which then reads the history again.
         let mut told = Vec::new();
         let ended = loop {
             match client.next_or_end().await {
@@ -225,16 +228,16 @@ async fn a_stream_that_ends_with_its_database_is_opened_anew() {
     let server = server(&mongod).await;
     let mut one = server.join(1, 2).await;
     say(&mut one, 1, 1, "before").await;
-    // The database is gone, and the stream with it: an `invalidate`.
+    // The dropped database also ends the stream, with the event `invalidate`.
     mongod.database(&server.database().name).await.drop().await.unwrap();
-    // Without its indexes the server makes no room, because a pair could get two.
+    // Without its unique indexes the server makes no direct room, because a pair of users could get two.
     dropped_data::made(&server, [5, 6]).await;
     let mut five = server.join(5, 6).await;
     server.until_status("/readyz", 200).await;
     say(&mut five, 1, 5, "a new beginning").await;
 }
 
-/// Returns the numbers of all messages, by their text.
+/// Returns the ids of all stored messages, by their text.
 async fn stored(mongod: &Mongod, server: &Server) -> BTreeMap<String, Vec<i64>> {
     let messages = mongod.database(&server.database().name).await.collection::<Document>("messages");
     let all: Vec<Document> = messages.find(doc! {}).await.unwrap().try_collect().await.unwrap();
@@ -260,11 +263,11 @@ async fn a_write_that_fails_half_way_is_done_once_and_told_once() {
         ("it was interrupted by a step-down", doc! { "errorCode": 11602 }),
         ("a router can't reach the shard", doc! { "errorCode": 6 }),
         ("a router's time was up", doc! { "errorCode": 262 }),
-        // These writes are done, but the server does not know it.
+        // In these cases the write is applied, but the server does not know it.
         ("no majority in time", doc! { "writeConcernError": confirmed_by_none(64) }),
         ("no majority, shutting down", doc! { "writeConcernError": confirmed_by_none(91) }),
     ] {
-        // Several times: the second attempt may meet the first one.
+        // The fault hits several attempts. A later attempt may find the message of an earlier one.
         for times in [1, 2, 5] {
             id += 1;
             let mut data = data.clone();
@@ -284,7 +287,7 @@ async fn refused_write_is_an_internal_error_and_the_next_succeeds() {
     let mongod = Mongod::start().await;
     let server = server(&mongod).await;
     let mut one = server.join(1, 2).await;
-    // Unauthorized, DocumentValidationFailure
+    // The error codes are `Unauthorized` and `DocumentValidationFailure`.
     for (n, code) in (1..).zip([13, 121]) {
         let fault = doc! { "failCommands": ["insert"], "errorCode": code };
         mongod.fail("parlor", doc! { "times": 1 }, fault).await;
@@ -314,7 +317,7 @@ async fn faults_at_random_lose_and_double_nothing() {
     {
         let mut clients = Vec::new();
         for name in 0..6 {
-            // Half of them compete from the server without faults.
+            // Half of the clients write through the server without faults.
             clients.push((name, [&server, &other][name % 2].join(1, 2).await));
         }
         let mut data = data;

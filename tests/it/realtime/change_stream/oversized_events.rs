@@ -1,15 +1,17 @@
-//! Events that are too large for the database to send: streams go on past them.
+//! Change events over MongoDB's limit of 16 MiB, which the database can't send: the server's change stream and the
+//! hook's stream continue after them.
 
 use mongodb::bson::{Document, doc};
 
 use super::{say, unharmed};
 use crate::support::{Metered, Mongod, Receiver, ReceiverReply, Server, chat};
 
-/// The key of a document whose events are larger than 16 MiB: they hold it four times over.
+/// Returns a document whose change event is larger than 16 MiB: the event has the document's key of 5 MiB four times.
 fn large_key(n: i64) -> Document {
     doc! { "_id": format!("{n}{}", "x".repeat(5 << 20)) }
 }
 
+/// Inserts a document with a large key, which causes a change event over 16 MiB.
 async fn insert(mongod: &Mongod, server: &Server, collection: &str, n: i64) {
     let database = mongod.database(&server.database().name).await;
     database.collection::<Document>(collection).insert_one(large_key(n)).await.unwrap();
@@ -24,7 +26,7 @@ async fn events_of_other_collections_do_not_break_the_stream() {
     server.room(&[1, 2]).await;
     let (mut one, mut two) = (server.join(1, 2).await, server.join(2, 1).await);
     insert(&mongod, &server, "somebody_elses", 1).await;
-    // The same in a transaction.
+    // The same insert, but in a transaction.
     let database = mongod.database(&server.database().name).await;
     let mut session = database.client().start_session().await.unwrap();
     session.start_transaction().await.unwrap();
@@ -63,7 +65,7 @@ async fn a_stream_goes_on_after_an_event_that_is_too_large() {
         one.until(chat(first + 1, 1, "after")).await;
         server.until_status("/readyz", 200).await;
     }
-    // The hook has a stream of its own.
+    // The hook reads its events from a change stream of its own.
     receiver.until(|asked| (1..=4).all(|n| asked.iter().any(|one| one.json()["message_id"] == n))).await;
     for place in ["feed_event_too_large", "hook_event_too_large"] {
         let counted = metered.sample(&format!(r#"parlor_faults_total{{place="{place}"}}"#)).await;

@@ -1,4 +1,5 @@
-//! `feed.read_from = "secondary"`: the primary has none of the work, and no member is missed.
+//! `feed.read_from = "secondary"`: the change stream reads from a secondary, not from the primary. It moves to another
+//! member if its member is killed.
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
@@ -6,7 +7,7 @@ use mongodb::bson::{Document, doc};
 use super::say;
 use crate::support::{Mongod, PATIENCE, Server, chat, eventually_within};
 
-/// Whether a server called so has a change stream open on this member.
+/// Returns whether a server called `app` has a change stream open on this member.
 async fn is_read(mongod: &Mongod, app: &str) -> bool {
     let operations = doc! { "$currentOp": { "allUsers": true, "idleCursors": true } };
     let admin = mongod.database("admin").await;
@@ -19,7 +20,7 @@ async fn is_secondary(mongod: &Mongod) -> bool {
     hello.is_ok_and(|hello| hello.get_bool("secondary").unwrap_or(false))
 }
 
-/// The members by which of them is read.
+/// Returns for each member whether the server reads its change stream there.
 async fn readers(three: &[Mongod; 3]) -> [bool; 3] {
     [
         is_read(&three[0], "parlor").await,

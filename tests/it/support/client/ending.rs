@@ -1,4 +1,4 @@
-//! Methods for tests that crash or stop a server: the client's socket may close or break at any moment.
+//! Methods of a client whose socket may close or break at any moment, because the test stops or crashes a server.
 
 use futures_util::SinkExt;
 use serde_json::Value;
@@ -7,12 +7,12 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::{Client, PATIENCE, RawFrame};
 
-/// The end of a socket.
+/// How a socket ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// A close frame with this code.
+    /// The server sent a close frame with this code.
     Closed(u16),
-    /// No close frame.
+    /// The connection ended without a close frame.
     Lost,
 }
 
@@ -26,8 +26,8 @@ impl Client {
         }
     }
 
-    /// Returns the next frame or the end. Waits longer than [`Self::next_or_end`], because a socket receives nothing
-    /// during an outage.
+    /// Returns the next frame or the end of the socket. Waits longer than [`Self::next_or_end`], because a socket
+    /// receives nothing during an outage.
     pub(crate) async fn next_in_the_end(&mut self) -> Result<Value, End> {
         match self.hear_within(8 * PATIENCE).await {
             RawFrame::Text(text) => Ok(serde_json::from_str(&text).expect("every frame is JSON")),
@@ -36,7 +36,7 @@ impl Client {
         }
     }
 
-    /// Skips frames until the close, and returns its code and reason.
+    /// Skips frames until the server's close frame, and returns its code and reason.
     pub(crate) async fn end(&mut self) -> (u16, String) {
         loop {
             match self.hear_within(8 * PATIENCE).await {
@@ -47,7 +47,7 @@ impl Client {
         }
     }
 
-    /// Returns all remaining frames and the end of the socket.
+    /// Reads until the socket ends. Returns all frames, and how the socket ended.
     pub(crate) async fn hear_out(&mut self) -> (Vec<Value>, End) {
         let mut frames = Vec::new();
         loop {
@@ -58,8 +58,7 @@ impl Client {
         }
     }
 
-    /// Sends a close frame, with or without a code, and returns how the server ends the socket. Skips the frames before
-    /// the end.
+    /// Sends a close frame, with or without a code. Skips further frames, and returns how the socket ended.
     pub(crate) async fn goodbye(mut self, code: Option<u16>) -> End {
         self.transcript.note(&self.who, "->", &format!("close {code:?}"));
         let close = code.map(|code| CloseFrame { code: code.into(), reason: "bye".into() });
@@ -67,7 +66,7 @@ impl Client {
         self.hear_out().await.1
     }
 
-    /// Sends `text` and waits for its acknowledgement or refusal. Adds all frames until then to `heard`.
+    /// Sends `text` and waits for its acknowledgement or for an error. Adds all frames until then to `heard`.
     pub(crate) async fn say_and_hear(&mut self, text: &str, heard: &mut Vec<Value>) -> Result<Value, End> {
         if !self.try_send(serde_json::json!({"action": "send", "message": text})).await {
             // The write failed, but the frames that arrived before can still be read.

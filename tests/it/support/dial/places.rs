@@ -1,4 +1,4 @@
-//! A handshake that may find no free permit, or no server.
+//! Handshakes that may fail, because the server has reached its limit of sockets, or because no server runs.
 
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::http::HeaderMap;
@@ -6,7 +6,7 @@ use tokio_tungstenite::tungstenite::http::HeaderMap;
 use super::{Client, Dial};
 
 impl Dial {
-    /// Sends the handshake, and returns the status and headers of the refusal.
+    /// Sends the handshake, which the server must refuse. Returns the status and headers of the refusal.
     pub(crate) async fn turned_away(self) -> (u16, HeaderMap) {
         match self.handshake().await {
             Ok(_) => panic!("expected a status, got an upgrade"),
@@ -15,7 +15,7 @@ impl Dial {
         }
     }
 
-    /// Sends the handshake. Returns `None` if the answer has this status instead.
+    /// Sends the handshake. Returns `None` if the server answers with this status.
     pub(crate) async fn open_unless(self, status: u16) -> Option<Client> {
         let (who, target, transcript) = (self.who.clone(), self.target.clone(), self.transcript.clone());
         match self.handshake().await {
@@ -25,7 +25,7 @@ impl Dial {
         }
     }
 
-    /// Sends the handshake. Returns `None` if no server listens, or if the connection breaks.
+    /// Sends the handshake. Returns `None` if no server listens or the connection breaks.
     pub(crate) async fn open_if_there(self) -> Option<Client> {
         let (who, target, transcript) = (self.who.clone(), self.target.clone(), self.transcript.clone());
         match self.handshake().await {
@@ -35,7 +35,7 @@ impl Dial {
         }
     }
 
-    /// Sends the handshake. Returns `None` if it does not succeed.
+    /// Sends the handshake. Returns `None` if it fails for any reason.
     pub(crate) async fn open_or_not(self) -> Option<Client> {
         let (who, transcript) = (self.who.clone(), self.transcript.clone());
         let (socket, protocol) = self.handshake().await.ok()?;

@@ -1,5 +1,6 @@
-//! A server process with its own clock, which can jump. `libfaketime` stands between the process and the C library. The
-//! monotonic clock (`CLOCK_MONOTONIC`) stays unchanged, as when a real clock is set.
+//! A server process with a clock of its own, which a test can set. The library `libfaketime` changes the time that the
+//! process gets from the C library. The monotonic clock (`CLOCK_MONOTONIC`) stays unchanged, as when a real clock is
+//! set.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,13 +13,13 @@ use super::super::server::others::settings;
 use super::super::transcript::Transcript;
 use super::Program;
 
-/// The library's path in Debian's package. The loader replaces `$LIB`.
+/// The path of the library in Debian's package. The dynamic loader replaces `$LIB`.
 const LIBRARY: &str = "/usr/$LIB/faketime/libfaketimeMT.so.1";
 
-/// The allowed difference between a clock and its setting.
+/// The largest allowed difference between the process's clock and its setting, in ms.
 const ABOUT: i64 = 60_000;
 
-/// A clock that a test sets.
+/// A clock that a test sets while the process runs.
 pub(crate) struct Clock {
     files: TempDir,
 }
@@ -33,7 +34,7 @@ impl Clock {
 
     /// Sets the clock this number of seconds ahead.
     pub(crate) fn set(&self, seconds: i64) {
-        // The process reads the file at each look at its clock, so the file must never be half written.
+        // The process reads this file each time it asks for the time, so the file must never be half written.
         let new = self.files.path().join("new");
         std::fs::write(&new, format!("{seconds:+}")).unwrap();
         std::fs::rename(new, self.file()).unwrap();
@@ -66,7 +67,7 @@ impl Program {
         let mut settings = settings(uri, &database.name, overrides);
         settings.extend(clock.environment());
         let program = Self::run(settings, database, Transcript::new()).await;
-        // The log shows the process's time.
+        // The log begins with the time by the process's clock.
         let log = program.log();
         let has = log.split_whitespace().next().unwrap_or_default();
         let has = DateTime::parse_rfc3339_str(has).unwrap_or_else(|_| panic!("no time in {log:?}"));

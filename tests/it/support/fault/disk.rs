@@ -1,5 +1,5 @@
-//! A disk that can be full: a file system in memory, in a mount namespace of its own (namespaces(7)), so that no one else
-//! sees it and it takes no privilege.
+//! A disk that can be full: a file system in memory. It is mounted in its own mount namespace (namespaces(7)), so other
+//! processes don't see it, and the mount needs no privilege.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -10,16 +10,16 @@ use tokio::process::Command;
 
 use super::Mongod;
 
-/// A mounted disk. Its holder process keeps the mount, and ends with this process, however it ends.
+/// A mounted disk. The process `holder` keeps the mount, and ends with the test process.
 pub(super) struct Disk {
     holder: Child,
     at: PathBuf,
 }
 
 impl Disk {
-    /// Mounts a disk of this number of MiB over an empty directory.
+    /// Mounts a disk of this many MiB over an empty directory.
     pub(super) fn at(directory: &Path, mib: u32) -> Self {
-        // After this output the holder waits for the end of its input.
+        // After this output, the holder waits until its input is closed.
         let script = r#"mount -t tmpfs -o "$2" tmpfs "$1" && echo mounted && exec cat"#;
         let mut holder = std::process::Command::new("unshare")
             .args(["--map-root-user", "--mount", "sh", "-c", script, "sh"])
@@ -46,7 +46,7 @@ impl Disk {
         Self { holder, at: directory.to_owned() }
     }
 
-    /// Runs a program that sees the disk.
+    /// Returns a command that runs a program in the disk's namespaces, where it sees the disk.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
         command.args([
@@ -60,7 +60,7 @@ impl Disk {
         command
     }
 
-    /// Returns the path of the filler file, as this process sees it.
+    /// Returns the path of the file that fills the disk, as the test process sees it.
     fn filler(&self) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(self.at.strip_prefix("/").unwrap()).join("filler")
@@ -75,7 +75,7 @@ impl Drop for Disk {
 }
 
 impl Mongod {
-    /// Fills its disk, and makes it write the data that it would otherwise hold back.
+    /// Fills the disk of this `mongod`, and makes the `mongod` write the data that it would otherwise write later.
     pub(crate) async fn fill_the_disk(&self) {
         let mut filler = std::fs::File::create(self.disk().filler()).unwrap();
         let zeros = vec![0; 1 << 16];
@@ -86,11 +86,11 @@ impl Mongod {
                 step /= 2;
             }
         }
-        // It may end because of this, and not answer.
+        // `mongod` may end because of the full disk, and not answer.
         let _ = self.database("admin").await.run_command(doc! { "fsync": 1 }).await;
     }
 
-    /// Frees the room again.
+    /// Deletes the file that fills the disk.
     pub(crate) fn clear_the_disk(&self) {
         std::fs::remove_file(self.disk().filler()).unwrap();
     }

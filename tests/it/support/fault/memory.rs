@@ -1,9 +1,9 @@
-//! The memory of a server process.
+//! Reads the memory use of a server process.
 
 use super::Program;
 
 impl Program {
-    /// Its resident memory, in KiB, as Linux has it (`VmRSS`, proc(5)).
+    /// Returns the process's resident memory in KiB (`VmRSS` of Linux, proc(5)).
     pub(crate) fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.pid)).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of its memory");

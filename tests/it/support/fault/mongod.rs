@@ -1,4 +1,4 @@
-//! A MongoDB that can be killed, made to step down, and made to fail.
+//! A `mongod` that a test can kill, make step down, and make fail.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -15,24 +15,24 @@ use super::super::{Link, PATIENCE, eventually, eventually_within};
 use super::Owned;
 use super::disk::Disk;
 
-/// A MongoDB that one test has for itself, with the commands by which faults are made. It is killed when this is
-/// dropped, and its files go with it.
+/// A `mongod` that only one test uses, with methods that cause faults. Dropping it kills the process and deletes its
+/// files.
 pub(crate) struct Mongod {
     child: Owned,
     binary: PathBuf,
     port: u16,
     files: TempDir,
     oplog: Oplog,
-    /// The disk of its files, if it has its own.
+    /// The disk for its files, if it has a disk of its own.
     pub(super) disk: Option<Disk>,
 }
 
-/// The length of an oplog.
+/// The length of the oplog, the list of writes from which change streams read.
 #[derive(Clone, Copy)]
 enum Oplog {
-    /// Longer than any test.
+    /// 64 MB, longer than any test needs.
     Long,
-    /// 1 MB. A checkpoint removes the rest every second.
+    /// 1 MB. A checkpoint every second removes the entries beyond it.
     Short,
 }
 
@@ -45,19 +45,19 @@ impl Oplog {
     }
 }
 
-/// Room for an empty database with its journal and oplog, and for a test's writes.
+/// Enough for an empty database with its journal and oplog, and for the writes of one test.
 const DISK_MIB: u32 = 320;
 
-/// Room for hours of writes.
+/// Enough for hours of writes.
 const LARGE_DISK_MIB: u32 = 2_048;
 
 impl Mongod {
-    /// Starts a `mongod` and makes it a replica set.
+    /// Starts a `mongod` as a replica set of one member.
     pub(crate) async fn start() -> Self {
         Self::spawn(Oplog::Long).await.initiated().await
     }
 
-    /// Starts a `mongod` with an oplog that soon rolls over.
+    /// Starts a `mongod` with a short oplog, whose old entries soon disappear.
     pub(crate) async fn start_with_a_short_oplog() -> Self {
         Self::spawn(Oplog::Short).await.initiated().await
     }
@@ -70,7 +70,8 @@ impl Mongod {
         mongod
     }
 
-    /// Starts a replica set of three, the primary first. If the primary is gone, another one is elected soon.
+    /// Starts a replica set of three, the primary first. If the primary is lost, another member is elected about a
+    /// second later.
     pub(crate) async fn start_three() -> [Self; 3] {
         let three =
             [Self::spawn(Oplog::Long).await, Self::spawn(Oplog::Long).await, Self::spawn(Oplog::Long).await];
@@ -78,7 +79,8 @@ impl Mongod {
         three
     }
 
-    /// Starts a replica set of three, each on its own disk. Each is known to the others and to clients by a link.
+    /// Starts a replica set of three, each member on its own disk. Members and clients reach each member only by its
+    /// link.
     pub(crate) async fn start_three_behind_links() -> ([Self; 3], [Link; 3]) {
         let disk = |db: &Path| Some(Disk::at(db, LARGE_DISK_MIB));
         let spawn = async || Self::spawn_on(Oplog::Long, disk).await;
@@ -89,7 +91,7 @@ impl Mongod {
         (three, links)
     }
 
-    /// Makes one replica set of them, with these names of its members.
+    /// Makes one replica set of the three, whose members have these addresses.
     async fn initiate(three: &[Self; 3], hosts: [String; 3]) {
         let member = |(id, host)| doc! { "_id": id, "host": host, "priority": if id == 0 { 2 } else { 1 } };
         let members: Vec<_> = (0..).zip(hosts).map(member).collect();
@@ -102,7 +104,7 @@ impl Mongod {
         three[0].is_primary().await;
     }
 
-    /// Starts a `mongod` with its files on their own disk, which can be full.
+    /// Starts a `mongod` whose files are on a disk of their own, which a test can fill.
     pub(crate) async fn start_on_a_disk() -> Self {
         Self::spawn_on(Oplog::Long, |db| Some(Disk::at(db, DISK_MIB))).await.initiated().await
     }
@@ -126,64 +128,65 @@ impl Mongod {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Where it is, for a server called so. Whoever was told by a fault that this is no primary any more asks again
-    /// soon: there is no election that would tell.
+    /// Returns the URI for a server called `app`. The heartbeat is short: after an injected "not primary" error there
+    /// is no election, so the server must soon ask again for the primary.
     pub(crate) fn uri(&self, app: &str) -> String {
         format!("mongodb://127.0.0.1:{}/?replicaSet=rs0&appName={app}&heartbeatFrequencyMS=500", self.port)
     }
 
-    /// Sends SIGKILL, unless the process has ended by itself.
+    /// Kills the process with SIGKILL, unless it has already ended.
     pub(crate) async fn kill(&mut self) {
         let _ = self.child.child.start_kill();
         self.child.ended().await;
     }
 
-    /// Starts it again on the same port with the same files, and waits until it is the primary.
+    /// Starts `mongod` again on the same port with the same files, and waits until it is the primary.
     pub(crate) async fn again(&mut self) {
         self.restarted().await;
         self.is_primary().await;
     }
 
-    /// Starts it again, and waits until it answers, whichever member is the primary then.
+    /// Starts `mongod` again, and waits until it answers, as primary or secondary.
     pub(crate) async fn restarted(&mut self) {
         let command = command(&self.binary, self.port, self.files.path(), self.oplog, self.disk.as_ref());
         self.child = Owned::spawn(command);
         self.is_there().await;
     }
 
-    /// Waits until it answers; after a crash it first replays its journal.
+    /// Waits until `mongod` answers. After a crash it first replays its journal.
     async fn is_there(&self) {
         let admin = self.database("admin").await;
         let pong = async || admin.run_command(doc! { "ping": 1 }).await;
         eventually_within(4 * PATIENCE, "mongod answers after its start", pong, Result::is_ok).await.unwrap();
     }
 
-    /// Makes commands of the server called `app` fail; `mode` and `data` as `failCommand` has them.
+    /// Makes commands of the server called `app` fail. `mode` and `data` are those of MongoDB's fail point
+    /// `failCommand`.
     pub(crate) async fn fail(&self, app: &str, mode: impl Into<mongodb::bson::Bson>, mut data: Document) {
         data.insert("appName", app);
         self.admin(doc! { "configureFailPoint": "failCommand", "mode": mode.into(), "data": data }).await;
     }
 
-    /// Delays the next such command of the server called `app`.
+    /// Delays the next command of this name from the server called `app`.
     pub(crate) async fn hold_up(&self, app: &str, command: &str, wait: Duration) {
         let wait = i64::try_from(wait.as_millis()).unwrap();
         let data = doc! { "failCommands": [command], "blockConnection": true, "blockTimeMS": wait };
         self.fail(app, doc! { "times": 1 }, data).await;
     }
 
-    /// Waits until a command has met its fault point.
+    /// Waits until a command has reached the fail point.
     pub(crate) async fn held_up(&self) {
         let limit = i64::try_from(PATIENCE.as_millis()).unwrap();
         self.admin(doc! { "waitForFailPoint": "failCommand", "timesEntered": 1_i64, "maxTimeMS": limit })
             .await;
     }
 
-    /// Removes the fault point.
+    /// Turns the fail point off.
     pub(crate) async fn heal(&self) {
         self.admin(doc! { "configureFailPoint": "failCommand", "mode": "off" }).await;
     }
 
-    /// Returns one of its databases, for changes that no client can make.
+    /// Returns a database of this `mongod`, for changes that no client of Parlor can make.
     pub(crate) async fn database(&self, name: &str) -> mongodb::Database {
         let mut options = ClientOptions::parse(self.uri("the-test")).await.unwrap();
         options.direct_connection = Some(true);
@@ -198,9 +201,9 @@ impl Mongod {
         answer.unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// Makes it step down, whatever the other members are. It may be elected again a moment later.
+    /// Makes the primary step down, without regard to the other members. It may be elected again soon after.
     pub(crate) async fn steps_down(&self) {
-        // A busy `mongod` may start the step-down after its period is over.
+        // A busy `mongod` may begin the step-down only after its period is over.
         const TOO_LATE: i32 = 262;
         let admin = self.database("admin").await;
         let step_down = doc! { "replSetStepDown": 2, "secondaryCatchUpPeriodSecs": 1, "force": true };
@@ -215,25 +218,26 @@ impl Mongod {
         eventually("mongod steps down", step_down, Result::is_ok).await.unwrap();
     }
 
-    /// Sets whether it applies its primary's writes. If most members don't, no write reaches a majority.
+    /// Sets whether this secondary applies the primary's writes. If most members don't, no write reaches a majority.
     pub(crate) async fn applies(&self, it_does: bool) {
         let mode = if it_does { "off" } else { "alwaysOn" };
         self.admin(doc! { "configureFailPoint": "rsSyncApplyStop", "mode": mode }).await;
     }
 
-    /// Returns the URI of a replica set, for a server called `app`.
+    /// Returns the URI of a replica set of these members, for a server called `app`.
     pub(crate) fn uri_of(all: &[Self], app: &str) -> String {
         let hosts: Vec<_> = all.iter().map(Self::host).collect();
         format!("mongodb://{}/?replicaSet=rs0&appName={app}&heartbeatFrequencyMS=500", hosts.join(","))
     }
 
-    /// Waits until it is the primary.
+    /// Waits until this `mongod` is the primary.
     pub(crate) async fn is_primary(&self) {
         let elected = async || self.is_primary_now().await;
         eventually_within(2 * PATIENCE, "mongod is the primary", elected, |elected| *elected).await;
     }
 
-    /// Returns whether it says that it is the primary. During a rollback it closes connections.
+    /// Returns whether `mongod` answers that it is the primary. An error counts as no: during a rollback, `mongod`
+    /// closes connections.
     pub(crate) async fn is_primary_now(&self) -> bool {
         let hello = self.database("admin").await.run_command(doc! { "hello": 1 }).await;
         hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false))

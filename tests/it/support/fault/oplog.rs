@@ -1,4 +1,5 @@
-//! An oplog that has rolled over: the place from which a change stream would resume is gone.
+//! Makes the oplog (the list of writes from which change streams read) lose old entries. A change stream can't resume
+//! from a lost entry.
 
 use mongodb::bson::{Document, Timestamp, doc};
 use tokio::time::timeout;
@@ -6,17 +7,17 @@ use tokio::time::timeout;
 use super::super::PATIENCE;
 use super::Mongod;
 
-/// The bytes of one write, which is larger than the oplog.
+/// The size of one write in bytes, which is larger than the short oplog.
 const FILLER: usize = 2 << 20;
 
 impl Mongod {
-    /// Returns the time of the database.
+    /// Returns the database's cluster time (MongoDB's logical clock).
     pub(crate) async fn now(&self) -> Timestamp {
         let answer = self.admin(doc! { "hello": 1 }).await;
         answer.get_timestamp("operationTime").unwrap()
     }
 
-    /// Writes to an unused database until the oplog has no entry of this time.
+    /// Writes to an unused database until the oplog's first entry is later than `time`.
     pub(crate) async fn rolls_over(&self, time: Timestamp) {
         let filler = self.database("filler").await.collection::<Document>("filler");
         let oplog = self.database("local").await.collection::<Document>("oplog.rs");

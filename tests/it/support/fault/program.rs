@@ -1,4 +1,4 @@
-//! The server as a process.
+//! The server as a process of its own, which a test can signal and kill.
 
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
@@ -17,35 +17,35 @@ use super::super::transcript::Transcript;
 use super::super::{PATIENCE, Server, mongod};
 use super::Owned;
 
-/// The running binary. Dropping it kills the process.
+/// A running process of the program `parlor`. Dropping it kills the process.
 pub(crate) struct Program {
     server: Server,
     pub(super) child: Owned,
     log: watch::Receiver<String>,
     deaf: Arc<Notify>,
-    /// Its environment, without the test's.
+    /// The environment variables that the test gave to the process.
     settings: Vec<(String, String)>,
 }
 
 impl Program {
-    /// Starts it on its own database in the shared server.
+    /// Starts the program on a new database of the shared database server.
     pub(crate) async fn start(overrides: &[(&str, &str)]) -> Self {
         Self::start_over(Database::uri(), overrides).await
     }
 
-    /// Starts it on the database at this URI.
+    /// Starts the program on a new database at this URI.
     pub(crate) async fn start_over(uri: &str, overrides: &[(&str, &str)]) -> Self {
         let database = Arc::new(Database::new());
         let settings = settings(uri, &database.name, overrides);
         Self::run(settings, database, Transcript::new()).await
     }
 
-    /// Starts it with an embedded `mongod`, with its files in this folder.
+    /// Starts the program with an embedded `mongod`, whose files are in this folder.
     pub(crate) async fn start_private(data: &Path, overrides: &[(&str, &str)]) -> Self {
         let database = Arc::new(Database::new());
         let mut settings = settings("", &database.name, overrides);
         settings.retain(|(key, _)| key != "PARLOR__MONGODB__URI");
-        // The page is on by default with such a database.
+        // With an embedded `mongod`, the messenger is on by default.
         settings.push(("PARLOR__PAGE__ENABLED".to_owned(), "off".to_owned()));
         let own = [("DATA_DIR", data), ("MONGOD", &*mongod().await)];
         settings.extend(
@@ -54,29 +54,29 @@ impl Program {
         Self::run(settings, database, Transcript::new()).await
     }
 
-    /// Starts it on a system that trusts only the certificates in this file.
+    /// Starts the program so that it trusts only the certificates in this file.
     pub(crate) async fn start_trusting(certificates: &Path, overrides: &[(&str, &str)]) -> Self {
         let database = Arc::new(Database::new());
         let mut settings = settings(Database::uri(), &database.name, overrides);
         settings.push(("SSL_CERT_FILE".to_owned(), certificates.to_str().unwrap().to_owned()));
-        // The system would trust the certificates in this folder as well.
+        // Otherwise the program would also trust the system's folder of certificates.
         settings.push(("SSL_CERT_DIR".to_owned(), String::new()));
         Self::run(settings, database, Transcript::new()).await
     }
 
-    /// Starts it again with the same settings, on another port.
+    /// Starts another process with the same settings and database, on another port.
     pub(crate) async fn again(&self) -> Self {
         self.again_with(&[]).await
     }
 
-    /// Starts it again, with the real clock instead of its own.
+    /// Starts another process with the real clock instead of this process's [`Clock`].
     pub(crate) async fn again_by_everyones_clock(&self) -> Self {
         let mut settings = self.settings.clone();
         settings.retain(|(name, _)| name.starts_with("PARLOR__"));
         Self::run(settings, Arc::clone(self.database()), self.transcript().clone()).await
     }
 
-    /// Starts it again, with some other settings.
+    /// Starts another process with the same settings, except these.
     pub(crate) async fn again_with(&self, overrides: &[(&str, &str)]) -> Self {
         let mut settings = self.settings.clone();
         for (key, value) in overrides {
@@ -106,7 +106,7 @@ impl Program {
             loop {
                 let line = tokio::select! {
                     line = lines.next_line() => line,
-                    // The pipe stays open, and fills.
+                    // The pipe stays open but is not read, so it fills up.
                     () = deafened.notified() => std::future::pending().await,
                 };
                 let Ok(Some(line)) = line else { return };
@@ -117,7 +117,7 @@ impl Program {
                 });
             }
         });
-        // The program gives up earlier than this, and prints the cause.
+        // The program itself fails earlier than this limit, and prints the cause.
         let serving = log.wait_for(|log| log.contains("serving on"));
         let serving = timeout(4 * PATIENCE, serving).await.map(|log| log.map(|log| log.clone()));
         let Ok(serving) = serving else {
@@ -131,29 +131,29 @@ impl Program {
         Self { server, child, log, deaf, settings }
     }
 
-    /// Sends a signal by its name.
+    /// Sends a signal to the process, by the signal's name.
     pub(crate) fn signal(&self, name: &str) {
         self.transcript().note("parlor", "<-", name);
         self.child.signal(name);
     }
 
-    /// Returns its log so far.
+    /// Returns the process's log so far.
     pub(crate) fn log(&self) -> String {
         self.log.borrow().clone()
     }
 
-    /// Stops reading its log.
+    /// Stops reading the process's log.
     pub(crate) fn deafen(&self) {
         self.deaf.notify_one();
     }
 
-    /// Waits until its log has these words.
+    /// Waits until the process's log has these words.
     pub(crate) async fn logged(&mut self, words: &str) {
         let logged = timeout(PATIENCE, self.log.wait_for(|log| log.contains(words))).await;
         assert!(matches!(logged, Ok(Ok(_))), "the log does not say {words:?} within {PATIENCE:?}");
     }
 
-    /// Waits for its end, and returns the exit code, or `None` if a signal ended it.
+    /// Waits until the process ends. Returns its exit code, or `None` if a signal ended it.
     pub(crate) async fn exit_code(&mut self) -> Option<i32> {
         let code = self.child.ended().await.code();
         self.server.transcript().note("parlor", "!!", &format!("ended with {code:?}"));
@@ -175,7 +175,7 @@ impl DerefMut for Program {
     }
 }
 
-/// Returns the address in the log line of a serving server.
+/// Returns the address in the log line `serving on` of a server.
 fn address(log: &str) -> SocketAddr {
     let url = log.split("serving on http://").nth(1).unwrap_or_default();
     let address = url.split('/').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The REST API as a backend uses it.
+//! Calls of the HTTP API with the tests' service key, and answers in JSON Lines.
 
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
@@ -8,20 +8,20 @@ use super::super::{API_KEY, PATIENCE};
 use super::Server;
 use super::described::{Answer, assert_described};
 
-/// The content type of an answer, empty where it has none.
+/// Returns the content type of an answer, or an empty text if it has none.
 pub(super) fn kind_of(response: &Response) -> String {
     let kind = response.headers().get("content-type");
     kind.map(|kind| kind.to_str().unwrap().to_owned()).unwrap_or_default()
 }
 
 impl Server {
-    /// Prepares a request below `/api/v1`, with the key of these tests.
+    /// Prepares a request for a path below `/api/v1`, with the tests' service key.
     pub(crate) fn api(&self, method: Method, path: &str) -> RequestBuilder {
         self.transcript.note("api", "->", &format!("{method} {path}"));
         self.http.request(method, format!("http://{}/api/v1{path}", self.address)).bearer_auth(API_KEY)
     }
 
-    /// Sends a request, and returns the answer's status and its JSON body.
+    /// Sends a request. Returns the answer's status and its JSON body, or `null` if the body is no JSON.
     pub(crate) async fn ask(&self, request: RequestBuilder) -> (u16, Value) {
         let (client, request) = request.build_split();
         let request = request.unwrap();
@@ -49,20 +49,20 @@ impl Server {
         self.ask(self.api(Method::DELETE, path)).await
     }
 
-    /// Sends a `POST` with an `Idempotency-Key`.
+    /// Sends a `POST` with this `Idempotency-Key`. Returns the answer's status and its JSON body.
     pub(crate) async fn post_once(&self, key: &str, path: &str, body: &Value) -> (u16, Value) {
         self.ask(self.api(Method::POST, path).header("idempotency-key", key).json(body)).await
     }
 }
 
-/// An answer of JSON lines, read one by one.
+/// An answer in JSON Lines, which a test reads line by line.
 pub(crate) struct Lines {
     response: Response,
     waiting: Vec<u8>,
 }
 
 impl Lines {
-    /// Sends the request.
+    /// Sends the request, whose answer must have status 200 and JSON Lines.
     pub(crate) async fn of(request: RequestBuilder) -> Self {
         let (client, request) = request.build_split();
         let request = request.unwrap();
@@ -79,7 +79,7 @@ impl Lines {
         Self { response, waiting: Vec::new() }
     }
 
-    /// Returns the next line, or `None` at the end. An interrupted answer is an error.
+    /// Returns the next line, or `None` at the end. Returns an error if the answer breaks off.
     pub(crate) async fn next(&mut self) -> Result<Option<Value>, reqwest::Error> {
         loop {
             if let Some(end) = self.waiting.iter().position(|byte| *byte == b'\n') {
@@ -95,7 +95,7 @@ impl Lines {
         }
     }
 
-    /// Returns the next line, which must exist.
+    /// Returns the next line. Panics if there is none.
     pub(crate) async fn line(&mut self) -> Value {
         self.next().await.unwrap().expect("another line")
     }

@@ -1,4 +1,4 @@
-//! The REST API, as an application's backend calls it.
+//! Calls of the HTTP API as an application's backend makes them, with any method.
 
 use reqwest::Method;
 use serde_json::Value;
@@ -10,7 +10,8 @@ use super::api::kind_of;
 use super::described::{Answer, assert_described};
 
 impl Server {
-    /// Sends a call, and returns the answer's status and its JSON body. A `body` of null means no body.
+    /// Sends a request for a path below `/api/v1`. If `body` is null, it has no body. Returns the answer's status and
+    /// its JSON body.
     pub(crate) async fn call(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
         let url = format!("http://{}/api/v1{path}", self.address);
         let mut request = self.http.request(method.clone(), url).bearer_auth(API_KEY);
@@ -32,7 +33,8 @@ impl Server {
         (status, serde_json::from_str(&text).unwrap_or_default())
     }
 
-    /// Sends a call that must be refused, and returns its status and its code (RFC 9457).
+    /// Sends a request that the server must refuse. Returns the status and the `code` of the problem document (RFC
+    /// 9457).
     pub(crate) async fn refused(&self, method: Method, path: &str, body: Value) -> (u16, String) {
         let (status, problem) = self.call(method.clone(), path, body).await;
         assert!(status >= 400, "{method} {path} was done: {status} {problem}");

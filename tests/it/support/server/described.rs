@@ -1,11 +1,11 @@
-//! Checks every answer of the REST API against `config/openapi.json`, and values against schemas.
+//! Checks each answer of the HTTP API against its description in `config/openapi.json`, and values against schemas.
 
 use std::sync::OnceLock;
 
 use reqwest::Method;
 use serde_json::Value;
 
-/// The described parts of an answer.
+/// The parts of an answer that are checked against the description.
 pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
     /// The content type of the answer. Empty if the answer has none.
@@ -15,9 +15,9 @@ pub(crate) struct Answer<'a> {
 }
 
 /// Checks an answer against the description of its operation. The description must have the answer's status and content
-/// type. The body must fit the described schema. If the body is a problem, the description must name its code.
+/// type. The body must fit the described schema. If the body is a problem document, the description must name its code.
 ///
-/// Paths outside the API pass unchecked. For an unknown path or method, the status must be 400 to 499.
+/// Paths outside the API are not checked. For an unknown path or method, the status must be 400 to 499.
 ///
 /// # Panics
 /// If the answer differs from its description.
@@ -66,7 +66,8 @@ fn description() -> &'static Value {
     DESCRIPTION.get_or_init(read)
 }
 
-/// Returns the operation of a path. A described path is a template, such as `/api/v1/rooms/{id}`.
+/// Returns the description of the operation of this path, or `None`. A described path is a template, such as
+/// `/api/v1/rooms/{id}`.
 fn operation(method: &Method, path: &str) -> Option<&'static Value> {
     let parts: Vec<_> = path.split('/').collect();
     let is_at = |(there, here): (&str, &&str)| there == *here || there.starts_with('{') && !here.is_empty();
@@ -78,7 +79,7 @@ fn operation(method: &Method, path: &str) -> Option<&'static Value> {
     item.get(method.as_str().to_lowercase())
 }
 
-/// Checks that a value fits a schema. The error says what is wrong, and where.
+/// Checks that a value fits a schema. The error says what is wrong, and in which field.
 ///
 /// # Panics
 /// If the schema has a keyword that this function does not know. Otherwise the keyword would go unchecked.

@@ -1,4 +1,4 @@
-//! Servers with other settings than Parlor's own: other actions, another database, or their own process.
+//! More ways to start a server, and access to its parts: with other actions, on another URI, or as a separate process.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::super::transcript::Transcript;
 use super::{DEFAULTS, SECRET, Server, log_with_the_output};
 
 impl Server {
-    /// Starts a server with these actions.
+    /// Starts a server with these actions instead of the built-in ones.
     pub(crate) async fn start_with(actions: &'static [Action], overrides: &[(&str, &str)]) -> Self {
         let database = Arc::new(Database::new());
         Self::run_with(actions, overrides, Database::uri(), database, Transcript::new()).await
@@ -47,7 +47,7 @@ impl Server {
         server
     }
 
-    /// Wraps a server that already runs at an address. It cannot be asked to end.
+    /// Wraps a server that already runs at this address. [`Server::shut_down`] has no effect on it.
     pub(crate) fn at(address: SocketAddr, database: Arc<Database>, transcript: Transcript) -> Self {
         Self {
             address,
@@ -60,23 +60,23 @@ impl Server {
         }
     }
 
-    /// Returns its address.
+    /// Returns the server's address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Returns the transcript of its sockets.
+    /// Returns the transcript of the server's sockets.
     pub(crate) fn transcript(&self) -> &Transcript {
         &self.transcript
     }
 
-    /// Returns its database.
+    /// Returns the server's database.
     pub(crate) fn database(&self) -> &Arc<Database> {
         &self.database
     }
 }
 
-/// Returns the environment of such a server.
+/// Returns the environment variables of a server with these overrides.
 pub(crate) fn settings(uri: &str, database: &str, overrides: &[(&str, &str)]) -> Vec<(String, String)> {
     let own = [("MONGODB__URI", uri), ("MONGODB__DATABASE", database)];
     let defaults = DEFAULTS.iter().chain(&own);

@@ -1,16 +1,16 @@
-//! The hostile frames, as bytes of a WebSocket, each with its expected end.
+//! Generates hostile frames as the bytes of a WebSocket, each with its expected result.
 
 use super::{SeededRng, frame, piece};
 
-/// What comes of a frame.
+/// The expected result of a frame.
 pub(super) enum Ends {
-    /// An error.
+    /// The server answers with an error.
     Refused,
-    /// An error, or what it asked for, or nothing.
+    /// The server answers with an error or with the requested result, or sends no answer.
     Answered,
-    /// Nothing that is a frame of the protocol.
+    /// The server sends no frame of the protocol.
     Silently,
-    /// The socket is closed, with one of these codes.
+    /// The server closes the socket with one of these codes.
     Closed(&'static [u16]),
 }
 
@@ -19,7 +19,7 @@ pub(super) struct Hostile {
     pub(super) ends: Ends,
 }
 
-/// What honest clients send, for all else to be made of.
+/// Valid frames of honest clients. Hostile frames are made from them.
 const GOOD: &[&str] = &[
     r#"{"action":"send","message":"Hello"}"#,
     r#"{"action":"send","message":"Hello","client_id":"c","ref":"r","room_id":1}"#,
@@ -35,7 +35,7 @@ const GOOD: &[&str] = &[
     r#"{"action":"ping"}"#,
 ];
 
-/// Values that belong nowhere.
+/// Values that are wrong in most fields.
 const ODD: &[&str] = &[
     "null",
     "true",
@@ -57,7 +57,7 @@ const ODD: &[&str] = &[
     "\"\u{202e}\"",
 ];
 
-/// Names that the protocol knows.
+/// The names of fields in the protocol.
 const FIELDS: &[&str] = &[
     "message",
     "message_id",
@@ -72,7 +72,7 @@ const FIELDS: &[&str] = &[
     "action",
 ];
 
-/// Frames that are no object of JSON.
+/// Text frames that are no JSON object.
 const BROKEN: &[&str] = &[
     "",
     " ",
@@ -98,16 +98,18 @@ fn bytes(rng: &mut SeededRng, most: usize) -> Vec<u8> {
     (0..rng.below(most)).map(|_| u8::try_from(rng.below(256)).unwrap()).collect()
 }
 
+/// Returns a text frame that the server must refuse with an error.
 fn refused(text: impl AsRef<[u8]>) -> Hostile {
     Hostile { bytes: frame(1, text.as_ref()), ends: Ends::Refused }
 }
 
+/// Returns a text frame that the server may execute or refuse.
 fn answered(text: impl AsRef<[u8]>) -> Hostile {
     Hostile { bytes: frame(1, text.as_ref()), ends: Ends::Answered }
 }
 
 impl Hostile {
-    /// One of all kinds; now and then one that ends its socket.
+    /// Returns a hostile frame of a random kind. About one in 2,000 ends its socket.
     pub(super) fn thrown(rng: &mut SeededRng) -> Self {
         if rng.below(2_000) == 0 {
             return Self::fatal(rng);
@@ -135,19 +137,20 @@ impl Hostile {
         }
     }
 
-    /// A good one without its end.
+    /// Returns a valid frame without its end.
     fn cut(rng: &mut SeededRng) -> &'static str {
         let whole = GOOD[rng.below(GOOD.len())];
         &whole[..rng.below(whole.len())]
     }
 
+    /// Returns a frame whose JSON has more than the 128 permitted levels of nesting.
     fn nested(rng: &mut SeededRng) -> String {
         let levels = 129 + rng.below(2_000);
         let open = if rng.below(2) == 0 { "[" } else { r#"{"a":"# };
         format!(r#"{{"action":"ping","x":{}"#, open.repeat(levels))
     }
 
-    /// No message has it.
+    /// Returns a number that is no message's id.
     fn number(rng: &mut SeededRng) -> String {
         match rng.below(3) {
             0 => format!("{}", 9_007_199_254_740_992_u64 + rng.below(1_000_000) as u64),
@@ -156,7 +159,7 @@ impl Hostile {
         }
     }
 
-    /// Nothing that could be said.
+    /// Returns JSON that is no valid text of a message.
     fn no_text(rng: &mut SeededRng) -> String {
         match rng.below(4) {
             0 => "5".to_owned(),
@@ -166,7 +169,7 @@ impl Hostile {
         }
     }
 
-    /// A good one with some of its bytes changed, or with some more.
+    /// Returns a valid frame in which one to four bytes are changed, removed or added.
     fn mutated(rng: &mut SeededRng) -> String {
         let mut changed = GOOD[rng.below(GOOD.len())].as_bytes().to_vec();
         for _ in 0..=rng.below(4) {
@@ -186,7 +189,7 @@ impl Hostile {
         format!(r#"{},"{field}":{value}}}"#, &whole[..whole.len() - 1])
     }
 
-    /// What makes one frame in the end, with a ping among its pieces.
+    /// Returns a message in fragments, with a ping between them.
     fn in_fragments(rng: &mut SeededRng) -> Self {
         let whole = br#"{"action":"nobody at all"}"#;
         let (first, rest) = whole.split_at(rng.below(whole.len()));
@@ -199,7 +202,7 @@ impl Hostile {
         Self { bytes, ends: Ends::Refused }
     }
 
-    /// What is no WebSocket, or too much.
+    /// Returns bytes that break the WebSocket protocol or a size limit, so that the server closes the socket.
     fn fatal(rng: &mut SeededRng) -> Self {
         let (bytes, codes): (Vec<u8>, &[u16]) = match rng.below(10) {
             0 => (frame(1, &vec![b'x'; 65_537 + rng.below(200_000)]), &[1009]),
@@ -211,7 +214,7 @@ impl Hostile {
             6 => (piece(9, b"x"), &[1002]),
             7 => (frame(0, b"x"), &[1002]),
             8 => ([piece(1, b"x"), frame(1, b"x")].concat(), &[1002]),
-            // Not masked.
+            // The frame is not masked.
             _ => (vec![0x81, 1, b'x'], &[1002]),
         };
         Self { bytes, ends: Ends::Closed(codes) }

@@ -1,5 +1,6 @@
-//! Hostile frames by the thousand through real sockets: each has its one answer by a code of the list, or ends its socket
-//! by a code of the table; the server neither panics nor grows, and whoever else is there is served throughout.
+//! Thousands of hostile frames on real sockets. The server answers each frame with a listed code, or closes the socket
+//! with a documented code. The server does not panic, and its memory stays within a limit. Another client is served all
+//! the time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,27 +15,27 @@ mod generator;
 
 use generator::{Ends, Hostile};
 
-/// Frames of the test that always runs, and of the one that is asked for.
+/// The number of frames in the test that always runs, and in the test that runs only on request.
 const SOME: usize = 32_000;
 const A_MILLION: usize = 1_000_000;
 
-/// Sockets that they come by, each of a user with a room of their own.
+/// The number of sockets that send hostile frames. The user of each socket has a room of their own.
 const SOCKETS: usize = 4;
 
-/// Frames that are sent before their answers are read.
+/// The number of frames that a socket sends before it reads the answers.
 const AT_ONCE: usize = 64;
 
-/// How much larger the server may be after it all than it was when it had seen some, in KiB.
+/// The largest allowed growth of the server's resident memory after its warm-up, in KiB.
 const GROWTH_KIB: u64 = 48 * 1024;
 
-/// How long a message of the honest neighbour may take. Two cores may have all tests of this program on them.
+/// The longest time that a message of the honest client may take. All tests of this program may share two cores.
 const LATENCY: Duration = Duration::from_secs(5);
 
-/// What a frame can be refused with, where nothing is wrong with the server.
+/// The error codes with which the server may refuse a frame while the server itself works.
 const CODES: &[&str] =
     &["bad_json", "unknown_action", "invalid_request", "not_found", "not_author", "invalid_token"];
 
-/// What a frame that isn't refused is answered with.
+/// The types of answers that are no error.
 const KINDS: &[&str] = &[
     "chat_message",
     "message_edited",
@@ -58,6 +59,8 @@ async fn a_million_hostile_frames_leave_the_server_as_it_was() {
     hostile(A_MILLION).await;
 }
 
+/// Sends hostile frames: first a warm-up, then the rest while an honest client chats. Checks the answers, the latency
+/// of the honest client, the server's memory, its log and its metrics.
 async fn hostile(frames: usize) {
     let metered = Metered::new();
     let program = Program::start(&[
@@ -71,7 +74,7 @@ async fn hostile(frames: usize) {
     for user in 1..=rooms + 1 {
         program.room(&[user, 100 + user]).await;
     }
-    // What the server takes for its first frames it keeps: its pools, and the pages of its code.
+    // The server keeps the memory that it needs for its first frames: its connection pools, and the pages of its code.
     let warm = frames / 5;
     flood(&program, seed, warm).await;
     let before = program.resident_kib();
@@ -118,7 +121,7 @@ async fn hostile(frames: usize) {
     metered.until("parlor_sockets", 0).await;
 }
 
-/// Sends so many by all sockets at once; gives how often each answer came.
+/// Sends this number of frames on all sockets concurrently. Returns how often each kind of answer came.
 async fn flood(program: &Program, seed: u64, frames: usize) -> BTreeMap<String, usize> {
     let shares = (1..=SOCKETS).map(|share| {
         let user = i64::try_from(share).unwrap();
@@ -159,7 +162,7 @@ async fn flood(program: &Program, seed: u64, frames: usize) -> BTreeMap<String, 
     all
 }
 
-/// One who sends them, and holds the server to its answers.
+/// A client that sends hostile frames and checks the server's answers.
 struct Attacker {
     address: std::net::SocketAddr,
     target: String,
@@ -167,7 +170,8 @@ struct Attacker {
     rng: SeededRng,
     told: BTreeMap<String, usize>,
     fences: usize,
-    /// Answers that there may have been, and those that came: an event comes when the database has told of it.
+    /// The number of answers that the server may send for the frames so far, and the number that came. An event comes
+    /// later, through the change stream.
     asked: usize,
     heard: usize,
 }
@@ -181,7 +185,7 @@ impl Attacker {
         }
     }
 
-    /// Sends until one of them ended the socket, or all are sent; gives how many were.
+    /// Sends at most `most` frames, and stops after one that ends the socket. Returns the number of sent frames.
     async fn send_by(&mut self, raw: &mut RawConnection, most: usize) -> usize {
         let mut sent = 0;
         while sent < most {
@@ -226,7 +230,8 @@ impl Attacker {
         sent
     }
 
-    /// Hears up to the fence's answer, or the end: errors, other answers, and the code of the close.
+    /// Reads until the answer to the fence (a frame with an unknown action) or the close frame. Returns the number of
+    /// errors, the number of other answers, and the close code.
     async fn hear(&mut self, raw: &mut RawConnection, fence: &str) -> (usize, usize, Option<u16>) {
         let (mut errors, mut others) = (0, 0);
         loop {

@@ -1,4 +1,5 @@
-//! The database cost of connects: a connect reads neither unchanged rooms nor messages that other users deleted.
+//! How many documents the database examines for an inbox connection. A resume does not read unchanged rooms again.
+//! Messages that other users deleted are counted only once.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use super::resume::resume;
 use super::{inbox, next};
 use crate::support::{Server, shared_uri};
 
-/// A database that notes each command that it is asked for.
+/// A database whose profiler can record all commands.
 struct Profiled(mongodb::Database);
 
 impl Profiled {
@@ -19,7 +20,7 @@ impl Profiled {
         Self(client.database(&server.database().name))
     }
 
-    /// The documents that the database looked at for what was asked of it while `work` was done.
+    /// Runs `work` with the profiler on. Returns its result, and the number of documents that the database examined.
     async fn examined<T>(&self, work: impl Future<Output = T>) -> (T, i64) {
         self.0.run_command(doc! { "profile": 2 }).await.unwrap();
         let done = work.await;
@@ -34,7 +35,8 @@ impl Profiled {
     }
 }
 
-/// A cursor as of a first frame, of one to whom nothing before that is in doubt.
+/// Returns the cursor of a first frame, moved 10 s ahead. For the server, a client with this cursor has surely received
+/// everything before its first frame.
 fn settled(ready: &Value) -> String {
     let cursor = ready["cursor"].as_str().unwrap();
     let mut parts = cursor.split('.');
@@ -98,7 +100,7 @@ async fn resume_tells_who_is_online_as_of_every_change() {
     }
 }
 
-/// Makes a room of 1, 2 and 3 with so many messages of 2, of which those with even numbers are deleted.
+/// Makes a room of the users 1, 2 and 3 with this number of messages of user 2. Messages with even ids are deleted.
 async fn half_deleted(server: &Server, messages: i64) -> i64 {
     let room = server.room(&[1, 2, 3]).await;
     let now = DateTime::now();
@@ -141,7 +143,7 @@ async fn deleted_messages_of_others_are_counted_once() {
 
 #[tokio::test]
 async fn unread_is_exact_with_many_deleted_messages() {
-    // Each connect makes hundreds of messages delivered, which the open socket is told.
+    // Each connect makes hundreds of messages delivered, and the open socket receives an event for each.
     let server = Server::start(&[("LIMITS__SEND_QUEUE", "10000")]).await;
     let room = half_deleted(&server, 2_000).await;
     let other = server.beside().await;
@@ -150,7 +152,7 @@ async fn unread_is_exact_with_many_deleted_messages() {
     let mut expected = 1_000;
     assert_eq!(unread_in(&ready), expected);
     for (round, message) in [1_i64, 3, 501, 1_999].into_iter().enumerate() {
-        // By the one server or the other.
+        // The two servers delete messages in turn.
         let (by, at) = if round % 2 == 0 { (&server, &other) } else { (&other, &server) };
         assert_eq!(by.call(Method::DELETE, &format!("{path}/{message}"), json!({})).await.0, 204);
         expected -= 1;
@@ -170,7 +172,7 @@ async fn unread_is_exact_with_many_deleted_messages() {
     let (client, ready) = inbox(&other, 1).await;
     assert_eq!(unread_in(&ready), expected);
     client.leave().await;
-    // A mark in the middle: counted as of that moment.
+    // The user reads up to the middle of the room. The server counts the unread messages after that message.
     for mark in [100, 1_001] {
         one.send(json!({"action": "read", "room_id": room, "message_id": mark})).await;
         let expected = (mark + 1..=2_000).filter(|n| n % 2 == 1 && ![1, 3, 501, 1_999].contains(n)).count();
@@ -185,7 +187,7 @@ async fn unread_is_exact_with_many_deleted_messages() {
         assert_eq!(unread_in(&ready), i64::try_from(expected).unwrap(), "read up to {mark}");
         client.leave().await;
     }
-    // Another member, whose mark is lower than all that was asked for.
+    // Another member's read marker is lower than all markers for which the server has counted before.
     let (_, ready) = inbox(&other, 3).await;
     assert_eq!(unread_in(&ready), 997);
 }

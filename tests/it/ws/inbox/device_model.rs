@@ -1,4 +1,5 @@
-//! The expected unread counts, and a client's state as its frames say.
+//! The model of the unread tests: the expected unread counts of each user, and devices that count as clients do, by
+//! their received frames.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +10,7 @@ use crate::support::{Client, End, SeededRng, Server, encoded};
 
 pub(super) const USERS: [i64; 3] = [1, 2, 3];
 
-/// Their rooms, and two devices of each, on whichever server the dice say.
+/// Makes three rooms, and opens two devices of each user on random servers.
 pub(super) async fn begin(servers: [&Server; 2], rng: &mut SeededRng) -> (Model, Vec<Device>) {
     let mut model = Model::new();
     for members in [vec![1, 2], vec![1, 3], vec![1, 2, 3]] {
@@ -24,19 +25,20 @@ pub(super) async fn begin(servers: [&Server; 2], rng: &mut SeededRng) -> (Model,
     (model, devices)
 }
 
-/// All rooms, by their ids.
+/// All rooms of the model, by id.
 pub(super) type Model = BTreeMap<i64, Room>;
 
-/// How many are unread, by room.
+/// The number of unread messages, by room id.
 pub(super) type Unread = BTreeMap<i64, i64>;
 
-/// A room by what was acknowledged in it.
+/// A room, as the acknowledged changes have made it.
 pub(super) struct Room {
     pub(super) members: Vec<i64>,
-    /// Who said each message.
+    /// The sender of each message, by message id.
     pub(super) said: BTreeMap<i64, i64>,
     pub(super) deleted: BTreeSet<i64>,
-    /// Up to which each member has read for certain. A mark may also stand on own messages right after it.
+    /// The last message that each member has certainly read. The server's marker may be higher, but only by the
+    /// member's own messages right after it.
     pub(super) read: BTreeMap<i64, i64>,
 }
 
@@ -46,14 +48,14 @@ impl Room {
         Self { members, said: BTreeMap::new(), deleted: BTreeSet::new(), read }
     }
 
-    /// The model: others' messages after the mark that are not deleted.
+    /// Returns the expected unread count: messages of others after the user's marker that are not deleted.
     pub(super) fn unread(&self, user: i64) -> i64 {
         let others = self.said.range(self.read[&user] + 1..);
         let others = others.filter(|(id, sender)| **sender != user && !self.deleted.contains(id));
         i64::try_from(others.count()).unwrap()
     }
 
-    /// This member's messages that are still there.
+    /// Returns the ids of this member's messages that are not deleted.
     pub(super) fn own(&self, user: i64) -> Vec<i64> {
         let own = self.said.iter().filter(|(id, sender)| **sender == user && !self.deleted.contains(id));
         own.map(|(id, _)| *id).collect()
@@ -63,7 +65,7 @@ impl Room {
         self.said.keys().next_back().copied().unwrap_or_default()
     }
 
-    /// All that is there by now was shown to this member. What was deleted before is not.
+    /// Records that this member has read all messages that exist now. Deleted messages were not shown to the member.
     pub(super) fn read_all(&mut self, user: i64) {
         let mut shown = self.said.iter().rev().filter(|(id, _)| !self.deleted.contains(id));
         let newest = shown.find(|(_, sender)| **sender != user).map_or(0, |(id, _)| *id);
@@ -77,18 +79,18 @@ pub(super) fn rooms_of(model: &Model, user: i64) -> Vec<i64> {
     own.map(|(id, _)| *id).collect()
 }
 
-/// What there must be in each of a user's rooms.
+/// Returns the expected unread counts of all rooms of a user.
 pub(super) fn unread_of(model: &Model, user: i64) -> Unread {
     rooms_of(model, user).into_iter().map(|room| (room, model[&room].unread(user))).collect()
 }
 
-/// What a first frame says.
+/// Returns the unread counts in a first frame.
 pub(super) fn unread_in(ready: &Value) -> Unread {
     let listed = ready["rooms"].as_array().unwrap().iter();
     listed.map(|room| (room["room_id"].as_i64().unwrap(), room["unread"].as_i64().unwrap())).collect()
 }
 
-/// A throw that decides among what there is; none where there is nothing.
+/// Returns a random element, or `None` if there is no element.
 pub(super) fn one_of<T: Copy>(rng: &mut SeededRng, some: &[T]) -> Option<T> {
     (!some.is_empty()).then(|| some[rng.below(some.len())])
 }
@@ -98,20 +100,20 @@ pub(super) fn one_of<T: Copy>(rng: &mut SeededRng, some: &[T]) -> Option<T> {
 pub(super) struct View {
     pub(super) unread: i64,
     pub(super) read: i64,
-    /// The newest message that it was told of.
+    /// The id of the newest message that the device has received.
     pub(super) seen: i64,
     pub(super) open: bool,
 }
 
-/// A socket of all rooms, and what its client makes of what it is told.
+/// An inbox connection, and the state that a client builds from its frames.
 pub(super) struct Device {
     pub(super) user: i64,
-    /// On which server.
+    /// The index of the device's server.
     pub(super) on: usize,
     pub(super) client: Client,
     pub(super) cursor: String,
     pub(super) rooms: BTreeMap<i64, View>,
-    /// Frames that are still to be answered.
+    /// The number of sent frames that have no answer yet.
     asked: usize,
 }
 
@@ -123,6 +125,7 @@ impl Device {
         device
     }
 
+    /// Applies a first frame: replaces the state of each listed room, and the cursor.
     pub(super) fn begin(&mut self, ready: &Value) {
         for room in ready["rooms"].as_array().unwrap() {
             let view = self.rooms.entry(room["room_id"].as_i64().unwrap()).or_default();
@@ -132,7 +135,8 @@ impl Device {
         ready["cursor"].as_str().unwrap().clone_into(&mut self.cursor);
     }
 
-    /// Drops its socket where it still has one, and opens another, anew or from where it was.
+    /// Drops the device's socket and opens another one. If `anew` is set, the device starts again; otherwise it
+    /// resumes.
     pub(super) async fn back(&mut self, on: usize, server: &Server, anew: bool) {
         if anew {
             let (client, ready) = inbox(server, self.user).await;
@@ -145,7 +149,7 @@ impl Device {
         self.begin(&ready);
     }
 
-    /// Asks for something that is answered.
+    /// Sends a frame that the server answers.
     pub(super) async fn ask(&mut self, mut frame: Value) {
         frame["ref"] = "asked".into();
         self.asked += 1;
@@ -158,7 +162,7 @@ impl Device {
         frame
     }
 
-    /// Hears all that still comes until the socket ends, and how it does.
+    /// Applies all frames until the socket ends. Returns how it ended.
     pub(super) async fn hear_out(&mut self, model: &mut Model) -> End {
         let (frames, end) = self.client.hear_out().await;
         for frame in &frames {
@@ -167,16 +171,16 @@ impl Device {
         end
     }
 
-    /// Its server was killed: what wasn't answered by then never is, and nothing is being looked at any more. Gives how
-    /// many answers that are.
+    /// Handles the kill of the device's server. Frames without an answer never get one, and no room is open any more.
+    /// Returns the number of frames without an answer.
     pub(super) async fn cut_off(&mut self, model: &mut Model) -> usize {
         self.hear_out(model).await;
         self.rooms.values_mut().for_each(|view| view.open = false);
         std::mem::take(&mut self.asked)
     }
 
-    /// By the rules for clients: one more for another user's message unless it is being looked at; what the server
-    /// says of the count overwrites it.
+    /// Applies a frame by the rules for clients. A message of another user adds one to the unread count, unless the
+    /// room is open on this device. A count from the server replaces the device's count.
     pub(super) fn hear(&mut self, frame: &Value, model: &mut Model) {
         let answer = frame["ref"].is_string();
         self.asked -= usize::from(answer);
@@ -209,12 +213,12 @@ impl Device {
         }
     }
 
-    /// Whether it may go without leaving anything open.
+    /// Returns whether all frames are answered and no room is open, so that the device may disconnect.
     pub(super) fn is_idle(&self) -> bool {
         self.asked == 0 && !self.rooms.values().any(|view| view.open)
     }
 
-    /// Whether it was told of the last message of each room, and of how far its user has read.
+    /// Returns whether the device has received the last message of each room and its user's read marker.
     pub(super) fn knows_all(&self, model: &Model) -> bool {
         self.rooms.iter().all(|(id, view)| {
             let room = &model[id];
@@ -226,19 +230,20 @@ impl Device {
         self.rooms.iter().map(|(room, view)| (*room, view.unread)).collect()
     }
 
-    /// Hears what there is by now.
+    /// Sends a ping, and applies all frames before its answer.
     pub(super) async fn ping(&mut self, model: &mut Model) {
         self.client.send(json!({"action": "ping"})).await;
         while self.next(model).await["type"] != "pong" {}
     }
 
+    /// Applies frames until each sent frame has its answer.
     pub(super) async fn answered(&mut self, model: &mut Model) {
         while self.asked > 0 {
             self.next(model).await;
         }
     }
 
-    /// Looks at no room any more. What is written from now on is not read by it.
+    /// Closes all open rooms. Later messages are not read by this device.
     pub(super) async fn close_all(&mut self, model: &mut Model) {
         for (room, view) in &mut self.rooms {
             if std::mem::take(&mut view.open) {
@@ -250,6 +255,7 @@ impl Device {
 }
 
 impl View {
+    /// Replaces the unread count and the read marker by the server's values.
     fn overwrite(&mut self, told: &Value) {
         self.unread = told["unread"].as_i64().unwrap();
         self.read = told["read"].as_i64().unwrap();

@@ -1,4 +1,4 @@
-//! Rooms that are added, changed and removed while the socket is open.
+//! An inbox connection while rooms are added, changed and removed.
 
 use mongodb::bson::doc;
 use reqwest::Method;
@@ -21,7 +21,7 @@ async fn a_room_that_is_made_is_added_and_heard_of_at_once() {
     expect_after_presence(&mut one, room).await;
 }
 
-/// The other's coming may be told before.
+/// Waits for the message "hi" in this room. The presence event of user 2 may come before it.
 async fn expect_after_presence(one: &mut crate::support::Client, room: i64) {
     let frame = one.until_kind("chat_message").await;
     assert_eq!((&frame["room_id"], &frame["message"]["text"]), (&json!(room), &json!("hi")));
@@ -53,7 +53,7 @@ async fn a_member_of_a_group_comes_and_goes() {
     assert_eq!(changed["room"]["members"].as_array().unwrap().len(), 3);
     one.send(json!({"action": "send", "room_id": group, "message": "without four"})).await;
     one.until_kind("chat_message").await;
-    // Nothing of it came to the one who left, and nothing can be done there any more.
+    // User 4 has received no event of the room since the removal, and can't write in it any more.
     four.send(json!({"action": "send", "room_id": group, "message": "still here?"})).await;
     assert_eq!(four.until_kind("error").await["code"], "not_found");
 }
@@ -112,7 +112,8 @@ async fn message_right_after_a_rooms_creation_arrives_once() {
     }
 }
 
-/// It is the same for all of them: each by itself would read as many members as there are.
+/// The server reads the changed group once for all its sockets. If each socket read the group, the sockets of twelve
+/// members would read twelve times twelve members.
 #[tokio::test]
 async fn a_change_of_a_group_is_read_once_for_all_who_are_in_it() {
     let server = Server::start(&[]).await;
@@ -143,7 +144,7 @@ async fn a_change_of_a_group_is_read_once_for_all_who_are_in_it() {
     assert!((1..=3).contains(&reads), "members were read {reads} times");
 }
 
-/// User 2 connects with an address in the token.
+/// Connects user 2 with this email in the token, and reads the first frame.
 async fn with_address(server: &Server, target: &str, email: &str) -> Client {
     let token = server.token(2).with("email", email).sign();
     let mut client = server.dial(target).token(&token).open().await;
@@ -166,7 +167,7 @@ async fn changed_address_in_the_token_is_sent_to_others() {
     for (target, email) in [("/ws/?since=", "a@example.com"), (room.as_str(), "b@example.com")] {
         let _two = with_address(&server, target, email).await;
         assert_eq!(next(&mut one).await.0, email);
-        // The same one again changes nothing, so what comes next is another change.
+        // The same email again changes nothing, so the next event shows another change.
         let _again = with_address(&server, target, email).await;
         let _again = with_address(&server, "/ws/?since=", email).await;
         let named = server.call(Method::PATCH, &format!("/rooms/{group}"), json!({"name": email})).await;
@@ -190,7 +191,7 @@ async fn alternating_addresses_are_kept_so_often_in_a_minute() {
         let filter = doc! { "_id.user": 2, "email": email };
         eventually_count(&members, filter.clone(), |count| count != 0).await;
     };
-    // The first one that the server sees is no change.
+    // The first email that the server sees for a user is no change.
     for email in ["a@example.com", "b@example.com"] {
         let _two = with_address(&server, &room, email).await;
         kept(email).await;

@@ -1,5 +1,5 @@
-//! Memberships that begin and end at random while a member connects, loses the connection and resumes. The client's state
-//! equals the database, and each room is added once for each membership.
+//! A user's memberships begin and end at random, while the user's inbox connection is opened, lost and resumed. The
+//! client's state equals the database, and each room is added once for each membership.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,20 +9,20 @@ use serde_json::{Value, json};
 use super::resume::resume;
 use crate::support::{Client, SeededRng, Server, encoded, seed};
 
-/// Sockets of the user, one after the other.
+/// The number of sockets that the user opens, one after another.
 const ROUNDS: usize = 80;
 
-/// Changes while each of them is open, and as many before the next one: less than.
+/// Fewer changes than this number happen while a socket is open, and again before the next one.
 const CHANGES: usize = 6;
 
-/// A room as the user's client has it.
+/// A room as the user's client knows it.
 #[derive(Debug)]
 struct Room {
-    /// Which membership this is, by the address that it began with.
+    /// The membership, named by the email with which it began.
     membership: String,
-    /// The texts from the last message on that its view had.
+    /// The texts of the messages since `from`, the last message when the room was added.
     messages: BTreeMap<i64, String>,
-    /// The greatest number that the client was told of.
+    /// The greatest message id that the client has received.
     newest: i64,
     from: i64,
 }
@@ -60,23 +60,24 @@ impl Room {
     }
 }
 
-/// What marks the user's membership in a view of a room.
+/// Returns the email of user 1 in a view of a room. It names the membership.
 fn membership(view: &Value) -> String {
     let members = view["members"].as_array().unwrap_or_else(|| panic!("no members: {view}"));
     let own = members.iter().find(|member| member["user_id"] == 1);
     own.unwrap_or_else(|| panic!("the user is not in {view}"))["email"].as_str().unwrap().to_owned()
 }
 
-/// The client: it applies what it is told as clients/js does, and holds that to what may be told.
+/// The client's copy. It applies frames as `clients/js` does, and asserts that the server was allowed to send them.
 #[derive(Default)]
 struct Copy {
     rooms: BTreeMap<i64, Room>,
-    /// Each membership that it was told of, with its room.
+    /// Each membership that the server has added, with its room.
     told: BTreeSet<(i64, String)>,
     cursor: String,
 }
 
 impl Copy {
+    /// Applies a first frame: new, changed and removed rooms, and the cursor.
     fn begin(&mut self, ready: &Value) {
         let resumed = ready["resumed"] == true;
         assert!(resumed || self.cursor.is_empty(), "it is not resumed: {ready}");
@@ -106,13 +107,14 @@ impl Copy {
         ready["cursor"].as_str().unwrap().clone_into(&mut self.cursor);
     }
 
-    /// The room is new to the client.
+    /// Adds a room that is new to the client. Asserts that its membership was not added before.
     fn enter(&mut self, id: i64, view: &Value) {
         let room = Room::of(view);
         assert!(self.told.insert((id, room.membership.clone())), "added again: {view}");
         self.rooms.insert(id, room);
     }
 
+    /// Applies an event.
     fn hear(&mut self, frame: &Value) {
         let Some(cursor) = frame["cursor"].as_str() else {
             return assert!(["presence", "pong"].iter().any(|kind| frame["type"] == *kind), "{frame}");
@@ -134,7 +136,7 @@ impl Copy {
         }
     }
 
-    /// Applies what has come by now.
+    /// Applies all frames that have arrived so far.
     async fn hear_what_came(&mut self, client: &mut Client) {
         client.send(json!({"action": "ping"})).await;
         loop {
@@ -151,11 +153,11 @@ fn ids(list: &Value) -> BTreeSet<i64> {
     list.as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect()
 }
 
-/// Three groups on two servers, and the user's memberships in them.
+/// Two servers, three groups on them, and the user's memberships in the groups.
 struct World {
     servers: [Server; 2],
     rooms: Vec<i64>,
-    /// The memberships that have not ended.
+    /// The memberships that have not ended, by room id.
     members: BTreeMap<i64, String>,
     begun: usize,
     said: BTreeMap<i64, i64>,
@@ -167,7 +169,7 @@ impl World {
         self.servers[self.rng.below(2)].call(method, path, body).await
     }
 
-    /// One change, through either server, and done when this returns.
+    /// Makes one random change through a random server, and waits for the answer.
     async fn change(&mut self) {
         let room = self.rooms[self.rng.below(self.rooms.len())];
         let said = self.said.get(&room).copied().unwrap_or_default();
@@ -192,7 +194,7 @@ impl World {
         }
     }
 
-    /// The user leaves the room, or enters it.
+    /// Ends the user's membership in the room, or begins a new one.
     async fn toggle(&mut self, room: i64) {
         let member = format!("/rooms/{room}/members/1");
         if self.members.remove(&room).is_some() {
@@ -218,7 +220,7 @@ impl World {
         client
     }
 
-    /// A room's messages from this one on.
+    /// Returns the stored messages of a room from message `from` on.
     async fn stored(&mut self, room: i64, from: i64) -> BTreeMap<i64, String> {
         let (mut stored, mut after) = (BTreeMap::new(), (from - 1).max(0));
         loop {
@@ -235,7 +237,7 @@ impl World {
         }
     }
 
-    /// Everything that the client has is as the database has it.
+    /// Asserts that the client's rooms and messages equal those in the database.
     async fn compare(&mut self, copy: &Copy, round: usize) {
         let known: BTreeMap<_, _> =
             copy.rooms.iter().map(|(id, room)| (*id, room.membership.clone())).collect();
@@ -246,7 +248,7 @@ impl World {
     }
 }
 
-/// Prints its seed; `PARLOR_IT_SEED` gives another one.
+/// Prints the seed of its random numbers. `PARLOR_IT_SEED` sets another seed.
 #[tokio::test]
 async fn memberships_are_added_once_whatever_a_socket_missed() {
     let mut rng = SeededRng::of(seed());
@@ -266,7 +268,7 @@ async fn memberships_are_added_once_whatever_a_socket_missed() {
                 copy.hear_what_came(&mut client).await;
             }
         }
-        // It is dropped in the middle of whatever is on its way.
+        // The socket is dropped while frames may be on their way.
         drop(client);
         world.some_changes().await;
         if round % 8 == 7 {

@@ -1,4 +1,4 @@
-//! The inbox connection: one socket for all rooms of a user.
+//! The inbox connection (Level 3, one socket for all rooms of a user): its first frame, its events and its actions.
 
 mod database_cost;
 mod device_model;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Server, chat, delivered, edited, error, matches};
 
-/// Opens an inbox connection, and returns it with its first frame.
+/// Opens an inbox connection. Returns it with its first frame, `ready`.
 async fn inbox(server: &Server, user: i64) -> (Client, Value) {
     let token = server.token(user).sign();
     let mut client = server.dial("/ws/?since=").called(format!("inbox of {user}")).token(&token).open().await;
@@ -27,7 +27,7 @@ async fn inbox(server: &Server, user: i64) -> (Client, Value) {
     (client, ready)
 }
 
-/// Returns the next frame that is no `presence` event. Other users cause those.
+/// Returns the next frame that is no `presence` event. Other users cause these events at any time.
 async fn next(client: &mut Client) -> Value {
     loop {
         let frame = client.next().await;
@@ -37,14 +37,15 @@ async fn next(client: &mut Client) -> Value {
     }
 }
 
-/// Returns a frame in the form of an inbox connection, without the cursor.
+/// Returns a frame as an inbox connection sends it: with the room's id, and with any cursor.
 fn in_room(room: i64, mut frame: Value) -> Value {
     frame["room_id"] = room.into();
     frame["cursor"] = "<a cursor>".into();
     frame
 }
 
-/// Expects this frame of this room as the next one.
+/// Asserts that the next frame is `frame`, with this room's id and any cursor. Skips `presence` events. Returns the
+/// received frame.
 async fn expect(client: &mut Client, room: i64, frame: Value) -> Value {
     let mut came = next(client).await;
     let told = came.clone();
@@ -232,7 +233,8 @@ async fn caller_is_a_member_in_ready_and_gets_no_own_presence() {
     let members = ready["rooms"][0]["members"].as_array().unwrap();
     let ids: Vec<_> = members.iter().map(|member| &member["user_id"]).collect();
     assert_eq!(ids, [1, 2], "{ready}");
-    // When the other user's arrival has come, the caller's own, which was earlier, has been passed over.
+    // The caller's own arrival was earlier. The first presence event is user 2's, so the server sent no event for the
+    // caller.
     let (mut two, _) = inbox(&server, 2).await;
     let came = one.next().await;
     assert_eq!(came, json!({"type": "presence", "user_id": 2, "online": true}));

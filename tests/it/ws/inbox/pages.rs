@@ -1,4 +1,5 @@
-//! Pages of rooms: each room is shown, and the shown messages become delivered once the answer is written, and not before.
+//! Pages of rooms on an inbox connection: each room is shown once. The shown messages become delivered only after the
+//! page was written to the socket.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +9,10 @@ use serde_json::{Value, json};
 use super::inbox;
 use crate::support::{Client, Metered, Server, error, eventually};
 
-/// Rooms of user 1, each with a message of another's. The first frame shows 50 of them.
+/// The number of rooms of user 1. Each has a message of another user. The first frame shows 50 of them.
 const ROOMS: i64 = 70;
 
-/// How far user 1 has got in a room.
+/// Returns user 1's marker `delivered` in a room.
 async fn delivered_in(server: &Server, room: i64) -> i64 {
     let (status, room) = server.api_get(&format!("/rooms/{room}")).await;
     assert_eq!(status, 200, "{room}");
@@ -19,6 +20,7 @@ async fn delivered_in(server: &Server, room: i64) -> i64 {
     members.iter().find(|member| member["user_id"] == 1).unwrap()["delivered"].as_i64().unwrap()
 }
 
+/// Makes the rooms of user 1, each with a message of another user. Returns the rooms' ids.
 async fn rooms(server: &Server) -> Vec<i64> {
     let text = "x".repeat(4000);
     let mut made = Vec::new();
@@ -58,14 +60,14 @@ async fn messages_of_an_unsent_page_are_not_delivered() {
     let last = &ready["rooms"][49];
     deaf.send(json!({"action": "rooms", "before": last["last_activity"], "before_room": last["room_id"]}))
         .await;
-    // It doesn't take the answer, and is closed in the middle of it.
+    // The client doesn't read the answer, so the server closes the socket in the middle of it.
     metered.until("parlor_limits_hit_total{bound=\"write_ms\"}", 1).await;
     metered.until("parlor_sockets", 0).await;
-    // A mark that had been raised would have been written in that half second.
+    // If the server had raised the marker, it would have written it in this half second.
     assert_eq!(delivered_in(&server, rooms[0]).await, 0);
 }
 
-/// Rooms of one millisecond: more than two pages.
+/// The number of rooms with the same last activity, to the millisecond: more than two pages.
 const ALIKE: i64 = 130;
 
 /// Makes rooms of user 1 that all have the same last activity.
@@ -84,6 +86,7 @@ fn ids(page: &Value) -> Vec<i64> {
     rooms.iter().map(|room| room["room_id"].as_i64().unwrap()).collect()
 }
 
+/// Requests a page by the action `rooms`, and returns the answer.
 async fn page(client: &mut Client, mut frame: Value) -> Value {
     frame["action"] = "rooms".into();
     client.send(frame).await;
@@ -105,7 +108,7 @@ async fn rooms_of_one_millisecond_are_each_shown_once_by_next() {
         last = page(&mut one, json!({"next": last["next"]})).await;
     }
     assert_eq!((seen.len(), seen.into_iter().collect::<BTreeSet<_>>()), (made.len(), made));
-    // It is good on another socket, on another server, and more than once.
+    // The value `next` also works on another socket and another server, and more than once.
     let other = server.beside().await;
     let (mut two, _) = inbox(&other, 1).await;
     let again = page(&mut two, json!({"next": first["next"]})).await;
@@ -119,7 +122,7 @@ async fn rooms_of_one_millisecond_are_all_shown_by_before_alone() {
     let (mut one, first) = inbox(&server, 1).await;
     for fresh in [false, true] {
         if fresh {
-            // A socket that had no page ending in this millisecond begins with its first room.
+            // This socket has received no page that ends in this millisecond. So the page begins with the first room.
             one = inbox(&server, 1).await.0;
             let before = json!({"before": "9999-12-31T23:59:59.999Z"});
             assert_eq!(ids(&page(&mut one, before).await), ids(&first));
@@ -136,7 +139,8 @@ async fn rooms_of_one_millisecond_are_all_shown_by_before_alone() {
         assert_eq!(last["has_more"], false, "it comes to an end");
         assert_eq!(seen, made);
     }
-    // Without a page that ended there, the rooms of that very millisecond come again.
+    // If the last page of this socket did not end in the given millisecond, the rooms of that millisecond are shown
+    // again.
     let shown = page(&mut one, json!({"before": first["rooms"][0]["last_activity"]})).await;
     assert_eq!(ids(&shown), ids(&first));
 }

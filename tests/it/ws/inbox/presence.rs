@@ -1,4 +1,4 @@
-//! Presence, as users who share a room see it.
+//! Presence events on an inbox connection: only users who share a room receive them.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::inbox;
 use crate::support::{Program, SLACK, Server, eventually_count, shared_uri};
 
-/// How soon all that is known of users is right (docs/protocol.md, Events)...
+/// The time after which the presence of every user must be right (docs/protocol.md, Events).
 const WITHIN: Duration = Duration::from_secs(5);
 
 #[tokio::test]

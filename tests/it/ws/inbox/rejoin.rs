@@ -1,4 +1,5 @@
-//! A user who leaves a room and enters it again: the room is added once for each membership, whatever the socket missed.
+//! A user leaves a room and enters it again. An inbox connection adds the room once for each membership, even if the
+//! socket missed the changes.
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, Timestamp, doc};
@@ -24,7 +25,7 @@ async fn post(server: &Server, room: i64, text: &str) {
     assert_eq!(server.api_post(&format!("/rooms/{room}/messages"), &said).await.0, 201);
 }
 
-/// The rooms of a resumed first frame.
+/// Asserts that a first frame resumed, and returns its rooms.
 fn listed(ready: &Value) -> &Vec<Value> {
     assert_eq!(ready["resumed"], true, "{ready}");
     ready["rooms"].as_array().unwrap()
@@ -40,7 +41,8 @@ async fn until_removed(client: &mut Client, room: i64) -> Value {
     removed
 }
 
-/// Resumes on two servers, again and again: the room is added by the first of these, and what is said later is told once.
+/// Resumes several times, on two servers. The first resume must add the room. The later ones must have the message
+/// "later" exactly once.
 async fn is_added_once(servers: [&Server; 2], room: i64, since: &str, last: &str) {
     let (_, ready) = resume(servers[1], 1, since).await;
     let [added] = &listed(&ready)[..] else { panic!("one room: {ready}") };
@@ -122,7 +124,7 @@ async fn a_room_known_to_a_socket_is_not_added_when_it_resumes() {
             assert_eq!((room.get("added"), &room["messages"]), (None, &json!([])), "{ready}");
         }
     }
-    // The plain start has it as well.
+    // A cursor of a first frame that did not resume works in the same way.
     let (_, ready) = inbox(&other, 1).await;
     let (_, ready) = resume(&server, 1, cursor(&ready)).await;
     for room in listed(&ready) {
@@ -151,7 +153,8 @@ async fn a_member_replaced_immediately_receives_the_new_membership() {
     assert_eq!(one.until_kind("chat_message").await["message"]["text"], "here");
 }
 
-/// However a user becomes a member, the database notes the beginning, and another one each time.
+/// Each new membership stores a new time of its beginning, by the database's clock. This holds for each way to become a
+/// member.
 #[tokio::test]
 async fn memberships_begin_by_the_databases_time() {
     let server = Server::start(&[]).await;
@@ -170,7 +173,7 @@ async fn memberships_begin_by_the_databases_time() {
         assert_eq!(begun.len(), 2 * (round + 1), "{all:?}");
         remove(&server, group, 1).await;
         add(&server, group, 1).await;
-        // As an erasure leaves it.
+        // An erasure leaves the direct room in this state: one member is missing.
         members.delete_one(doc! { "_id.room": pair, "_id.user": 1 }).await.unwrap();
         assert_eq!(server.room(&[1, 2]).await, pair);
     }

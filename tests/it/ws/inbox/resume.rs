@@ -1,4 +1,4 @@
-//! Resuming over all rooms: missed changes are sent once, whatever happens meanwhile.
+//! Resuming an inbox connection: the client receives each missed change once, even if changes happen during the resume.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::inbox;
 use crate::support::{Client, SeededRng, Server, seed};
 
-/// Opens the socket again with its last cursor.
+/// Opens an inbox connection with this cursor. Returns it with its first frame, `ready`.
 pub(super) async fn resume(server: &Server, user: i64, cursor: &str) -> (Client, Value) {
     let token = server.token(user).sign();
     let path = format!("/ws/?since={cursor}");
@@ -64,7 +64,7 @@ async fn changes_since_the_cursor_are_resumed_once() {
     }
     let (client, ready) = inbox(&server, 1).await;
     drop(client);
-    // The changes of the first frame are not sent again.
+    // Changes that the first frame contained are not sent again.
     let (mut client, again) = resume(&server, 1, &cursor(&ready)).await;
     assert_eq!(again["resumed"], true);
     for room in again["rooms"].as_array().unwrap() {
@@ -176,7 +176,7 @@ async fn a_cursor_that_is_none_gives_the_plain_start() {
     }
 }
 
-/// A client's copy of its rooms: the text of each message, and the deleted messages.
+/// A client's copy of its rooms: the text of each message that is not deleted.
 #[derive(Default)]
 struct Known {
     rooms: BTreeMap<i64, BTreeMap<i64, String>>,
@@ -212,7 +212,7 @@ impl Known {
         self.cursor = cursor(ready);
     }
 
-    /// Receives everything that is there by now.
+    /// Applies all frames that have arrived so far.
     async fn hear_what_came(&mut self, client: &mut Client) {
         client.send(json!({"action": "ping"})).await;
         loop {
@@ -240,7 +240,7 @@ impl Known {
     }
 }
 
-/// Prints its seed; `PARLOR_IT_SEED` gives another one.
+/// Prints the seed of its random numbers. `PARLOR_IT_SEED` sets another seed.
 #[tokio::test]
 async fn client_state_equals_the_rooms_after_random_disconnects() {
     let seed = seed();
@@ -277,7 +277,7 @@ async fn client_state_equals_the_rooms_after_random_disconnects() {
                 known.hear_what_came(&mut client).await;
             }
         }
-        // Dropped without a close frame, at any point.
+        // The socket is dropped without a close frame, at a random point.
         drop(client);
     }
     for writer in &mut writers {

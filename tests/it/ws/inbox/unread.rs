@@ -1,4 +1,4 @@
-//! Unread counts: the server's own count, which is sent when a marker or a delete changes it.
+//! Unread counts on an inbox connection: the server sends its own count when a receipt marker or a delete changes it.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::inbox;
 use crate::support::{Client, Metered, Mongod, PATIENCE, Server, shared_uri};
 
+/// Waits for the next `unread` event. Returns its room, its count and its read marker.
 async fn unread(client: &mut Client) -> Value {
     let told = client.until_kind("unread").await;
     json!([told["room_id"], told["unread"], told["read"]])
@@ -76,7 +77,7 @@ async fn a_message_that_is_deleted_is_unread_no_more() {
     assert_eq!(unread(&mut one).await, json!([room, 1, 0]));
 }
 
-/// What is asked of the database, by its profile.
+/// The database's profiler, which records all commands of the server.
 struct Noted(Database);
 
 impl Noted {
@@ -87,7 +88,7 @@ impl Noted {
         Self(database)
     }
 
-    /// How often what is unread was counted.
+    /// Returns how often the server counted unread messages, which it does by an aggregation at a cluster time.
     async fn counts(&self) -> u64 {
         let members = format!("{}.members", self.0.name());
         let counted = doc! { "ns": members, "command.aggregate": "members", "command.readConcern.atClusterTime": { "$exists": true } };
@@ -112,7 +113,7 @@ async fn a_room_that_is_read_to_its_end_is_not_counted() {
         assert_eq!(unread(&mut one).await, json!([room, 0, id]));
     }
     assert_eq!(noted.counts().await, 0);
-    // What is left over is.
+    // Messages that remain unread must be counted.
     one.send(json!({"action": "close", "room_id": room})).await;
     for _ in 0..2 {
         two.say("later").await;
@@ -124,8 +125,9 @@ async fn a_room_that_is_read_to_its_end_is_not_counted() {
     noted.end().await;
 }
 
-/// What a client makes of what it is told of a room, up to so many unread and so many messages and deletes heard of: a count
-/// has all messages that were told before it, and none that are told after it. Gives how many counts there were.
+/// Computes the unread count as a client does, until the count is `until` and `events` messages and deletes were
+/// received. A count from the server includes all messages before it, and none after it. Returns the number of counts
+/// from the server.
 async fn reckon(one: &mut Client, mut unread: i64, until: i64, events: usize) -> u64 {
     let (mut heard, mut told) = (0, 0);
     let reckoning = async {
@@ -155,7 +157,7 @@ async fn deletes_of_what_waits_to_be_read_are_told_and_not_counted() {
     let (mut one, ready) = inbox(&server, 1).await;
     assert_eq!(ready["rooms"][0]["unread"], 41);
     let noted = Noted::of(&server).await;
-    // One of one's own is not unread to oneself.
+    // A user's own message is not unread for that user.
     one.send(json!({"action": "send", "room_id": room, "message": "mine"})).await;
     one.send(json!({"action": "delete", "room_id": room, "message_id": 42})).await;
     one.until_kind("message_deleted").await;
@@ -170,7 +172,8 @@ async fn deletes_of_what_waits_to_be_read_are_told_and_not_counted() {
     noted.end().await;
 }
 
-/// Of what a room doesn't keep in memory each delete is a count for every socket that has the message unread.
+/// If the room no longer keeps a message in memory, its delete needs a count for every socket that has it unread. Such
+/// counts have a minimum pause.
 #[tokio::test]
 async fn deletes_that_have_to_be_counted_are_counted_a_few_times() {
     let metered = Metered::new();
@@ -202,7 +205,7 @@ async fn deletes_that_have_to_be_counted_are_counted_a_few_times() {
     noted.end().await;
 }
 
-/// As where the primary steps down: the socket needn't go for that.
+/// A count fails as it does when the primary steps down. The server counts again, and the socket stays open.
 #[tokio::test]
 async fn a_count_that_fails_is_made_again() {
     let mongod = Mongod::start().await;
@@ -214,7 +217,7 @@ async fn a_count_that_fails_is_made_again() {
         two.say("hello").await;
         one.until_kind("chat_message").await;
     }
-    // `InterruptedDueToReplStateChange`
+    // Error code 11602 is `InterruptedDueToReplStateChange`.
     let refused = doc! { "failCommands": ["aggregate"], "errorCode": 11602 };
     mongod.fail("parlor", doc! { "times": 3 }, refused).await;
     one.send(json!({"action": "read", "room_id": room, "message_id": 1})).await;

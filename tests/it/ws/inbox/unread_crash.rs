@@ -1,4 +1,5 @@
-//! Unread counts are exact after any crash: a server is killed under load, and each device is compared with the documents.
+//! Unread counts are exact after any crash. A server is killed under load. Then each device's counts are compared with
+//! the documents in the database.
 
 use futures_util::TryStreamExt;
 use mongodb::Collection;
@@ -9,35 +10,35 @@ use super::device_model::{self, Device, Model, Room, USERS, Unread, one_of, room
 use super::inbox;
 use crate::support::{Program, SeededRng, eventually, seed};
 
-/// In each of them a server is killed.
+/// The number of rounds. In each round one server is killed.
 const ROUNDS: usize = 12;
 
-/// What is done at once, less than.
+/// A burst has fewer actions than this number.
 const BURST: usize = 60;
 
-/// Of a room's messages these are changed and read: most of the others are read, and nothing is counted anew.
+/// Only the last messages of a room are changed and read. So most older messages are read, and need no count.
 const LATEST: usize = 10;
 
-/// Two server processes, the devices of three users on them, and what their database has.
+/// Two server processes, the devices of three users on them, and the contents of their database.
 struct World {
     servers: [Program; 2],
     messages: Collection<Document>,
     members: Collection<Document>,
-    /// Marks that members' documents may lack.
+    /// Receipt markers that may still be missing in members' documents (the collection `marks`).
     journal: Collection<Document>,
     devices: Vec<Device>,
-    /// What was acknowledged, and from time to time what the documents say.
+    /// The acknowledged changes. [`Self::read_the_documents`] replaces them with the contents of the documents.
     model: Model,
     rng: SeededRng,
     said: usize,
-    /// Frames that a server was killed before it had answered them.
+    /// The number of frames that were lost because their server was killed before it answered them.
     unanswered: usize,
-    /// Unread messages that were counted in the documents.
+    /// The number of unread messages in all comparisons, by the documents.
     counted: i64,
 }
 
 impl World {
-    /// Something is done by a device, and not waited for.
+    /// Lets a device do a random action, without waiting for the answer.
     async fn act(&mut self, at: usize) {
         let Self { devices, model, rng, .. } = self;
         let device = &mut devices[at];
@@ -73,7 +74,7 @@ impl World {
         }
     }
 
-    /// Much at once by these devices.
+    /// Lets these devices do many random actions.
     async fn burst(&mut self, devices: &[usize]) {
         for _ in 0..self.rng.below(BURST) {
             if let Some(at) = one_of(&mut self.rng, devices) {
@@ -87,11 +88,12 @@ impl World {
         self.devices[at].back(on, &self.servers[on], anew).await;
     }
 
-    /// A burst amid which a server is killed; it is started again, and its devices come back to either.
+    /// Makes a burst during which a server is killed, and starts the server again. Its devices reconnect to any of the
+    /// two servers.
     async fn crash(&mut self, server: usize) {
         let all: Vec<_> = (0..self.devices.len()).collect();
         self.burst(&all).await;
-        // Some devices wait for what they did, so that the server is not always killed before it has begun.
+        // Some devices wait for their answers, so that the server has not always been killed before it began.
         for _ in 0..self.rng.below(3) {
             let at = self.rng.below(all.len());
             self.devices[at].ping(&mut self.model).await;
@@ -118,6 +120,7 @@ impl World {
         }
     }
 
+    /// Replaces the model by the contents of the documents in the database.
     async fn read_the_documents(&mut self) {
         for room in self.model.values_mut() {
             *room = Room::of(std::mem::take(&mut room.members));
@@ -132,7 +135,8 @@ impl World {
                 room.deleted.insert(n);
             }
         }
-        // First: what is folded in between is in both.
+        // The journal is read first. A marker that is folded meanwhile is then found in both places, instead of in
+        // none.
         let journal = self.journal.find(doc! {}).await.unwrap();
         let journal = journal.try_collect::<Vec<_>>().await.unwrap();
         let members = self.members.find(doc! {}).await.unwrap();
@@ -149,7 +153,7 @@ impl World {
         }
     }
 
-    /// Where a device, or who comes anew to either server, has not what the documents say.
+    /// Returns all differences from the documents: of each device, and of a new connection of each user to each server.
     async fn differences(&self) -> Vec<String> {
         let mut all = Vec::new();
         for user in USERS {
@@ -170,7 +174,8 @@ impl World {
         all
     }
 
-    /// Waits until all have what the documents say: what a server left half done is done by the other, soon.
+    /// Waits until all devices and new connections agree with the documents. The other server soon completes the work
+    /// of a killed server.
     async fn becomes_exact(&mut self, round: usize) {
         let differences = async || {
             for device in &mut self.devices {
@@ -189,7 +194,7 @@ fn latest(messages: &[i64]) -> &[i64] {
     &messages[messages.len().saturating_sub(LATEST)..]
 }
 
-/// Where one has not what there must be, in words.
+/// Returns, in words, the rooms in which the unread counts differ from the expected ones.
 fn differences(who: &str, has: &Unread, must: &Unread) -> Vec<String> {
     let rooms = must.iter().filter(|(room, unread)| has.get(room) != Some(unread));
     rooms
@@ -197,7 +202,7 @@ fn differences(who: &str, has: &Unread, must: &Unread) -> Vec<String> {
         .collect()
 }
 
-/// Prints its seed; `PARLOR_IT_SEED` gives another one.
+/// Prints the seed of its random numbers. `PARLOR_IT_SEED` sets another seed.
 #[tokio::test]
 async fn unread_counts_are_exact_after_crashes() {
     let mut rng = SeededRng::of(seed());

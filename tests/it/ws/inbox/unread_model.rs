@@ -1,4 +1,5 @@
-//! Unread counts are exact at all times, on every device: random histories are compared with a model of a few lines.
+//! Unread counts are exact at all times, on every device. Random actions of several devices are compared with a simple
+//! model.
 
 use serde_json::json;
 
@@ -6,30 +7,30 @@ use super::device_model::{self, Device, Model, USERS, one_of, rooms_of, unread_i
 use super::inbox;
 use crate::support::{End, SeededRng, Server, seed, shared_uri};
 
-/// Between each of them all is compared.
+/// The number of rounds. After each round, all devices are compared with the model.
 const ROUNDS: usize = 40;
 
 const ROOMY: [(&str, &str); 1] = [("LIMITS__SEND_QUEUE", "10000")];
 
-/// Two servers, the devices of three users on them, and what there must be.
+/// Two servers, the devices of three users on them, and the expected state.
 struct World {
     servers: [Server; 2],
     devices: Vec<Device>,
     model: Model,
     rng: SeededRng,
     said: usize,
-    /// Unread messages that were counted as the model has them.
+    /// The number of unread messages in all comparisons, by the model.
     counted: i64,
 }
 
 impl World {
-    /// Opens a device's socket again.
+    /// Connects a device again, to a random server.
     async fn back(&mut self, at: usize) {
         let (on, anew) = (self.rng.below(2), self.rng.below(2) == 0);
         self.devices[at].back(on, &self.servers[on], anew).await;
     }
 
-    /// Something is done by a device, and not waited for.
+    /// Lets a device do a random action, without waiting for the answer. It may also reconnect if `may_go` is set.
     async fn act(&mut self, at: usize, may_go: bool) {
         let user = self.devices[at].user;
         let own = rooms_of(&self.model, user);
@@ -67,14 +68,14 @@ impl World {
         self.devices[at].ask(json!({"action": "send", "room_id": room, "message": text})).await;
     }
 
-    /// While all is quiet: what would be anybody's guess while others write. A message that is written to a socket
-    /// right when it closes its room may be read, or not.
+    /// Does one random action while no device writes, because its result would not be determined during writes. For
+    /// example, a message that arrives while a socket closes its room may or may not become read.
     async fn begin(&mut self) {
         let at = self.rng.below(self.devices.len());
         match self.rng.below(4) {
             0 => self.devices[at].close_all(&mut self.model).await,
             1 => {
-                // A socket of that room alone.
+                // A Level 1 socket opens only this room, and so reads all its messages.
                 let user = self.devices[at].user;
                 let own = rooms_of(&self.model, user);
                 let room = one_of(&mut self.rng, &own).unwrap();
@@ -85,7 +86,7 @@ impl World {
         }
     }
 
-    /// Much at once by these devices.
+    /// Lets these devices do many random actions.
     async fn burst(&mut self, devices: &[usize], may_go: bool) {
         for _ in 0..self.rng.below(12) {
             if let Some(at) = one_of(&mut self.rng, devices) {
@@ -94,7 +95,8 @@ impl World {
         }
     }
 
-    /// The same, while a server is shut down and started again. Its devices go, and come back.
+    /// Makes a burst while a server shuts down and starts again. The server's devices are closed, and reconnect to any
+    /// server.
     async fn restart(&mut self, server: usize) {
         let (away, here): (Vec<_>, Vec<_>) =
             (0..self.devices.len()).partition(|at| self.devices[*at].on == server);
@@ -120,8 +122,8 @@ impl World {
         }
     }
 
-    /// Waits until every device was told of all that has happened: a last message in each room, by anyone, comes after
-    /// all else but marks, and those are waited for themselves.
+    /// Waits until every device has received everything. A last message in each room comes after all other events
+    /// except receipt markers. The test also waits for the markers.
     async fn settle(&mut self) {
         self.answered().await;
         for room in self.model.keys().copied().collect::<Vec<_>>() {
@@ -144,7 +146,7 @@ impl World {
         }
     }
 
-    /// Every device, and whoever comes anew to either server, has what the model says.
+    /// Asserts that every device, and a new connection to each server, has the unread counts of the model.
     async fn compare(&mut self, round: usize) {
         for user in USERS {
             let must = unread_of(&self.model, user);
@@ -160,7 +162,7 @@ impl World {
     }
 }
 
-/// Prints its seed; `PARLOR_IT_SEED` gives another one.
+/// Prints the seed of its random numbers. `PARLOR_IT_SEED` sets another seed.
 #[tokio::test]
 async fn unread_counts_are_exact_on_all_devices() {
     let mut rng = SeededRng::of(seed());

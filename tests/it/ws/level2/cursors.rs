@@ -1,11 +1,11 @@
-//! The valid cursors and their scope, and the answers to invalid ones.
+//! The valid cursors of a Level 2 socket and their scope, and the answers to invalid cursors.
 
 use serde_json::json;
 
 use super::{Live, Told, delete, edit, missed, room};
 use crate::support::{Server, deleted, edited, encoded};
 
-/// Expects a plain start as the answer to an invalid cursor.
+/// Asserts that an invalid cursor gets a first frame that does not resume, with these messages.
 async fn assert_no_good(server: &Server, room: i64, since: &str, texts: &[(i64, String)]) {
     let (mut one, frame) = Live::open(server, 1, room, since).await;
     assert_eq!(frame["resumed"], false, "since {since:?}: {frame}");
@@ -26,7 +26,7 @@ async fn a_cursor_that_is_none_gives_the_plain_start() {
     for since in none {
         assert_no_good(&server, room, since, &all).await;
     }
-    // Its numbers are beyond the room's, if it is a cursor at all.
+    // If these texts are cursors at all, their numbers are greater than the room's.
     for since in [format!("{}9", one.cursor), format!("{0}{0}", one.cursor)] {
         assert_no_good(&server, room, &since, &all).await;
     }
@@ -73,7 +73,7 @@ async fn a_cursor_of_another_room_is_no_good() {
 
 #[tokio::test]
 async fn a_cursor_of_more_than_the_room_has_is_no_good() {
-    // The same room to look at, in a database that has lost, or never had, what the cursor has seen.
+    // A room with the same id, in a database that has lost the changes which the cursor includes.
     let (before, room_before) = room(&[]).await;
     let mut one = Live::fresh(&before, 1, room_before).await;
     for id in 1..=20 {
@@ -180,8 +180,8 @@ async fn refused_client_gets_the_close_code_of_level_1() {
     assert_eq!(server.dial_as(1, &format!("since={since}")).refused().await, 4400);
 }
 
-/// A message that is edited again leaves the number of its first edit free; a server that knows of neither must not
-/// give it to a later edit, for whoever has seen the second resumes after that.
+/// A second edit of a message leaves the number of its first edit unused. Another server must not give this number to a
+/// later edit. A client that has seen the second edit would not receive that edit after a resume.
 #[tokio::test]
 async fn a_later_change_never_has_an_earlier_number() {
     let (server, room) = room(&[]).await;

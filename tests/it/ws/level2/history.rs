@@ -1,4 +1,4 @@
-//! `history`: pages of older or newer messages, on the socket that asks.
+//! The action `history` on a Level 2 socket: pages of older or newer messages, which only the asking socket receives.
 
 use serde_json::{Value, json};
 

@@ -1,11 +1,12 @@
-//! Level 1 stays the same while other sockets of the room use Level 2.
+//! Level 1 sockets receive exactly the documented frames while other sockets of the room use Level 2.
 
 use serde_json::{Value, json};
 
 use super::{Live, delete, edit, with_ref};
 use crate::support::{Client, Server, chat, deleted, delivered, edited, error, listed, matches, read, said};
 
-/// Each hears these next, Level 1 without a cursor.
+/// Asserts that all these sockets receive these events next: Level 1 sockets without a cursor, Level 2 sockets with a
+/// cursor.
 async fn hear(level1: &mut [Client], level2: &mut [Live], events: &[Value]) {
     for client in level1 {
         client.expect_all(events).await;
@@ -30,7 +31,8 @@ async fn a_level_1_socket_sees_exactly_the_documented_keys() {
     one.hear(with_ref(sent.clone(), "x")).await;
     one.hear_all(&marks).await;
     hear(&mut level1, &mut level2, &said(1, 1, "Hello")).await;
-    // What is answered on one socket alone, and what Level 2 alone hears.
+    // Now come answers for one socket only, and events for Level 2 sockets only. The Level 1 sockets must not receive
+    // them.
     one.send(hello).await;
     assert_eq!(one.next().await["message"]["status"], "read");
     one.send(json!({"action": "typing"})).await;

@@ -1,4 +1,4 @@
-//! A client that loses its connection again and again ends with exactly the room's content, and gets no event twice.
+//! A Level 2 client that loses its connection many times ends with exactly the room's content. It gets no event twice.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,12 @@ const CHANGES: usize = 90;
 
 const ROOMY: [(&str, &str); 1] = [("LIMITS__SEND_QUEUE", "10000")];
 
+/// Returns the text of a writer's last message.
 fn done(user: i64) -> String {
     format!("{user} is done")
 }
 
-/// Sends, edits and deletes. No two texts are equal. Each change waits for its own event before the next.
+/// Sends, edits and deletes messages, and waits for the event of each change. No two texts are equal.
 async fn write(mut client: Client, user: i64, mut rng: SeededRng) {
     let mut own: Vec<i64> = Vec::new();
     for n in 0..CHANGES {
@@ -38,7 +39,7 @@ async fn write(mut client: Client, user: i64, mut rng: SeededRng) {
     say(&mut client, &done(user)).await;
 }
 
-/// Sends `text` and returns its number.
+/// Sends `text` and returns its message id.
 async fn say(client: &mut Client, text: &str) -> i64 {
     client.say(text).await;
     loop {
@@ -100,7 +101,8 @@ impl Known {
     }
 }
 
-/// Follows the room, with random disconnects, until both writers are done. Returns the last cursor as well.
+/// Follows the room, with random disconnects, until both writers are done. Returns the client's copy and its last
+/// cursor.
 async fn follow(servers: [&Server; 2], room: i64, mut cursor: String, mut rng: SeededRng) -> (Known, String) {
     let mut known = Known::default();
     let mut cuts = 0;

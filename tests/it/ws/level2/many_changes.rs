@@ -1,4 +1,4 @@
-//! Many changes, and many concurrent changes, on two servers.
+//! Resuming after many changes, and after concurrent changes on two servers.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::support::{Client, Server, chat, deleted, shared_uri};
 
 const ROOMY: [(&str, &str); 1] = [("LIMITS__SEND_QUEUE", "10000")];
 
-/// Says so many things, without waiting for each.
+/// Sends messages with these ids without waiting between them. Then waits for the last one.
 async fn say(one: &mut Live, ids: std::ops::RangeInclusive<i64>) {
     for id in ids.clone() {
         one.say(&format!("number {id}")).await;
@@ -65,7 +65,8 @@ async fn a_thousand_are_counted_without_those_that_are_deleted() {
     assert_eq!(frame["deleted"], json!([]), "what is new and deleted is not told");
 }
 
-/// Edits each of these messages and deletes every third, as fast as it can; done when the last has been told.
+/// Edits each of these messages and deletes every third, without waiting between them. Waits until the delete of `last`
+/// has arrived.
 async fn change(client: &mut Client, ids: &[i64], last: i64) {
     for (n, id) in ids.iter().enumerate() {
         client.send(edit(*id, &format!("{id} edited"))).await;
@@ -77,7 +78,7 @@ async fn change(client: &mut Client, ids: &[i64], last: i64) {
     while client.until_kind("message_deleted").await["message_id"] != last {}
 }
 
-/// What a room looks like to one who knows all of it and is told of changes.
+/// Applies the changes of a first frame to a client's complete copy of a room.
 fn apply(room: &mut Vec<(i64, String)>, told: &Told) {
     room.extend(told.messages.iter().cloned());
     for (id, text) in &told.edited {
@@ -105,7 +106,7 @@ async fn concurrent_changes_are_equal_for_live_and_resumed_sockets() {
 
     let own = |user: i64| (1..=2 * EACH).filter(move |id| 1 + id % 2 == user).collect::<Vec<_>>();
     let (of_one, of_two) = (own(1), own(2));
-    // The last of each user says that all of theirs is done.
+    // The delete of a user's last message shows that all changes of this user are done.
     tokio::join!(change(&mut one, &of_one, 2 * EACH + 2), change(&mut two, &of_two, 2 * EACH + 1));
     let mut events = Vec::new();
     let last = |events: &[Value], id: i64| {
@@ -133,7 +134,7 @@ async fn concurrent_changes_are_equal_for_live_and_resumed_sockets() {
     assert_shown(&here, room, &end).await;
 }
 
-/// The room is as `end` says to a Level 1 socket as well; it has less than 50 messages.
+/// Asserts that a Level 1 socket also shows the room as `end`. The room must have fewer than 50 messages.
 async fn assert_shown(server: &Server, room: i64, end: &[(i64, String)]) {
     let mut late = server.dial_as(1, &format!("room_id={room}")).open().await;
     let mut history = super::texts(&json!(late.history().await));

@@ -1,5 +1,5 @@
-//! Level 2: sockets that were opened with `since`. Such a socket resumes from a cursor. It also gets
-//! events that a Level 1 socket does not get.
+//! Level 2 (resumable): sockets that were opened with `since`. Such a socket resumes from a cursor (a text that means
+//! "I know everything up to here"). It also gets events that a Level 1 socket does not get.
 
 mod cursors;
 mod history;
@@ -25,24 +25,24 @@ use crate::support::{Client, Server, WORDS, chat, encoded, listed, matches};
 /// The keys that each first frame has, sorted.
 const KEYS: [&str; 8] = ["cursor", "deleted", "edited", "has_more", "marks", "messages", "resumed", "type"];
 
-/// A Level 2 socket and the last cursor that it has seen.
+/// A Level 2 socket and the last cursor that it has received.
 struct Live {
     client: Client,
     cursor: String,
 }
 
 impl Live {
-    /// Opens a socket by the room's id, and returns its first frame as well.
+    /// Opens a socket by the room's id. Returns it with its first frame.
     async fn open(server: &Server, user: i64, room: i64, since: &str) -> (Self, Value) {
         Self::open_with(server, user, room, since, "").await
     }
 
-    /// Opens a socket with further query parameters.
+    /// Opens a socket by the room's id, with further query parameters. Returns it with its first frame.
     async fn open_with(server: &Server, user: i64, room: i64, since: &str, more: &str) -> (Self, Value) {
         Self::at(server, user, &format!("room_id={room}&since={}{more}", encoded(since))).await
     }
 
-    /// Opens a socket with exactly this query.
+    /// Opens a socket with exactly this query. Returns it with its first frame.
     async fn at(server: &Server, user: impl Into<Value>, query: &str) -> (Self, Value) {
         let mut client = server.dial_as(user, query).open().await;
         let frame = client.next().await;
@@ -51,7 +51,7 @@ impl Live {
         (Self { client, cursor }, frame)
     }
 
-    /// Opens a socket without a cursor, and skips its first frame.
+    /// Opens a socket without a cursor, and reads its first frame.
     async fn fresh(server: &Server, user: i64, room: i64) -> Self {
         let (live, frame) = Self::open(server, user, room, "").await;
         assert_eq!(frame["resumed"], false, "there is no cursor to go on from: {frame}");
@@ -63,7 +63,7 @@ impl Live {
         Self::open_with(server, user, room, "", "&receipts=manual").await.0
     }
 
-    /// Returns the next frame, and stores the frame's cursor if it has one.
+    /// Returns the next frame. If the frame has a cursor, stores the cursor.
     async fn next(&mut self) -> Value {
         let frame = self.client.next().await;
         if let Some(cursor) = frame.get("cursor") {
@@ -72,7 +72,7 @@ impl Live {
         frame
     }
 
-    /// Expects this event as the very next frame, with a cursor.
+    /// Asserts that the very next frame is this event, with a cursor. Returns the frame.
     async fn hear(&mut self, event: Value) -> Value {
         let expected = with_cursor(event);
         let frame = self.next().await;
@@ -80,15 +80,15 @@ impl Live {
         frame
     }
 
-    /// Expects these events as the very next frames, each with a cursor.
+    /// Asserts that the very next frames are these events, each with a cursor.
     async fn hear_all(&mut self, events: &[Value]) {
         for event in events {
             self.hear(event.clone()).await;
         }
     }
 
-    /// Sends `text` and expects its `chat_message` as the very next frame. No other member may have an open
-    /// socket: that socket would cause receipt events between the messages.
+    /// Sends `text` and expects its `chat_message` as the very next frame. No other member may have a socket, because
+    /// it would cause receipt events between the messages.
     async fn say_alone(&mut self, id: i64, sender: i64, text: &str) -> Value {
         self.say(text).await;
         self.hear(chat(id, sender, text)).await
@@ -128,7 +128,7 @@ struct Told {
 }
 
 impl Told {
-    /// Reads the changes of a first frame.
+    /// Returns the changes in a first frame.
     fn by(frame: &Value) -> Self {
         let deleted = frame["deleted"].as_array().unwrap().iter();
         Self {
@@ -172,7 +172,7 @@ impl Told {
     }
 }
 
-/// Returns the message number of an event.
+/// Returns the message id of an event.
 fn id_of(event: &Value) -> i64 {
     let id = event.get("message_id").unwrap_or(&event["message"]["message_id"]);
     id.as_i64().unwrap_or_else(|| panic!("no message_id in {event}"))
@@ -182,18 +182,18 @@ fn text_of(message: &Value) -> String {
     message["text"].as_str().unwrap_or_else(|| panic!("no text in {message}")).to_owned()
 }
 
-/// Returns the numbers and texts of an array of messages, in its order.
+/// Returns the ids and texts of an array of messages, in its order.
 fn texts(messages: &Value) -> Vec<(i64, String)> {
     let messages = messages.as_array().unwrap_or_else(|| panic!("no array of messages: {messages}"));
     messages.iter().map(|message| (message["message_id"].as_i64().unwrap(), text_of(message))).collect()
 }
 
-/// Returns the numbers of an array of messages, in its order.
+/// Returns the ids of an array of messages, in its order.
 fn ids(messages: &Value) -> Vec<i64> {
     texts(messages).into_iter().map(|(id, _)| id).collect()
 }
 
-/// Asserts that a first frame has exactly the keys [`KEYS`]. Each of its messages must have the same fields as in a
+/// Asserts that a first frame has exactly the keys in [`KEYS`]. Each of its messages must have the same fields as in a
 /// history ([`listed`]).
 fn assert_shape(frame: &Value) {
     let keys: Vec<_> = frame.as_object().unwrap_or_else(|| panic!("no object: {frame}")).keys().collect();
@@ -220,7 +220,7 @@ fn assert_shape(frame: &Value) {
     }
 }
 
-/// Returns the receipt markers of a member in a first frame: `delivered` and `read`.
+/// Returns a member's receipt markers `delivered` and `read` in a first frame.
 fn mark(frame: &Value, user: i64) -> (i64, i64) {
     let marks = frame["marks"].as_array().unwrap();
     let own: Vec<_> = marks.iter().filter(|mark| mark["user_id"] == user).collect();
@@ -228,13 +228,13 @@ fn mark(frame: &Value, user: i64) -> (i64, i64) {
     (own[0]["delivered"].as_i64().unwrap(), own[0]["read"].as_i64().unwrap())
 }
 
-/// Returns the event as Level 2 sends it: with a cursor.
+/// Returns the event in the form of Level 2, with any cursor.
 fn with_cursor(mut event: Value) -> Value {
     event["cursor"] = json!(WORDS);
     event
 }
 
-/// Returns the frame with this `ref`: the text by which a client matches an answer to its request.
+/// Returns the frame with this `ref`, the text by which a client matches an answer to its request.
 fn with_ref(mut frame: Value, name: &str) -> Value {
     frame["ref"] = json!(name);
     frame

@@ -1,4 +1,5 @@
-//! Manual read receipts: delivered is automatic, and the client says which messages are read.
+//! Manual read receipts (`receipts=manual`): messages become delivered automatically, and the client sends the action
+//! `read`.
 
 use serde_json::{Value, json};
 
@@ -9,7 +10,7 @@ fn read_up_to(id: impl Into<Value>) -> Value {
     json!({"action": "read", "message_id": id.into()})
 }
 
-/// Opens a Level 1 socket of user 1, and a socket of user 2 with manual read receipts.
+/// Opens a Level 1 socket of user 1, and a Level 2 socket of user 2 with manual read receipts.
 async fn by_hand(overrides: &[(&str, &str)]) -> (Server, i64, Client, Live) {
     let (server, room) = room(overrides).await;
     let one = server.enter(1, room).await;
@@ -17,7 +18,7 @@ async fn by_hand(overrides: &[(&str, &str)]) -> (Server, i64, Client, Live) {
     (server, room, one, two)
 }
 
-/// Sends these messages as user 1. Each becomes delivered on both sockets, and not read.
+/// Sends messages of user 1, and asserts that each becomes delivered, but not read, on both sockets.
 async fn say(one: &mut Client, two: &mut Live, ids: std::ops::RangeInclusive<i64>) {
     for id in ids {
         one.say("Hello").await;
@@ -26,7 +27,7 @@ async fn say(one: &mut Client, two: &mut Live, ids: std::ops::RangeInclusive<i64
     }
 }
 
-/// Expects the read receipts of these messages as the next frames of both sockets.
+/// Asserts that the next frames of both sockets are the read receipts of these messages.
 async fn told_read(one: &mut Client, two: &mut Live, ids: &[i64]) {
     for id in ids {
         one.expect(read(*id, 1, "Hello")).await;
@@ -34,6 +35,7 @@ async fn told_read(one: &mut Client, two: &mut Live, ids: &[i64]) {
     }
 }
 
+/// Returns the status of each message, oldest first, as the history of a new Level 1 socket has it.
 async fn statuses(server: &Server, room: i64) -> Vec<Value> {
     let mut again = server.dial_as(1, &format!("room_id={room}")).open().await;
     let history = again.history().await;
@@ -75,7 +77,7 @@ async fn waiting_messages_are_only_delivered_when_reading_is_manual() {
 #[tokio::test]
 async fn past_the_last_message_means_the_last_one() {
     let (server, room, mut one, mut two) = by_hand(&[]).await;
-    // There is no such message yet: no message is read, and none will be.
+    // No message has this id yet. No message becomes read now, and none when it is sent later.
     two.send(read_up_to(5)).await;
     two.quiet().await;
     say(&mut one, &mut two, 1..=3).await;
@@ -108,7 +110,7 @@ async fn own_and_deleted_messages_are_not_marked() {
     say(&mut one, &mut two, 1..=1).await;
     two.say("of two").await;
     one.expect(chat(2, 2, "of two")).await;
-    // The other user has the room open on Level 1, with automatic receipts.
+    // User 1 has the room open on Level 1, with automatic receipts.
     let [sent, marks @ ..] = said(2, 2, "of two");
     one.expect_all(&marks).await;
     two.hear(sent).await;
@@ -140,7 +142,8 @@ async fn message_is_read_when_all_others_of_a_group_read_it() {
     two.send(read_up_to(3)).await;
     let marker = async || mark(&Live::open(&server, 1, room, &one.cursor).await.1, 2);
     eventually("the marker of user 2 is stored", marker, |marker| *marker == (3, 3)).await;
-    // No event has come of it: the receipt of user 3 is the next event of all sockets.
+    // User 2's receipt causes no event, because user 3 has not read the messages. The receipt of user 3 is the next
+    // event of all sockets.
     three.send(read_up_to(2)).await;
     for live in [&mut one, &mut two, &mut three] {
         live.hear_all(&[read(1, 1, "Hello"), read(2, 1, "Hello")]).await;

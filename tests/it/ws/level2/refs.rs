@@ -1,4 +1,4 @@
-//! `ref`: the answer repeats the frame's `ref`, on its own socket only.
+//! The field `ref`: the answer to a frame repeats the frame's `ref`, but only on the socket that sent it.
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ async fn an_event_carries_the_ref_to_the_socket_that_caused_it_alone() {
         }
         level1.expect(event).await;
     }
-    // A ref isn't kept for what comes without one.
+    // The server doesn't reuse a `ref` for a later frame without one.
     one.say_alone(2, 1, "third").await;
 }
 
@@ -45,7 +45,7 @@ async fn a_mark_carries_no_ref() {
     two.hear_all(&marks).await;
 }
 
-/// An error with its ref.
+/// Returns an error frame with the `ref` "mine".
 fn failed(code: &str, action: &str) -> Value {
     with_ref(error(code, Some(action)), "mine")
 }
@@ -60,7 +60,7 @@ async fn errors_and_replies_carry_it_on_any_socket() {
         let mut one =
             if level == 1 { server.enter(1, room).await } else { Live::fresh(&server, 1, room).await.client };
         if level == 1 {
-            // What waited becomes delivered and read.
+            // The waiting message becomes delivered and read, which causes two events.
             one.take(2).await;
         }
         for (frame, answer) in [
@@ -86,7 +86,7 @@ async fn errors_and_replies_carry_it_on_any_socket() {
             one.send(with_ref(json!({"action": "auth", "token": "nonsense"}), "mine")).await;
             one.expect(failed("invalid_token", "auth")).await;
         }
-        // Without one there is none.
+        // The answer to a frame without a `ref` has none.
         one.send(json!({"action": "ping"})).await;
         one.expect(json!({"type": "pong"})).await;
     }
@@ -141,7 +141,8 @@ async fn invalid_ref_is_refused_and_nothing_is_written() {
     Live::fresh(&server, 1, room).await.say_alone(1, 1, "the first that is written").await;
 }
 
-/// Edits one message so many times, each time with a ref, and hears all edits of both; gives what has a ref.
+/// Edits message 1 this number of times, each time with a `ref`. Reads the events of both editing sockets. Returns the
+/// events with a `ref`.
 async fn edit_with_refs(one: &mut Client, name: &str, count: usize) -> Vec<Value> {
     for n in 0..count {
         let text = format!("{name} {n}");

@@ -1,4 +1,5 @@
-//! `client_id`: a repeated send makes no second message, on any socket, and is answered with the state of the first one.
+//! The field `client_id`: a repeated send makes no second message, on any socket. The answer has the current state of
+//! the first message.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Live, delete, edit, id_of, room, with_ref};
 use crate::support::{Client, Server, chat, deleted, edited, next_error, said, shared_uri};
 
-/// Returns a message that may be sent again.
+/// Returns a `send` frame with a `client_id`, so that a client may repeat it.
 fn message(text: &str, client_id: &str) -> Value {
     json!({"action": "send", "message": text, "client_id": client_id})
 }
@@ -19,7 +20,7 @@ fn again(id: i64, sender: i64, text: &str, status: &str) -> Value {
     answer
 }
 
-/// Repeats a send, and expects its answer on this socket.
+/// Repeats a send, and asserts that this socket's next frame is the answer.
 async fn repeat(client: &mut Client, frame: Value, answer: Value) {
     client.send(with_ref(frame, "again")).await;
     client.expect(with_ref(answer, "again")).await;
@@ -39,7 +40,7 @@ async fn a_repeated_message_is_answered_to_its_sender_alone() {
     one.send(message("Hello", "a")).await;
     one.expect(again(1, 1, "Hello", "read")).await;
 
-    // No other socket gets an event, and no number was used.
+    // No other socket gets an event for the repetitions, and they used no message id.
     one.send(message("Hello", "b")).await;
     two.hear_all(&said(1, 1, "Hello")).await;
     two.hear_all(&said(2, 1, "Hello")).await;
@@ -131,7 +132,7 @@ async fn a_client_id_has_1_to_64_characters() {
         one.send(json!({"action": "send", "message": "x", "client_id": bad})).await;
         next_error(&mut one, "invalid_request", "send", "client_id").await;
     }
-    // Of the last the database quotes the first 150 bytes when it meets it again, up to the middle of a character.
+    // For the last id, the database's error quotes only the first 150 bytes, which end in the middle of a character.
     let all_good =
         ["x".repeat(64), "é".repeat(64), " ".to_owned(), "5".to_owned(), "$a.b".to_owned(), "😀".repeat(64)];
     for (id, good) in (1..).zip(all_good) {
@@ -169,8 +170,8 @@ async fn send_is_answered_when_repeated_immediately() {
     one.say_alone(2, 1, "another").await;
 }
 
-/// Sends so many, each with a `client_id` and a `ref` of its own, and hears until all are answered; gives each one's
-/// number, and how many events came.
+/// Sends this number of messages, each with its own `client_id` and `ref`. Reads until each has an answer and an event.
+/// Returns each message's id, and the number of events.
 async fn send_all(one: &mut Live, server: &str, count: usize) -> (BTreeMap<usize, i64>, usize) {
     for n in 0..count {
         let name = format!("{server} {n}");
@@ -211,7 +212,7 @@ async fn send_makes_one_message_when_sent_to_two_servers_concurrently() {
     }
 }
 
-/// The room has each of these messages once, and its numbers have no hole.
+/// Asserts that the room has this number of messages, all with different texts and without a gap in their ids.
 async fn assert_once(server: &Server, room: i64, count: usize) {
     let (_, page) = server.api_get(&format!("/rooms/{room}/messages?after=0&limit=200")).await;
     let stored = super::texts(&page["messages"]);

@@ -1,4 +1,4 @@
-//! The events of a resumed socket: all changes since its cursor, once, and nothing else.
+//! Resuming a Level 2 socket: the client receives all changes since its cursor, each once, and nothing else.
 
 use mongodb::bson::doc;
 use reqwest::Method;
@@ -38,7 +38,7 @@ async fn first_frame_without_a_cursor_has_the_last_50_messages() {
     assert_eq!((&frame["edited"], &frame["deleted"]), (&json!([]), &json!([])));
     assert!(matches(&listed(2, 1, "number 2", "send"), &frame["messages"][0]), "{frame}");
 
-    // Deleted messages aren't among them, and don't count as older messages.
+    // Deleted messages are not among them, and do not count as older messages.
     for id in [1, 30] {
         one.send(delete(id)).await;
         one.hear(deleted(id)).await;

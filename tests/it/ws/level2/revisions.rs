@@ -1,4 +1,4 @@
-//! Edits and deletes are numbered in the order of their events, whichever server makes them.
+//! Edits and deletes have numbers (revisions) in the order of their events, regardless of the server that makes them.
 
 use mongodb::bson::doc;
 use mongodb::bson::oid::ObjectId;
@@ -7,8 +7,9 @@ use serde_json::json;
 use super::{Live, Told, edit, missed};
 use crate::support::{Program, Server, chat, edited, eventually, shared_uri};
 
-/// A message that is edited twice in a row gives the number of the first of the two away. A server that wrote before
-/// both must not take it: whoever was told of the second would never hear of what was numbered before it.
+/// A second edit of a message leaves the revision of its first edit unused. Another server, which wrote before both
+/// edits, must not use this revision. A client that has seen the second edit would never receive the change with the
+/// earlier revision.
 #[tokio::test]
 async fn a_number_that_is_free_again_is_nobodys() {
     let here = Server::start(&[]).await;
@@ -38,7 +39,7 @@ async fn a_number_that_is_free_again_is_nobodys() {
     assert_eq!(missed(&here, room, &since).await, told, "since {since}");
 }
 
-/// Notes an edit and dies of it, as a server may.
+/// Writes an edit into the room's journal, but not into the message, like a server that dies during an edit.
 async fn note(server: &Server, room: i64, message: i64, text: &str) {
     let noted = doc! { "id": ObjectId::new(), "messages": [message], "unset": [], "set": {
         "text": text,
@@ -49,6 +50,7 @@ async fn note(server: &Server, room: i64, message: i64, text: &str) {
     assert_eq!(rooms.update_one(doc! { "_id": room }, update).await.unwrap().modified_count, 1);
 }
 
+/// Returns the number of rooms whose journal has an unfinished revision.
 async fn unfinished(server: &Server) -> u64 {
     server.collection("rooms").await.count_documents(doc! { "journal.0": { "$exists": true } }).await.unwrap()
 }
@@ -68,7 +70,8 @@ async fn half_done_revision_is_completed_by_another_server() {
     assert_eq!(missed(&server, room, &since).await, told);
 }
 
-/// Or else whoever is told of the later one would never hear of the earlier.
+/// A revision that a dead server left half done is applied before the next revision. Otherwise a client that has
+/// received the later revision would never receive the earlier one.
 #[tokio::test]
 async fn half_done_revision_is_completed_once_before_the_next() {
     let server = Server::start(&[]).await;
@@ -89,8 +92,8 @@ async fn half_done_revision_is_completed_once_before_the_next() {
     live.say_alone(4, 1, "nothing was told twice").await;
 }
 
-/// A server that is killed while it edits holds nobody up: not for the minute for which the database would keep the
-/// locks of a transaction.
+/// A server that is killed during an edit delays no other server. With a transaction, the database would keep its locks
+/// for up to a minute.
 #[tokio::test]
 async fn a_server_that_is_killed_in_an_edit_holds_nobody_up() {
     let stays = Program::start_over(shared_uri(), &[]).await;

@@ -1,4 +1,4 @@
-//! After a server's end: cursors stay valid, and a repeated send is stored once.
+//! After a server was shut down or killed: cursors stay valid, and a repeated send is stored once.
 
 use std::collections::BTreeMap;
 
@@ -38,6 +38,7 @@ async fn a_cursor_is_good_after_a_restart() {
     assert_eq!(missed(&again, room, &third).await, told);
 }
 
+/// Returns a `send` frame whose text, `client_id` and `ref` contain the number.
 fn numbered(n: usize) -> Value {
     json!({"action": "send", "message": format!("number {n}"), "client_id": format!("id-{n}"), "ref": n.to_string()})
 }
@@ -94,7 +95,7 @@ async fn repeated_sends_are_stored_once_after_a_killed_server() {
     assert_eq!(stored.into_iter().map(|(_, text)| text).collect::<Vec<_>>(), said, "each is there once");
 }
 
-/// The newest message that was acknowledged.
+/// Returns the id of the newest acknowledged message.
 fn id_of_last(acknowledged: &BTreeMap<String, i64>) -> i64 {
     *acknowledged.values().max().unwrap()
 }

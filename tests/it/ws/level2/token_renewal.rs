@@ -1,4 +1,4 @@
-//! `auth`: a socket continues with a new token; an invalid token is refused.
+//! The action `auth`: a socket continues with a new token, and the server refuses an invalid token.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use tokio::time::timeout;
 use super::{assert_shape, room, with_ref};
 use crate::support::{Client, PATIENCE, Server, TIME, chat, error, matches, next_error, now};
 
-/// What a token's time may be overdrawn by, in seconds.
+/// The number of seconds for which the server accepts a token after its expiry.
 const LEEWAY: u64 = 5;
 
-/// How much later than a token's end its socket may be closed; what is on its way takes its time as well.
+/// The longest allowed time between a token's end and the close of its socket, because frames on their way take time.
 const LATE: Duration = Duration::from_secs(4);
 
 fn auth(token: &str) -> Value {
     json!({"action": "auth", "token": token})
 }
 
-/// A token of user 1 that is good for so many seconds more, leeway included.
+/// Returns a token of user 1 that the server accepts for this number of seconds, leeway included.
 fn good_for(server: &Server, seconds: u64) -> String {
     server.token(1).with("exp", now().as_secs() + seconds - LEEWAY).sign()
 }
 
-/// A Level 2 socket of user 1 with a token of the test's own.
+/// Opens a Level 2 socket of user 1 with this token, and reads its first frame.
 async fn open(server: &Server, room: i64, token: &str) -> Client {
     let dial = server.dial(&format!("/ws/chat/?room_id={room}&since=")).called("user 1");
     let mut client = dial.token(token).open().await;
@@ -32,7 +32,7 @@ async fn open(server: &Server, room: i64, token: &str) -> Client {
     client
 }
 
-/// Hands in a token that is taken, and gives when it is said to expire, in time since 1970.
+/// Sends a new token, which the server must accept. Returns the expiry time of the answer, as the time since 1970.
 async fn renew(client: &mut Client, token: &str) -> Duration {
     client.send(auth(token)).await;
     let answer = client.next().await;
@@ -50,7 +50,8 @@ async fn a_socket_outlives_the_token_that_was_replaced() {
     let exp = now().as_secs() + 3600;
     let expires = renew(&mut one, &server.token(1).with("exp", exp).sign()).await.as_secs();
     assert!((exp..=exp + LEEWAY).contains(&expires), "expires_at is {expires}, exp is {exp}");
-    // One with the same old token, and one whose end proves that all the old one's time is over.
+    // The second socket keeps the old token. The third socket ends later, which proves that the old token's time is
+    // over.
     let mut forgetful = open(&server, room, &soon).await;
     let mut later = open(&server, room, &good_for(&server, 5)).await;
     assert_eq!(forgetful.closed().await.0, 4001);

@@ -1,4 +1,5 @@
-//! `typing`: sent to the other members who can receive it, at a bounded rate, and not stored.
+//! The action `typing`: the server sends it to the other members who can receive it, at a limited rate, and does not
+//! store it.
 
 use std::time::{Duration, Instant};
 
@@ -64,7 +65,7 @@ async fn typing_stays_in_its_room_and_is_paced_by_room() {
     three.quiet().await;
     beside.send(typing()).await;
     three.expect(typed_by(1)).await;
-    // One user's typing does not delay another's.
+    // One user's typing does not delay the typing of another user.
     two.send(typing()).await;
     one.expect(typed_by(2)).await;
     two.quiet().await;
@@ -106,7 +107,7 @@ async fn typing_on_several_sockets_counts_as_one_user() {
     let mut two = Live::fresh(&server, 2, room).await;
     for at in [0, 1, 0] {
         own[at].send(typing()).await;
-        // The server has handled the frame. It sends no error if a `typing` comes too soon.
+        // This answer shows that the server has handled the `typing`. A `typing` that comes too soon gets no error.
         own[at].quiet().await;
     }
     two.expect(typed_by(1)).await;

@@ -1,4 +1,5 @@
-//! A user with the maximum number of sockets connects once more: a dead socket makes room.
+//! A user with the maximum number of sockets connects once more. A socket whose client no longer answers pings is
+//! closed to make room.
 
 use tokio::time::timeout;
 
@@ -12,7 +13,7 @@ async fn server(metered: &Metered, most: &str) -> Server {
     server
 }
 
-/// Answers each ping until the server closes the socket, and returns the close code.
+/// Answers each ping until the server closes the socket. Returns a task with the close code.
 fn alive(mut socket: SilentClient) -> tokio::task::JoinHandle<u16> {
     tokio::spawn(async move {
         loop {

@@ -1,5 +1,5 @@
-//! The bytes that a server holds for slow readers: encoded frames are bounded for a socket and for a user, whatever is
-//! sent.
+//! The memory that a server uses for clients that read slowly or not at all. The bytes of frames that wait are limited
+//! for each socket, each user and the server.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Metered, PATIENCE, Program, Server, encoded};
 
-/// Each of these characters takes six bytes of JSON.
+/// A character that takes six bytes in JSON.
 const CONTROL: &str = "\u{1}";
 
-/// The sockets that a user may have.
+/// The number of sockets that a user may have.
 const SOCKETS: usize = 20;
 
-/// The memory that one user may make a server hold, in KiB: 32 MB.
+/// The memory that one user may cause a server to hold, in KiB: 32 MB.
 const HELD_KIB: u64 = 31_250;
 
-/// Inserts messages of user 2 into an empty room, as `store::documents` writes them.
+/// Inserts messages of user 2 into an empty room, in the form in which `store::documents` writes them.
 async fn fill(server: &Server, room: i64, messages: i64, text: &str) {
     let at = DateTime::now();
     let stamp = Timestamp { time: u32::try_from(at.timestamp_millis() / 1000).unwrap(), increment: 1 };
@@ -37,7 +37,7 @@ fn ids(messages: &Value) -> Vec<i64> {
     messages.as_array().unwrap().iter().map(|message| message["message_id"].as_i64().unwrap()).collect()
 }
 
-/// Opens twenty sockets of each kind in turn. None of them reads.
+/// Opens [`SOCKETS`] sockets of user 1, of four kinds in turn. None of them reads.
 async fn open_all(program: &Program, room: i64, inbox: &str) -> Vec<Client> {
     let level_2 = format!("/ws/chat/?room_id={room}&since=r1.{room}.0.0");
     let targets = [
@@ -52,7 +52,7 @@ async fn open_all(program: &Program, room: i64, inbox: &str) -> Vec<Client> {
     join_all((0..SOCKETS).map(dial)).await
 }
 
-/// Asserts that resident memory grows by less than [`HELD_KIB`] over `before`.
+/// Asserts that the server's resident memory is less than [`HELD_KIB`] above `before`.
 fn assert_bounded(program: &Program, before: u64, when: &str) {
     let now = program.resident_kib();
     eprintln!("{when}: {now} KiB, {} more than before", now.saturating_sub(before));
@@ -78,7 +78,7 @@ async fn a_user_of_slow_sockets_holds_less_than_32_mb() {
     first.leave().await;
     let text = CONTROL.repeat(4096);
     fill(&program, room, 1_000, &text).await;
-    // The server keeps this memory once it has taken it.
+    // The server keeps the memory of these first frames, so they come before the measurement.
     let mut two = program.enter(2, room).await;
     for at in 0..4 {
         let target = [
@@ -98,7 +98,7 @@ async fn a_user_of_slow_sockets_holds_less_than_32_mb() {
     let slow = open_all(&program, room, &inbox).await;
     metered.until("parlor_sockets", 1 + SOCKETS as u64).await;
     assert_bounded(&program, before, "twenty first frames");
-    // Frames of 25 KB each wait behind them.
+    // Behind the first frames, frames of 25 KB each wait.
     for n in 0..300 {
         two.say(&text).await;
         two.until_kind("chat_message").await;
@@ -121,17 +121,17 @@ async fn answers_that_nobody_reads_are_bounded_too() {
         ("LIMITS__SOCKETS_PER_USER", "20"),
         ("LIMITS__CONNECTS_PER_MINUTE", "10000"),
         ("LIMITS__WRITE_MS", "60000"),
-        // Room for one page on each socket. By default the last page is one too many, and closes its socket.
+        // The limit has room for one page on each socket. With the default limit, the last page would close its socket.
         ("LIMITS__USER_BYTES", "25165824"),
         ("SOCKETS__SEND_BUFFER_BYTES", "8192"),
     ];
     let program = Program::start(&overrides).await;
     let room = program.room(&[1, 2]).await;
     let text = CONTROL.repeat(4096);
-    // The user is their author: the sockets deliver nothing, so no receipts wait beside the pages.
+    // User 2 has sent all messages. So the sockets deliver nothing, and no receipts wait beside the pages.
     let token = program.token(2).sign();
     fill(&program, room, 400, &text).await;
-    // Their first frames are small: a room and its last message.
+    // The first frames are small: a room and its last message.
     let dial = |_| program.dial("/ws/?since=").token(&token).receive_buffer(4096).open();
     let mut slow = join_all((0..SOCKETS).map(dial)).await;
     for client in &mut slow {
@@ -143,7 +143,8 @@ async fn answers_that_nobody_reads_are_bounded_too() {
             client.send(json!({"action": "history", "room_id": room, "limit": 100})).await;
         }
     }
-    // Each socket has one answer that it can't receive, and the server reads no further frame of it.
+    // Each socket has one answer that the client doesn't receive. Until then the server reads no further frame of the
+    // socket.
     metered.until_at_least("parlor_frames_total{action=\"history\",outcome=\"ok\"}", SOCKETS as u64).await;
     assert_bounded(&program, before, "pages");
     drop(slow);
@@ -170,13 +171,13 @@ async fn a_resume_and_pages_are_cut_by_bytes() {
     }
     assert_eq!(got, (1..=20).collect::<Vec<_>>());
 
-    // A plain start has the newest messages that fit.
+    // A first frame that does not resume has the newest messages that fit.
     let mut one = server.dial_as(1, &format!("room_id={room}&since=")).open().await;
     let first = one.next().await;
     assert_eq!((&first["resumed"], &first["has_more"]), (&json!(false), &json!(true)));
     assert_eq!(ids(&first["messages"]).last(), Some(&20));
     assert!(ids(&first["messages"]).len() <= 2);
-    // A basic socket gets its whole array.
+    // A Level 1 socket gets its whole array.
     assert_eq!(server.connect(1, 2).await.history().await.len(), 20);
 }
 
@@ -267,7 +268,7 @@ async fn the_fullest_socket_ends_when_a_server_holds_too_much() {
     drop(deaf);
 }
 
-/// The whole time that a socket is behind counts, not only each part of a write.
+/// The limit counts the whole time for which a socket is behind, not only each part of a write.
 #[tokio::test]
 async fn a_client_below_the_floor_is_let_go() {
     let metered = Metered::new();
@@ -280,10 +281,10 @@ async fn a_client_below_the_floor_is_let_go() {
     let server = Server::start(&overrides).await;
     let room = server.room(&[1, 2]).await;
     fill(&server, room, 50, &"x".repeat(4_000)).await;
-    // The handshake is user 2's.
+    // The handshake of the slow client is user 2's.
     let token = server.token(2).sign();
     let mut slow = super::SilentClient::shake_hands(server.address(), &token).await;
-    // Each part of 16 KB comes well within its limit; all of them are too slow.
+    // Each part of 16 KB arrives well within the write limit, but all parts together are too slow.
     let ended = tokio::time::timeout(PATIENCE, slow.trickle(4096, Duration::from_millis(50))).await;
     let total = ended.expect("it is let go in time");
     assert!(total < 200_000, "all {total} bytes were sent");

@@ -1,4 +1,5 @@
-//! Clients that stopped reading, or that are dead: they cost other clients nothing, and their permits are returned.
+//! Clients that stopped reading or are dead: they don't delay other clients. The server closes their sockets, which
+//! then no longer count for the limit of sockets.
 
 mod dead_sockets;
 mod held_bytes;
@@ -13,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::support::{Client, Metered, PATIENCE, Server, chat, eventually_some, read};
 
-/// A client that opens a socket and then does nothing by itself. It answers no ping.
+/// A client that opens a socket and then sends nothing by itself. It does not answer pings.
 struct SilentClient {
     stream: TcpStream,
 }
@@ -25,7 +26,7 @@ impl SilentClient {
         silent_client
     }
 
-    /// The kernel buffers little for it.
+    /// Sends the handshake of user 2 and reads its answer. The kernel buffers only 4 KiB for the socket.
     async fn shake_hands(address: SocketAddr, token: &str) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -44,7 +45,8 @@ impl SilentClient {
         Self { stream }
     }
 
-    /// Returns the opcode and the payload of the next frame (RFC 6455, 5.2), which must be short.
+    /// Returns the opcode and the payload of the next frame (RFC 6455, 5.2). The payload must be shorter than 126
+    /// bytes.
     async fn frame(&mut self) -> (u8, Vec<u8>) {
         let read = async {
             let head = self.stream.read_u8().await?;
@@ -56,7 +58,7 @@ impl SilentClient {
         timeout(PATIENCE, read).await.expect("a frame comes in time").unwrap()
     }
 
-    /// Waits for this number of pings, and answers each.
+    /// Waits for this number of pings, and answers each of them.
     async fn answer_pings(&mut self, count: usize) {
         for _ in 0..count {
             assert_eq!(self.frame().await.0, PING);
@@ -64,7 +66,7 @@ impl SilentClient {
         }
     }
 
-    /// Reads this number of bytes after each pause until the connection ends, and returns their total.
+    /// Reads up to this number of bytes after each pause until the connection ends. Returns the total number of bytes.
     async fn trickle(&mut self, bytes: usize, pause: Duration) -> usize {
         let (mut read, mut total) = (vec![0; bytes], 0);
         loop {
@@ -77,13 +79,13 @@ impl SilentClient {
         }
     }
 
-    /// Sends a frame without payload, masked with zeros.
+    /// Sends a frame without a payload. Its mask is zero.
     async fn send(&mut self, opcode: u8) {
         self.stream.write_all(&[0x80 | opcode, 0x80, 0, 0, 0, 0]).await.unwrap();
     }
 }
 
-/// Waits until the server accepts a socket.
+/// Connects again and again until the server's limit of sockets allows it. Reads the history.
 async fn until_let_in(server: &Server, user: i64, peer: i64) -> Client {
     let query = format!("firts_user={user}&second_user={peer}/");
     let dial = async || server.dial_as(user, &query).open_unless(503).await;
@@ -153,10 +155,10 @@ async fn a_peer_that_is_cut_off_gives_its_place_back() {
     let server = Server::start(&[("LIMITS__SOCKETS", "1")]).await;
     server.room(&[1, 2]).await;
     for _ in 0..5 {
-        // Each time the connection just breaks.
+        // The connection breaks without a close frame.
         drop(until_let_in(&server, 1, 2).await);
     }
-    // And after every kind of refusal.
+    // After every kind of refusal, the socket no longer counts for the limit either.
     for query in ["", "firts_user=1", "firts_user=2&second_user=1", "firts_user=1&second_user=9"] {
         let dial = async || server.dial_as(1, query).open_unless(503).await;
         eventually_some("a socket's permit is returned", dial).await.closed().await;
@@ -193,7 +195,7 @@ async fn socket_is_closed_when_its_history_is_never_read() {
     timeout(PATIENCE, let_in).await.expect("its place is free in time");
 }
 
-/// The first frame takes longer than the limit of one write, but it never stands still for that long.
+/// The first frame takes longer than the limit of one write, but no single write waits for that long.
 #[tokio::test]
 async fn a_peer_that_reads_slowly_gets_its_whole_history() {
     let overrides = [("LIMITS__WRITE_MS", "400"), ("SOCKETS__SEND_BUFFER_BYTES", "8192")];
@@ -238,13 +240,13 @@ async fn silent_client_slows_nobody_and_returns_its_permit() {
     for id in 1..=100 {
         let said = Instant::now();
         one.say(&text).await;
-        // Read to its end, so that the others wait for no more than the events of one message.
+        // Both sockets read to the last event of the message, so the next measurement includes only one message.
         for client in [&mut one, &mut two] {
             client.until(read(id, 1, &text)).await;
         }
         slowest = slowest.max(said.elapsed());
     }
-    // Far less than `limits.write_ms`: no user waited for the silent client.
+    // This is far less than `limits.write_ms`, so no user waited for the silent client.
     assert!(slowest < Duration::from_secs(5), "a message took {slowest:?}");
     until_let_in(&server, 1, 2).await.quiet().await;
     drop(deaf);

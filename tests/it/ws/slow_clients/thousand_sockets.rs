@@ -1,5 +1,5 @@
-//! A thousand sockets don't read, in the room of two users who chat. The two are served in time, each of the thousand is
-//! closed and counted, and their memory is freed.
+//! A thousand sockets don't read, in the room of two users who chat. Both users receive messages in time. The server
+//! closes and counts each of the thousand sockets, and frees their memory.
 
 use std::time::{Duration, Instant};
 
@@ -12,27 +12,27 @@ use crate::support::{
 
 const DEAF: usize = 1_000;
 
-/// The sockets that are opened concurrently.
+/// The number of sockets that are opened concurrently.
 const AT_ONCE: usize = 50;
 
-/// What is said before they come, so that all is there that a talk takes.
+/// The number of messages before the silent sockets connect, so that the server has allocated the memory for a chat.
 const WARM: usize = 50;
 
 /// The metric of sockets that were closed with 4008 because their queue was full.
 const CLOSED: &str = r#"parlor_limits_hit_total{bound="send_queue"}"#;
 
-/// How long a message may take to its peer while it is also queued, and written, for a thousand others: by a debug
-/// build, on a core that the database and the test share.
+/// The longest time of a message to its peer, while the server also queues and writes it for a thousand other sockets.
+/// The server is a debug build, and shares a core with the database and the test.
 const IN_TIME: Duration = Duration::from_secs(5);
 
-/// By how much resident memory may have grown once the first thousand are gone: what the allocator keeps of their worst
-/// moment, 64 KiB each...
+/// The allowed growth of resident memory after the first thousand sockets: the memory that the allocator keeps, 64 KiB
+/// for each socket.
 const KEPT_KIB: u64 = 64 << 10;
 
-/// ...and what each further thousand may add, which find that already there.
+/// The allowed growth after each further thousand sockets, which can use the memory that the allocator kept.
 const LEAKED_KIB: u64 = 8 << 10;
 
-/// Opens sockets that do nothing. Their buffers are small, so that the server soon notices.
+/// Opens [`DEAF`] sockets that never read. Their buffers are small, so that the server soon notices.
 async fn deaf(server: &Server, user: i64) -> Vec<Client> {
     let mut all = Vec::with_capacity(DEAF);
     for _ in 0..DEAF / AT_ONCE {
@@ -43,13 +43,14 @@ async fn deaf(server: &Server, user: i64) -> Vec<Client> {
     all
 }
 
-/// The two users who chat, and the last number of their room.
+/// The two users who chat, and the last message id of their room.
 struct Talk {
     two: [Client; 2],
     last: i64,
 }
 
 impl Talk {
+    /// Makes the room of user 1 and `peer`, opens a socket of each, and sends [`WARM`] messages.
     async fn of(server: &Server, peer: i64) -> Self {
         server.room(&[1, peer]).await;
         let mut talk = Self { two: [server.join(1, peer).await, server.join(peer, 1).await], last: 0 };
@@ -59,7 +60,7 @@ impl Talk {
         talk
     }
 
-    /// Sends a message, waits until both users have received it, and returns the time that it took.
+    /// Sends a message and waits until both users have received it. Returns the time that this took.
     async fn say(&mut self, text: &str) -> Duration {
         let said = Instant::now();
         self.last += 1;
@@ -71,12 +72,13 @@ impl Talk {
     }
 }
 
-/// Opens a thousand sockets. The two users chat until all of them are closed.
+/// Opens a thousand silent sockets. The two users chat until the server has closed all of them.
 async fn round(server: &Server, samples: &Samples, peer: i64) {
     let mut talk = Talk::of(server, peer).await;
     let closed = samples.number(CLOSED).await;
     let deaf = deaf(server, peer).await;
-    // One that is still to come in would have what the two say in its history, and end by another bound.
+    // The chat begins only after all sockets are open. A later socket would get these messages in its history, and
+    // another limit would end it.
     let (expected, open) =
         (u32::try_from(DEAF + 2).unwrap(), async || samples.number("parlor_sockets").await);
     eventually_within(4 * PATIENCE, "all sockets are open", open, |open| *open >= expected).await;
@@ -91,7 +93,7 @@ async fn round(server: &Server, samples: &Samples, peer: i64) {
     eprintln!("{} messages, the slowest in {slowest:?}, all closed in {:?}", talk.last, began.elapsed());
     let ends = timeout(PATIENCE, join_all(deaf.into_iter().map(async |mut deaf| deaf.hear_out().await.1)));
     for end in ends.await.expect("they end") {
-        // A client that reads again in time gets the reason.
+        // A client that reads again in time receives the close code.
         assert!(matches!(end, End::Closed(4008) | End::Lost), "{end:?}");
     }
     for client in talk.two {
@@ -107,7 +109,7 @@ async fn thousand_silent_clients_slow_nobody_and_leave_no_memory() {
         ("ADMIN__LISTEN", samples.admin.as_str()),
         ("LIMITS__SEND_QUEUE", "64"),
         ("LIMITS__SOCKETS_PER_USER", "2000"),
-        // All sockets are of one user.
+        // All silent sockets belong to one user.
         ("LIMITS__CONNECTS_PER_MINUTE", "10000"),
         ("LIMITS__USER_BYTES", "1073741824"),
         ("SOCKETS__SEND_BUFFER_BYTES", "8192"),

@@ -1,4 +1,4 @@
-//! A client's copy of its rooms, and its requests for them.
+//! A client's copy of its rooms, and its requests for their history.
 
 use std::collections::BTreeMap;
 
@@ -75,12 +75,13 @@ impl Copy {
         Ok(())
     }
 
+    /// Stores the cursor of a first frame. The next `chat_message` event has no event before it.
     fn note(&mut self, ready: &Value) {
         ready["cursor"].as_str().unwrap().clone_into(&mut self.cursor);
         self.rooms.values_mut().for_each(|room| room.live = None);
     }
 
-    /// Applies an event.
+    /// Applies an event to the copy.
     pub(super) fn hear(&mut self, frame: &Value) {
         let Some(cursor) = frame["cursor"].as_str() else {
             return assert!(frame["type"] == "presence" || frame["type"] == "pong", "{frame}");

@@ -18,28 +18,31 @@ use self::client_copy::{Copy, History, history};
 use self::writer::{Writer, Written};
 use crate::support::{Client, Dial, End, Mongod, PATIENCE, Program, SeededRng, encoded, seed};
 
-/// The number of disconnects of the reader.
+/// The number of disconnects of the reading client.
 const CUTS: usize = 1_000;
 
-/// The first of these by killing its server, and so every so often after it; the others by dropping its socket...
+/// The disconnects that kill the reader's server: the first one, and the number of disconnects from one to the next.
+/// All others drop the reader's socket.
 const KILLED: (usize, usize) = (50, 100);
 
-/// ...and of those some while the database has just stepped down.
+/// The disconnects while the database has just stepped down: the first one, and the number of disconnects from one to
+/// the next.
 const STEPPED_DOWN: (usize, usize) = (200, 300);
 
-/// The upper limit of the changes that the writers make at each disconnect.
+/// At each disconnect, the writers make fewer changes than this number.
 const CHANGES: usize = 4;
 
 const READER: i64 = 3;
 
-/// The limit of the whole test.
+/// The longest time that all disconnects together may take.
 const LIMIT: Duration = Duration::from_mins(4);
 
+/// Returns whether a disconnect of this kind is due after this number of disconnects.
 fn is_due(cuts: usize, (first, every): (usize, usize)) -> bool {
     cuts % every == first
 }
 
-/// Two server processes on one database. No client connects to one that is restarting.
+/// Two server processes on one database. No client connects to a server that is restarting.
 #[derive(Clone)]
 struct Servers([Arc<RwLock<Program>>; 2]);
 
@@ -50,7 +53,8 @@ impl Servers {
         Self([one, two].map(|program| Arc::new(RwLock::new(program))))
     }
 
-    /// A handshake with one of them, and which one that is: this one, where it is there.
+    /// Returns a handshake with the wanted server, or with the other server while the wanted one restarts. Also returns
+    /// the index of the chosen server.
     async fn dial(&self, wanted: usize, user: i64, since: &str) -> (usize, Dial) {
         let (at, program) = match self.0[wanted].try_read() {
             Ok(program) => (wanted, program),
@@ -61,7 +65,7 @@ impl Servers {
         (at, dial.called(format!("inbox of {user}")))
     }
 
-    /// Kills a server and restarts it. The other one runs meanwhile.
+    /// Kills a server and restarts it. The other server runs meanwhile.
     async fn kill(&self, at: usize) -> JoinHandle<()> {
         let mut program = self.0[at].clone().write_owned().await;
         program.signal("KILL");
@@ -73,23 +77,24 @@ impl Servers {
     }
 }
 
-/// A client that is disconnected again and again.
+/// A client that loses its connection many times.
 struct Reader {
     servers: Servers,
     rng: SeededRng,
     copy: Copy,
-    /// The restart of a server.
+    /// The task that restarts a server, if one is restarting.
     starting: Option<JoinHandle<()>>,
 }
 
 impl Reader {
+    /// Connects to a random server with the copy's cursor. Returns `None` if the connection fails.
     async fn dial(&mut self) -> Option<(usize, Client)> {
         let wanted = self.rng.below(2);
         let (at, dial) = self.servers.dial(wanted, READER, &self.copy.cursor).await;
         Some((at, dial.open_if_there().await?))
     }
 
-    /// Opens the socket and reads its first frame. Returns `None` if the socket ended before.
+    /// Opens the socket and applies its first frame. Returns `None` if the socket ended before.
     async fn open(&mut self) -> Option<(usize, Client)> {
         let (at, mut client) = self.dial().await?;
         let ready = client.next_or_end().await.ok()?;
@@ -99,7 +104,7 @@ impl Reader {
         Some((at, client))
     }
 
-    /// Hears what is there by now; not all of it, where that is how the dice fall.
+    /// Applies frames that have arrived. Stops at a random point, so that the next resume must bring the rest.
     async fn hear(&mut self, client: &mut Client) -> Result<(), End> {
         for _ in 0..self.rng.below(3) {
             client.try_send(serde_json::json!({"action": "ping"})).await;
@@ -117,13 +122,14 @@ impl Reader {
         Ok(())
     }
 
+    /// Waits until the server that is restarting runs again.
     async fn restarted(&mut self) {
         if let Some(starting) = self.starting.take() {
             starting.await.unwrap();
         }
     }
 
-    /// Is cut off as often as that is asked for. Each time the writers may go on a little.
+    /// Loses the connection [`CUTS`] times. Each time, the writers may make a few changes.
     async fn follow(&mut self, mongod: &Mongod, changes: &Semaphore) {
         let mut cuts = 0;
         while cuts < CUTS {
@@ -157,7 +163,7 @@ impl Reader {
         self.restarted().await;
     }
 
-    /// Returns all rooms in their final state, and the reader's copy of them.
+    /// Returns the reader's copy of its rooms, and the rooms' final state on the server.
     async fn catch_up(&mut self) -> (History, History) {
         loop {
             let (_, dial) = self.servers.dial(0, READER, &self.copy.cursor).await;
@@ -173,7 +179,7 @@ impl Reader {
     }
 }
 
-/// Asserts that two histories are equal, and prints all differences.
+/// Asserts that two histories are equal. Otherwise prints all differences.
 fn assert_alike(one: &str, has: &History, other: &str, must: &History) {
     let of = |history: &History, room, id| history.get(&room).and_then(|all| all.get(&id)).cloned();
     let mut ids: Vec<_> =
@@ -190,8 +196,8 @@ fn assert_alike(one: &str, has: &History, other: &str, must: &History) {
     assert!(differ.is_empty(), "{}", differ.join("\n"));
 }
 
-/// Each room's numbers have no hole, deleted messages included, and each `client_id` made the message that its writer was
-/// told of, and no other.
+/// Asserts that each room's message ids have no gap, deleted messages included. Each `client_id` must have made exactly
+/// the message that its writer's acknowledgement named.
 fn assert_made_once(stored: &[Document], made: &BTreeMap<(i64, String), i64>) {
     let mut last = BTreeMap::new();
     let mut found = BTreeMap::new();
@@ -207,7 +213,7 @@ fn assert_made_once(stored: &[Document], made: &BTreeMap<(i64, String), i64>) {
     assert_eq!(found, *made);
 }
 
-/// Prints its seed; `PARLOR_IT_SEED` gives another one.
+/// Prints the seed of its random numbers. `PARLOR_IT_SEED` sets another seed.
 #[tokio::test]
 async fn client_state_equals_the_rooms_after_1000_disconnects() {
     let seed = seed();

@@ -1,4 +1,4 @@
-//! A client that keeps writing: it sends an unacknowledged message again, to any running server.
+//! A client that writes all the time. It repeats a frame without an answer, on any running server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use super::Servers;
 use super::client_copy::History;
 use crate::support::{Client, End, SeededRng};
 
-/// The messages of a writer that must be there in the end.
+/// The record of one writer. In the end, the rooms must agree with it.
 #[derive(Default)]
 pub(super) struct Written {
     /// All messages that were not deleted, in their last acknowledged form.
     pub(super) messages: History,
-    /// The message of each `client_id`, by room.
+    /// The message id of each `client_id`, by room id.
     pub(super) made: BTreeMap<(i64, String), i64>,
     /// The number of repeated frames.
     pub(super) again: usize,
@@ -28,7 +28,7 @@ pub(super) struct Writer {
     rng: SeededRng,
     client: Option<Client>,
     asked: usize,
-    /// The messages that may still be changed.
+    /// The messages that the writer may still change, as room id and message id.
     own: Vec<(i64, i64)>,
     written: Written,
 }
@@ -39,7 +39,7 @@ impl Writer {
         Self { user, rooms, servers: servers.clone(), rng, client: None, asked: 0, own, written }
     }
 
-    /// Sends, edits and deletes as often as allowed. No two texts are equal.
+    /// Sends, edits or deletes a message for each permit in `changes`. No two texts are equal.
     pub(super) async fn write(mut self, changes: Arc<Semaphore>) -> Written {
         for n in 0.. {
             let Ok(change) = changes.acquire().await else { break };
@@ -76,7 +76,7 @@ impl Writer {
         let (told, once) = self.ask(edit).await;
         assert_eq!((&told["type"], &told["text"]), (&json!("message_edited"), &json!(text)), "{told}");
         if !once {
-            // An unanswered frame may still be done later. It must not overwrite a newer change.
+            // The earlier edit without an answer may still be applied. Therefore this message is not changed again.
             self.own.swap_remove(at);
         }
         self.written.messages.entry(room).or_default().insert(id, text);
@@ -91,7 +91,8 @@ impl Writer {
         self.written.messages.entry(room).or_default().remove(&id);
     }
 
-    /// Sends a frame until it has its final answer, and returns whether it was sent only once.
+    /// Sends a frame until its answer is neither `unavailable` nor `timeout`. Returns the answer, and whether the frame
+    /// was sent only once.
     async fn ask(&mut self, mut frame: Value) -> (Value, bool) {
         for tries in 1.. {
             self.asked += 1;
@@ -108,7 +109,7 @@ impl Writer {
         unreachable!("it is tried for ever")
     }
 
-    /// Returns the answer, or `None` if the socket ends first.
+    /// Sends the frame once. Returns its answer, or `None` if the socket ended before.
     async fn try_to_ask(&mut self, frame: &Value) -> Option<Value> {
         if self.client.is_none() {
             let wanted = self.rng.below(2);
