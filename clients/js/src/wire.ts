@@ -7,13 +7,13 @@ export type AuthFrame = {
   ref?: string;
   /** The room, on inbox connections (Level 3). */
   room_id?: number;
-  /** A token of the same user. */
+  /** The new token. It must belong to the same user as the old token. */
   token: string;
 };
 
-/** The new token is in force. */
+/** The new token has replaced the old token. */
 export type AuthAnswerFrame = {
-  /** When the token expires, without leeway. */
+  /** The time `exp` of the new token. The server accepts the token 5 s longer. */
   expires_at: string;
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
@@ -22,19 +22,19 @@ export type AuthAnswerFrame = {
   type: "auth";
 };
 
-/** A message was written: a majority of the database has it. */
+/** A message was written: a majority of the database's members has stored it. */
 export type ChatMessageFrame = {
   /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
-  /** With status `send`. */
+  /** The message, with status `send`. */
   message: {
-    /** The time of sending, by the server's clock. */
+    /** The time at which the server stored the message, by the server's clock. */
     created_at: string;
-    /** Its number in the room. */
+    /** The number of the message in its room. */
     message_id: number;
-    /** Its author. */
+    /** The author's id. */
     sender_id: number | string;
-    /** Its status. */
+    /** The status at the time of this frame. */
     status:
       /** The message is stored. */
       | "send"
@@ -42,9 +42,9 @@ export type ChatMessageFrame = {
       | "delivered"
       /** Each other member has read the message. */
       | "read";
-    /** Its text, exactly as it was sent. */
+    /** The text, exactly as it was sent. */
     text: string;
-    /** The time of the last change of its text. */
+    /** The time of the last change of the text. */
     updated_at: string;
   };
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
@@ -54,7 +54,7 @@ export type ChatMessageFrame = {
   type: "chat_message";
 };
 
-/** The user no longer looks at the room: new messages stay unread until they are read. */
+/** Says that the user no longer looks at the room. New messages stay unread until the client sends `read` or `open`. */
 export type CloseFrame = {
   action: "close";
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
@@ -63,11 +63,11 @@ export type CloseFrame = {
   room_id?: number;
 };
 
-/** An event of a function of the application. It is not stored. */
+/** An event that a function of the application has sent. It is not stored. */
 export type CustomFrame = {
   /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
-  /** The function's action. */
+  /** The name of the function's action. */
   name: string;
   /** The room, on inbox connections (Level 3). */
   room_id?: number;
@@ -75,10 +75,10 @@ export type CustomFrame = {
   [key: string]: unknown;
 };
 
-/** Deletes a message. Its author may do so, and in a group each admin. */
+/** Deletes a message. The author of the message may delete it. In a group, each admin may also delete it. */
 export type DeleteFrame = {
   action: "delete";
-  /** The message. */
+  /** The id of the message to delete. */
   message_id: number | string;
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
@@ -89,21 +89,21 @@ export type DeleteFrame = {
 /** Replaces the text of the caller's own message. */
 export type EditFrame = {
   action: "edit";
-  /** The message. */
+  /** The id of the message to edit. */
   message_id: number | string;
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
   /** The room, on inbox connections (Level 3). */
   room_id?: number;
-  /** The new text. The same text again is an edit too. */
+  /** The new text. A text equal to the old text is also an edit. */
   text: string;
 };
 
-/** The answer to a frame that can't be done, on its own socket alone. */
+/** The answer to a frame that failed. Only the socket that sent the frame receives it. */
 export type ErrorFrame = {
-  /** The frame's `action`, cut to 64 characters. Absent if the frame had none. */
+  /** The `action` of the failed frame, cut to 64 characters. Absent if the frame had no `action`. */
   action?: string | null;
-  /** The stable code: branch on it. */
+  /** The stable code. Decide by it what to do. */
   code:
     /** The frame is not JSON, is not an object, or is binary. */
     | "bad_json"
@@ -111,27 +111,27 @@ export type ErrorFrame = {
     | "unknown_action"
     /** A field is missing, of the wrong type, or out of range. */
     | "invalid_request"
-    /** There is no such message in this room, deleted ones included, or the caller is not in the room. */
+    /** The message does not exist in this room or is deleted, or the caller is not in the room. */
     | "not_found"
-    /** The message is another user's. */
+    /** The message belongs to another user. */
     | "not_author"
-    /** The new token fails a check, or is another user's. */
+    /** The new token fails a check, or belongs to another user. */
     | "invalid_token"
-    /** The application refused the message. `message` is its reason. */
+    /** The application refused the message. `message` says why. */
     | "rejected"
-    /** Too much in too short a time. */
+    /** The user exceeded a rate, or too many calls of this action are running on the server. */
     | "rate_limited"
-    /** The action did not end in time. It may still be done, and its event then follows. */
+    /** The action did not end in time. It may still succeed. Then its event follows. */
     | "timeout"
     /** The database, or the server of a function or hook, can't be reached. Nothing was written. */
     | "unavailable"
-    /** An error of the server. `message` has an id that is in the server's log. */
+    /** The server has an error. `message` contains an id by which the operator finds the cause in the log. */
     | "internal";
   /** An explanation for people. */
   message: string;
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** With `rate_limited`: the time to wait before sending again, in milliseconds. */
+  /** Only with `rate_limited`: how long to wait before sending the frame again, in milliseconds. */
   retry_after_ms?: number | null;
   /** The room, on inbox connections (Level 3). */
   room_id?: number;
@@ -140,15 +140,15 @@ export type ErrorFrame = {
 
 /** The first frame of a basic connection (Level 1) */
 export type FirstHistoryFrame = {
-  /** The time of sending, by the server's clock. */
+  /** The time at which the server stored the message, by the server's clock. */
   created_at: string;
-  /** Its number in the room. */
+  /** The number of the message in its room. */
   message_id: number;
-  /** The author's address, if the room has one. */
+  /** The author's e-mail address, if the room stores one for the author. */
   sender_email: string | null;
-  /** Its author. */
+  /** The author's id. */
   sender_id: number | string;
-  /** Its status. */
+  /** The status at the time of this frame. */
   status:
     /** The message is stored. */
     | "send"
@@ -156,20 +156,23 @@ export type FirstHistoryFrame = {
     | "delivered"
     /** Each other member has read the message. */
     | "read";
-  /** Its text, exactly as it was sent. */
+  /** The text, exactly as it was sent. */
   text: string;
-  /** The time of the last change of its text. */
+  /** The time of the last change of the text. */
   updated_at: string;
 }[];
 
 /** Reads a page of the room's messages that are not deleted. */
 export type HistoryFrame = {
   action: "history";
-  /** The messages after this one, oldest first. 0: from the beginning. */
+  /** An id: the page has the messages after it, oldest first. With 0, the page starts at the room's first message. */
   after?: number | null;
-  /** The messages before this one, newest first. Without this and without `after`: the newest messages. */
+  /**
+   * An id: the page has the messages before it, newest first. Without `before` and `after`, the page has the newest
+   * messages.
+   */
   before?: number | string | null;
-  /** The largest number of messages: 1 to 200, by default 50. */
+  /** The largest number of messages in the page: 1 to 200, by default 50. */
   limit?: number | null;
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
@@ -179,19 +182,19 @@ export type HistoryFrame = {
 
 /** A page of the room's messages. */
 export type HistoryAnswerFrame = {
-  /** Whether there are more messages in that direction. */
+  /** Whether there are more messages in the same direction. */
   has_more: boolean;
-  /** Newest first; oldest first for `after`. */
+  /** The messages, newest first. If the request has `after`: oldest first. */
   messages: {
-    /** The time of sending, by the server's clock. */
+    /** The time at which the server stored the message, by the server's clock. */
     created_at: string;
-    /** Its number in the room. */
+    /** The number of the message in its room. */
     message_id: number;
-    /** The author's address, if the room has one. */
+    /** The author's e-mail address, if the room stores one for the author. */
     sender_email: string | null;
-    /** Its author. */
+    /** The author's id. */
     sender_id: number | string;
-    /** Its status. */
+    /** The status at the time of this frame. */
     status:
       /** The message is stored. */
       | "send"
@@ -199,9 +202,9 @@ export type HistoryAnswerFrame = {
       | "delivered"
       /** Each other member has read the message. */
       | "read";
-    /** Its text, exactly as it was sent. */
+    /** The text, exactly as it was sent. */
     text: string;
-    /** The time of the last change of its text. */
+    /** The time of the last change of the text. */
     updated_at: string;
   }[];
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
@@ -215,15 +218,15 @@ export type HistoryAnswerFrame = {
 export type MarkMessageAsDeliveredFrame = {
   /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
-  /** With status `delivered`. */
+  /** The message, with status `delivered`. */
   message: {
-    /** The time of sending, by the server's clock. */
+    /** The time at which the server stored the message, by the server's clock. */
     created_at: string;
-    /** Its number in the room. */
+    /** The number of the message in its room. */
     message_id: number;
-    /** Its author. */
+    /** The author's id. */
     sender_id: number | string;
-    /** Its status. */
+    /** The status at the time of this frame. */
     status:
       /** The message is stored. */
       | "send"
@@ -231,9 +234,9 @@ export type MarkMessageAsDeliveredFrame = {
       | "delivered"
       /** Each other member has read the message. */
       | "read";
-    /** Its text, exactly as it was sent. */
+    /** The text, exactly as it was sent. */
     text: string;
-    /** The time of the last change of its text. */
+    /** The time of the last change of the text. */
     updated_at: string;
   };
   /** The room, on inbox connections (Level 3). */
@@ -245,15 +248,15 @@ export type MarkMessageAsDeliveredFrame = {
 export type MarkMessageAsReadFrame = {
   /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
-  /** With status `read`. */
+  /** The message, with status `read`. */
   message: {
-    /** The time of sending, by the server's clock. */
+    /** The time at which the server stored the message, by the server's clock. */
     created_at: string;
-    /** Its number in the room. */
+    /** The number of the message in its room. */
     message_id: number;
-    /** Its author. */
+    /** The author's id. */
     sender_id: number | string;
-    /** Its status. */
+    /** The status at the time of this frame. */
     status:
       /** The message is stored. */
       | "send"
@@ -261,9 +264,9 @@ export type MarkMessageAsReadFrame = {
       | "delivered"
       /** Each other member has read the message. */
       | "read";
-    /** Its text, exactly as it was sent. */
+    /** The text, exactly as it was sent. */
     text: string;
-    /** The time of the last change of its text. */
+    /** The time of the last change of the text. */
     updated_at: string;
   };
   /** The room, on inbox connections (Level 3). */
@@ -275,7 +278,7 @@ export type MarkMessageAsReadFrame = {
 export type MessageDeletedFrame = {
   /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
-  /** The message. */
+  /** The number of the message. */
   message_id: number;
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
@@ -288,7 +291,7 @@ export type MessageDeletedFrame = {
 export type MessageEditedFrame = {
   /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
-  /** The message. */
+  /** The number of the message. */
   message_id: number;
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
@@ -299,7 +302,10 @@ export type MessageEditedFrame = {
   type: "message_edited";
 };
 
-/** The user looks at the room: everything in it becomes read, and so do new messages until `close`. */
+/**
+ * Says that the user looks at the room. All messages of the room become read. Until `close`, new messages become read
+ * when this socket receives them.
+ */
 export type OpenFrame = {
   action: "open";
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
@@ -308,7 +314,7 @@ export type OpenFrame = {
   room_id?: number;
 };
 
-/** Asks whether the server is alive, for clients that can't see the pings of the WebSocket protocol. */
+/** Asks whether the server is alive. It is for clients that can't see the pings of the WebSocket protocol. */
 export type PingFrame = {
   action: "ping";
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
@@ -328,16 +334,16 @@ export type PingAnswerFrame = {
 
 /** A user who shares a room came online or went offline. */
 export type PresenceFrame = {
-  /** If offline: when the last socket was closed. */
+  /** If offline: the time at which the user's last socket was closed. */
   last_seen?: string;
   /** Whether the user has a socket on any server. */
   online: boolean;
   type: "presence";
-  /** The user. */
+  /** The user whose presence changed. */
   user_id: number | string;
 };
 
-/** Raises the caller's read marker: everything up to this message is read. */
+/** Raises the caller's read marker: all messages up to `message_id` are read. */
 export type ReadFrame = {
   action: "read";
   /** The last message that was read. A larger number means the room's last message. */
@@ -348,39 +354,39 @@ export type ReadFrame = {
   room_id?: number;
 };
 
-/** The first frame: the caller's rooms. */
+/** The first frame of an inbox connection: the caller's rooms. */
 export type ReadyFrame = {
   /** The cursor after this frame. */
   cursor: string;
   /** Whether there are more rooms. The action `rooms` reads them. */
   has_more: boolean;
-  /** If there are more rooms: the `next` of the action `rooms`. */
+  /** If there are more rooms: the value to send as `next` with the action `rooms`. */
   next?: string;
-  /** The users who are online: of the members of these rooms, or, if resumed, of all of the caller's rooms. */
+  /** The users who are online, among the members of `rooms` or, if resumed, of all rooms of the caller. */
   online: (number | string)[];
-  /** Whether `rooms` has all changes since the cursor. Otherwise it is the first page. */
+  /** Whether `rooms` has all changes since the cursor. If false, `rooms` is the first page of the caller's rooms. */
   resumed: boolean;
-  /** If resumed: all rooms of the caller. The client drops every other room. */
+  /** If resumed: the ids of all rooms of the caller. The client removes every room that is not in this list. */
   room_ids?: number[];
-  /** The rooms, the one with the latest activity first: all that changed, or the first page. */
+  /** If resumed: all rooms that changed. Otherwise: the first page. The room with the latest activity is first. */
   rooms: {
-    /** The caller joined the room after the cursor: load it with `history`. */
+    /** True if the caller joined the room after the cursor. The client then loads the messages with `history`. */
     added?: boolean;
-    /** Older messages that were deleted. */
+    /** Messages from before the cursor that were deleted since. */
     deleted?: number[];
-    /** The caller's own delivered marker. */
+    /** The caller's own delivered marker: the messages up to this number are delivered. */
     delivered: number;
-    /** Older messages whose text has changed, as they are now. */
+    /** Messages from before the cursor whose text has changed since, in their current state. */
     edited?: {
-      /** The time of sending, by the server's clock. */
+      /** The time at which the server stored the message, by the server's clock. */
       created_at: string;
-      /** Its number in the room. */
+      /** The number of the message in its room. */
       message_id: number;
-      /** The author's address, if the room has one. */
+      /** The author's e-mail address, if the room stores one for the author. */
       sender_email: string | null;
-      /** Its author. */
+      /** The author's id. */
       sender_id: number | string;
-      /** Its status. */
+      /** The status at the time of this frame. */
       status:
         /** The message is stored. */
         | "send"
@@ -388,32 +394,32 @@ export type ReadyFrame = {
         | "delivered"
         /** Each other member has read the message. */
         | "read";
-      /** Its text, exactly as it was sent. */
+      /** The text, exactly as it was sent. */
       text: string;
-      /** The time of the last change of its text. */
+      /** The time of the last change of the text. */
       updated_at: string;
     }[];
-    /** Whether there are more new messages after these. The action `history` reads them. */
+    /** Whether there are more new messages after `messages`. The action `history` reads them. */
     has_more?: boolean;
-    /** Whether it is a direct room or a group. */
+    /** Whether the room is a direct room or a group. */
     kind:
-      /** The only room of its kind for two users. */
+      /** A room of exactly two users. Each pair of users has at most one direct room. */
       | "direct"
-      /** A room whose members may change. */
+      /** A room of 1 to 1,000 members. The backend adds and removes members. */
       | "group";
-    /** The time of the last message, deleted or not, or of the caller's joining if that is later. */
+    /** The time of the last message, even if it is deleted. If the caller joined later, the time of joining. */
     last_activity: string;
     /** The last message that is not deleted. */
     last_message: {
-      /** The time of sending, by the server's clock. */
+      /** The time at which the server stored the message, by the server's clock. */
       created_at: string;
-      /** Its number in the room. */
+      /** The number of the message in its room. */
       message_id: number;
-      /** The author's address, if the room has one. */
+      /** The author's e-mail address, if the room stores one for the author. */
       sender_email: string | null;
-      /** Its author. */
+      /** The author's id. */
       sender_id: number | string;
-      /** Its status. */
+      /** The status at the time of this frame. */
       status:
         /** The message is stored. */
         | "send"
@@ -421,41 +427,41 @@ export type ReadyFrame = {
         | "delivered"
         /** Each other member has read the message. */
         | "read";
-      /** Its text, exactly as it was sent. */
+      /** The text, exactly as it was sent. */
       text: string;
-      /** The time of the last change of its text. */
+      /** The time of the last change of the text. */
       updated_at: string;
     } | null;
     /** All members, the caller included. */
     members: {
-      /** Everything up to this number was written to one of the member's sockets. */
+      /** All messages up to this number were written to one of the member's sockets. */
       delivered: number;
-      /** Shown as `sender_email`. */
+      /** The member's e-mail address. Messages of this member show it as `sender_email`. */
       email: string | null;
-      /** Whether the member has a socket on any server. Ignore it in the caller's own entry. */
+      /** Whether the member has a socket on any server. It may be wrong in the caller's own entry: ignore it there. */
       online: boolean;
-      /** Everything up to this number was read by the member. */
+      /** The member has read all messages up to this number. */
       read: number;
       /** The member's role. */
       role:
         /** Reads and writes. Both members of a direct room have this role. */
         | "member"
-        /** In a group: may also delete the messages of others. */
+        /** In a group: reads and writes, and may also delete the messages of others. */
         | "admin";
       /** The member's id. */
       user_id: number | string;
     }[];
-    /** New messages as they are now, oldest first, at most 1,000. */
+    /** The messages after the cursor in their current state, the oldest first, at most 1,000. */
     messages?: {
-      /** The time of sending, by the server's clock. */
+      /** The time at which the server stored the message, by the server's clock. */
       created_at: string;
-      /** Its number in the room. */
+      /** The number of the message in its room. */
       message_id: number;
-      /** The author's address, if the room has one. */
+      /** The author's e-mail address, if the room stores one for the author. */
       sender_email: string | null;
-      /** Its author. */
+      /** The author's id. */
       sender_id: number | string;
-      /** Its status. */
+      /** The status at the time of this frame. */
       status:
         /** The message is stored. */
         | "send"
@@ -463,45 +469,45 @@ export type ReadyFrame = {
         | "delivered"
         /** Each other member has read the message. */
         | "read";
-      /** Its text, exactly as it was sent. */
+      /** The text, exactly as it was sent. */
       text: string;
-      /** The time of the last change of its text. */
+      /** The time of the last change of the text. */
       updated_at: string;
     }[];
-    /** Its name, if it has one. */
+    /** The room's name, if it has one. */
     name: string | null;
-    /** The caller's own read marker. */
+    /** The caller's own read marker: the messages up to this number are read. */
     read: number;
-    /** Its id. */
+    /** The room's id. */
     room_id: number;
-    /** The number of others' messages after the caller's read marker, without deleted ones. */
+    /** The number of messages of other users after the caller's read marker. Deleted messages don't count. */
     unread: number;
   }[];
   type: "ready";
-  /** The caller. */
+  /** The user id of the caller. */
   user_id: number | string;
 };
 
 /**
- * The first frame of a resumable connection (Level 2): all changes since the cursor, or the room's last messages if the
- * cursor can't be resumed.
+ * The first frame of a resumable connection (Level 2). It has all changes since the client's cursor. If the server
+ * can't resume from the cursor, the frame has the room's last messages.
  */
 export type ResumedFrame = {
   /** The cursor after this frame. */
   cursor: string;
-  /** Older messages that were deleted. */
+  /** Messages from before the cursor that were deleted since. */
   deleted: number[];
-  /** Older messages whose text has changed, as they are now. */
+  /** Messages from before the cursor whose text has changed since, in their current state. */
   edited: {
-    /** The time of sending, by the server's clock. */
+    /** The time at which the server stored the message, by the server's clock. */
     created_at: string;
-    /** Its number in the room. */
+    /** The number of the message in its room. */
     message_id: number;
-    /** The author's address, if the room has one. */
+    /** The author's e-mail address, if the room stores one for the author. */
     sender_email: string | null;
-    /** Its author. */
+    /** The author's id. */
     sender_id: number | string;
-    /** Its status. */
+    /** The status at the time of this frame. */
     status:
       /** The message is stored. */
       | "send"
@@ -509,14 +515,14 @@ export type ResumedFrame = {
       | "delivered"
       /** Each other member has read the message. */
       | "read";
-    /** Its text, exactly as it was sent. */
+    /** The text, exactly as it was sent. */
     text: string;
-    /** The time of the last change of its text. */
+    /** The time of the last change of the text. */
     updated_at: string;
   }[];
-  /** Whether there are more messages: after these if resumed, otherwise before them. */
+  /** Whether the room has more messages. If resumed, they come after `messages`; otherwise before `messages`. */
   has_more: boolean;
-  /** The markers of every member. Each message's status follows from them. */
+  /** The receipt markers of every member. The status of each message follows from them. */
   marks: {
     /** The number of the last message that was written to one of the member's sockets. */
     delivered: number;
@@ -525,17 +531,17 @@ export type ResumedFrame = {
     /** The member. */
     user_id: number | string;
   }[];
-  /** New messages as they are now, oldest first. If not resumed: the room's last messages. */
+  /** New messages in their current state, oldest first. If not resumed: the room's last messages. */
   messages: {
-    /** The time of sending, by the server's clock. */
+    /** The time at which the server stored the message, by the server's clock. */
     created_at: string;
-    /** Its number in the room. */
+    /** The number of the message in its room. */
     message_id: number;
-    /** The author's address, if the room has one. */
+    /** The author's e-mail address, if the room stores one for the author. */
     sender_email: string | null;
-    /** Its author. */
+    /** The author's id. */
     sender_id: number | string;
-    /** Its status. */
+    /** The status at the time of this frame. */
     status:
       /** The message is stored. */
       | "send"
@@ -543,9 +549,9 @@ export type ResumedFrame = {
       | "delivered"
       /** Each other member has read the message. */
       | "read";
-    /** Its text, exactly as it was sent. */
+    /** The text, exactly as it was sent. */
     text: string;
-    /** The time of the last change of its text. */
+    /** The time of the last change of the text. */
     updated_at: string;
   }[];
   /** Whether the frame has all changes since the cursor. */
@@ -557,29 +563,29 @@ export type ResumedFrame = {
 export type RoomAddedFrame = {
   /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
-  /** The room as in `ready`. */
+  /** The room, in the form of a room in `ready`. */
   room: {
-    /** The caller's own delivered marker. */
+    /** The caller's own delivered marker: the messages up to this number are delivered. */
     delivered: number;
-    /** Whether it is a direct room or a group. */
+    /** Whether the room is a direct room or a group. */
     kind:
-      /** The only room of its kind for two users. */
+      /** A room of exactly two users. Each pair of users has at most one direct room. */
       | "direct"
-      /** A room whose members may change. */
+      /** A room of 1 to 1,000 members. The backend adds and removes members. */
       | "group";
-    /** The time of the last message, deleted or not, or of the caller's joining if that is later. */
+    /** The time of the last message, even if it is deleted. If the caller joined later, the time of joining. */
     last_activity: string;
     /** The last message that is not deleted. */
     last_message: {
-      /** The time of sending, by the server's clock. */
+      /** The time at which the server stored the message, by the server's clock. */
       created_at: string;
-      /** Its number in the room. */
+      /** The number of the message in its room. */
       message_id: number;
-      /** The author's address, if the room has one. */
+      /** The author's e-mail address, if the room stores one for the author. */
       sender_email: string | null;
-      /** Its author. */
+      /** The author's id. */
       sender_id: number | string;
-      /** Its status. */
+      /** The status at the time of this frame. */
       status:
         /** The message is stored. */
         | "send"
@@ -587,37 +593,37 @@ export type RoomAddedFrame = {
         | "delivered"
         /** Each other member has read the message. */
         | "read";
-      /** Its text, exactly as it was sent. */
+      /** The text, exactly as it was sent. */
       text: string;
-      /** The time of the last change of its text. */
+      /** The time of the last change of the text. */
       updated_at: string;
     } | null;
     /** All members, the caller included. */
     members: {
-      /** Everything up to this number was written to one of the member's sockets. */
+      /** All messages up to this number were written to one of the member's sockets. */
       delivered: number;
-      /** Shown as `sender_email`. */
+      /** The member's e-mail address. Messages of this member show it as `sender_email`. */
       email: string | null;
-      /** Whether the member has a socket on any server. Ignore it in the caller's own entry. */
+      /** Whether the member has a socket on any server. It may be wrong in the caller's own entry: ignore it there. */
       online: boolean;
-      /** Everything up to this number was read by the member. */
+      /** The member has read all messages up to this number. */
       read: number;
       /** The member's role. */
       role:
         /** Reads and writes. Both members of a direct room have this role. */
         | "member"
-        /** In a group: may also delete the messages of others. */
+        /** In a group: reads and writes, and may also delete the messages of others. */
         | "admin";
       /** The member's id. */
       user_id: number | string;
     }[];
-    /** Its name, if it has one. */
+    /** The room's name, if it has one. */
     name: string | null;
-    /** The caller's own read marker. */
+    /** The caller's own read marker: the messages up to this number are read. */
     read: number;
-    /** Its id. */
+    /** The room's id. */
     room_id: number;
-    /** The number of others' messages after the caller's read marker, without deleted ones. */
+    /** The number of messages of other users after the caller's read marker. Deleted messages don't count. */
     unread: number;
   };
   /** The room, on inbox connections (Level 3). */
@@ -629,34 +635,34 @@ export type RoomAddedFrame = {
 export type RoomChangedFrame = {
   /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
-  /** The room as it is now. */
+  /** The changed parts of the room in their current state. */
   room: {
-    /** Whether it is a direct room or a group. */
+    /** Whether the room is a direct room or a group. */
     kind:
-      /** The only room of its kind for two users. */
+      /** A room of exactly two users. Each pair of users has at most one direct room. */
       | "direct"
-      /** A room whose members may change. */
+      /** A room of 1 to 1,000 members. The backend adds and removes members. */
       | "group";
     /** All members, the caller included. */
     members: {
-      /** Everything up to this number was written to one of the member's sockets. */
+      /** All messages up to this number were written to one of the member's sockets. */
       delivered: number;
-      /** Shown as `sender_email`. */
+      /** The member's e-mail address. Messages of this member show it as `sender_email`. */
       email: string | null;
-      /** Whether the member has a socket on any server. Ignore it in the caller's own entry. */
+      /** Whether the member has a socket on any server. It may be wrong in the caller's own entry: ignore it there. */
       online: boolean;
-      /** Everything up to this number was read by the member. */
+      /** The member has read all messages up to this number. */
       read: number;
       /** The member's role. */
       role:
         /** Reads and writes. Both members of a direct room have this role. */
         | "member"
-        /** In a group: may also delete the messages of others. */
+        /** In a group: reads and writes, and may also delete the messages of others. */
         | "admin";
       /** The member's id. */
       user_id: number | string;
     }[];
-    /** Its name, if it has one. */
+    /** The room's name, if it has one. */
     name: string | null;
   };
   /** The room, on inbox connections (Level 3). */
@@ -676,11 +682,11 @@ export type RoomRemovedFrame = {
 /** Reads a page of the caller's rooms. */
 export type RoomsFrame = {
   action: "rooms";
-  /** Instead of `next`: the `last_activity` of the last room that is known. Rooms of the same millisecond may come again. */
+  /** Instead of `next`: the `last_activity` of the client's last room. Rooms of that millisecond may be repeated. */
   before?: string | null;
-  /** The id of that room: no room comes again. */
+  /** With `before`: the id of the client's last room. Then no room is repeated. */
   before_room?: number | null;
-  /** The `next` of `ready` or of the page before, as it came. Without it and without `before`: the latest rooms. */
+  /** The `next` of `ready` or of the last page, unchanged. Without `next` and `before`: the latest rooms. */
   next?: string | null;
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
@@ -692,35 +698,35 @@ export type RoomsFrame = {
 export type RoomsAnswerFrame = {
   /** Whether there are more rooms. */
   has_more: boolean;
-  /** If there are more rooms: the `next` of the action that reads the next page. */
+  /** If there are more rooms: the value to send as `next` to read the next page. */
   next?: string;
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
   /** The room, on inbox connections (Level 3). */
   room_id?: number;
-  /** The room with the latest activity first. */
+  /** The rooms. The room with the latest activity is first. */
   rooms: {
-    /** The caller's own delivered marker. */
+    /** The caller's own delivered marker: the messages up to this number are delivered. */
     delivered: number;
-    /** Whether it is a direct room or a group. */
+    /** Whether the room is a direct room or a group. */
     kind:
-      /** The only room of its kind for two users. */
+      /** A room of exactly two users. Each pair of users has at most one direct room. */
       | "direct"
-      /** A room whose members may change. */
+      /** A room of 1 to 1,000 members. The backend adds and removes members. */
       | "group";
-    /** The time of the last message, deleted or not, or of the caller's joining if that is later. */
+    /** The time of the last message, even if it is deleted. If the caller joined later, the time of joining. */
     last_activity: string;
     /** The last message that is not deleted. */
     last_message: {
-      /** The time of sending, by the server's clock. */
+      /** The time at which the server stored the message, by the server's clock. */
       created_at: string;
-      /** Its number in the room. */
+      /** The number of the message in its room. */
       message_id: number;
-      /** The author's address, if the room has one. */
+      /** The author's e-mail address, if the room stores one for the author. */
       sender_email: string | null;
-      /** Its author. */
+      /** The author's id. */
       sender_id: number | string;
-      /** Its status. */
+      /** The status at the time of this frame. */
       status:
         /** The message is stored. */
         | "send"
@@ -728,37 +734,37 @@ export type RoomsAnswerFrame = {
         | "delivered"
         /** Each other member has read the message. */
         | "read";
-      /** Its text, exactly as it was sent. */
+      /** The text, exactly as it was sent. */
       text: string;
-      /** The time of the last change of its text. */
+      /** The time of the last change of the text. */
       updated_at: string;
     } | null;
     /** All members, the caller included. */
     members: {
-      /** Everything up to this number was written to one of the member's sockets. */
+      /** All messages up to this number were written to one of the member's sockets. */
       delivered: number;
-      /** Shown as `sender_email`. */
+      /** The member's e-mail address. Messages of this member show it as `sender_email`. */
       email: string | null;
-      /** Whether the member has a socket on any server. Ignore it in the caller's own entry. */
+      /** Whether the member has a socket on any server. It may be wrong in the caller's own entry: ignore it there. */
       online: boolean;
-      /** Everything up to this number was read by the member. */
+      /** The member has read all messages up to this number. */
       read: number;
       /** The member's role. */
       role:
         /** Reads and writes. Both members of a direct room have this role. */
         | "member"
-        /** In a group: may also delete the messages of others. */
+        /** In a group: reads and writes, and may also delete the messages of others. */
         | "admin";
       /** The member's id. */
       user_id: number | string;
     }[];
-    /** Its name, if it has one. */
+    /** The room's name, if it has one. */
     name: string | null;
-    /** The caller's own read marker. */
+    /** The caller's own read marker: the messages up to this number are read. */
     read: number;
-    /** Its id. */
+    /** The room's id. */
     room_id: number;
-    /** The number of others' messages after the caller's read marker, without deleted ones. */
+    /** The number of messages of other users after the caller's read marker. Deleted messages don't count. */
     unread: number;
   }[];
   type: "rooms";
@@ -767,9 +773,9 @@ export type RoomsAnswerFrame = {
 /** Writes a message in the room. */
 export type SendFrame = {
   action: "send";
-  /** Makes the action safe to repeat: the same value of the same sender in the same room makes no second message. */
+  /** Makes it safe to send the frame again. The server stores one message for each sender, room and `client_id`. */
   client_id?: string | null;
-  /** The text, kept exactly as it came. */
+  /** The text. The server stores it unchanged. */
   message: string;
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
@@ -777,17 +783,17 @@ export type SendFrame = {
   room_id?: number;
 };
 
-/** The message that had this `client_id` first, as it is now. */
+/** The first message that the caller sent with this `client_id`, in its current state. */
 export type SendAnswerFrame = {
-  /** As it is now. */
+  /** The message in its current state. */
   message: {
-    /** The time of sending, by the server's clock. */
+    /** The time at which the server stored the message, by the server's clock. */
     created_at: string;
-    /** Its number in the room. */
+    /** The number of the message in its room. */
     message_id: number;
-    /** Its author. */
+    /** The author's id. */
     sender_id: number | string;
-    /** Its status. */
+    /** The status at the time of this frame. */
     status:
       /** The message is stored. */
       | "send"
@@ -795,9 +801,9 @@ export type SendAnswerFrame = {
       | "delivered"
       /** Each other member has read the message. */
       | "read";
-    /** Its text, exactly as it was sent. */
+    /** The text, exactly as it was sent. */
     text: string;
-    /** The time of the last change of its text. */
+    /** The time of the last change of the text. */
     updated_at: string;
   };
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
@@ -806,7 +812,7 @@ export type SendAnswerFrame = {
   room_id?: number;
   type: "chat_message";
 } | {
-  /** The message. */
+  /** The number of the deleted message. */
   message_id: number;
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
@@ -815,7 +821,7 @@ export type SendAnswerFrame = {
   type: "message_deleted";
 };
 
-/** Tells the room's other users that the caller is typing. */
+/** Notifies the room's other users that the caller is typing. */
 export type TypingFrame = {
   action: "typing";
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
@@ -833,16 +839,16 @@ export type TypingEventFrame = {
   type: "typing";
 };
 
-/** The caller's read marker, or a delete, changed the unread count. */
+/** The unread count changed because the caller's read marker rose or a message was deleted. */
 export type UnreadFrame = {
   /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
-  /** The caller's read marker. */
+  /** The caller's read marker: the messages up to this number are read. */
   read: number;
   /** The room, on inbox connections (Level 3). */
   room_id?: number;
   type: "unread";
-  /** The number of others' messages after the caller's read marker. */
+  /** The number of messages of other users after the caller's read marker. */
   unread: number;
 };
 

@@ -4,6 +4,7 @@ mod before_send;
 mod events;
 mod failures;
 mod order;
+mod outbound_requests;
 mod set_aside;
 
 use serde_json::Value;

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::support::{eventually, PATIENCE, Receiver, ReceiverReply};
+use crate::support::{PATIENCE, Receiver, ReceiverReply, eventually};
 
 const SECRET: &str = "a secret of the tests for functions, 32 bytes or more";
 
@@ -103,7 +103,11 @@ async fn answer_is_read_up_to_its_bound_with_or_without_a_length() {
 
 #[tokio::test]
 async fn hanging_receiver_times_out_at_every_stage_of_its_answer() {
-    let receiver = Receiver::start(|asked| if asked.body == "half" { ReceiverReply::Half } else { ReceiverReply::Nothing }).await;
+    let receiver =
+        Receiver::start(
+            |asked| if asked.body == "half" { ReceiverReply::Half } else { ReceiverReply::Nothing },
+        )
+        .await;
     let outbound =
         to(&config::ReceiverConfig { timeout: Duration::from_millis(200), ..settings(receiver.url("/")) });
     for body in ["nothing", "half"] {
@@ -161,8 +165,10 @@ async fn unreachable_and_hung_up_receivers_are_told_apart() {
 
 #[tokio::test]
 async fn receiver_is_suspended_only_when_it_reports_an_error() {
-    let receiver =
-        Receiver::start(|asked| ReceiverReply::Status(asked.body.parse().unwrap(), String::new(), String::new())).await;
+    let receiver = Receiver::start(|asked| {
+        ReceiverReply::Status(asked.body.parse().unwrap(), String::new(), String::new())
+    })
+    .await;
     let outbound = to(&settings(receiver.url("/")));
     let statuses = ["404", "400", "429", "404", "204", "500", "503", "418", "500", "500", "599"];
     for (caller, status) in statuses.into_iter().enumerate() {
@@ -235,9 +241,10 @@ async fn caller_with_failing_requests_is_held_back_alone() {
 
 #[tokio::test]
 async fn caller_with_hanging_requests_has_a_share_of_the_permits() {
-    let receiver =
-        Receiver::start(|asked| if asked.body == "hang" { ReceiverReply::Nothing } else { ReceiverReply::Ok(String::new()) })
-            .await;
+    let receiver = Receiver::start(|asked| {
+        if asked.body == "hang" { ReceiverReply::Nothing } else { ReceiverReply::Ok(String::new()) }
+    })
+    .await;
     let shared = config::ReceiverConfig { max_in_flight_per_user: 2, ..settings(receiver.url("/")) };
     let outbound = Arc::new(to(&shared));
     let mut hanging = JoinSet::new();

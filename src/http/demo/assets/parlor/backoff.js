@@ -1,10 +1,11 @@
-/** The first pause is up to this, in ms; it doubles with each failure ... */
+/** The maximum of the first pause, in ms. The maximum doubles with each failure, up to `MOST`. */
 const FIRST = 1_000;
-/** ... up to this. */
+/** The maximum of any pause, in ms. */
 const MOST = 30_000;
 /**
- * How long to wait before the next try. "Full jitter": any part of the pause may be it, so that the clients of a
- * server that died don't come back in step. https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+ * Computes the pauses between attempts to connect. A pause is a random time from 0 up to a maximum that grows ("full
+ * jitter"). So the clients of a server that died don't all reconnect at the same time.
+ * https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  */
 export class Backoff {
     random;
@@ -12,11 +13,11 @@ export class Backoff {
     constructor(random) {
         this.random = random;
     }
-    /** In ms; longer each time. */
+    /** Returns the next pause, in ms. Its maximum doubles with each call, up to 30 s. */
     next() {
         return this.random() * Math.min(MOST, FIRST * 2 ** this.#failures++);
     }
-    /** In ms, for who was told to slow down: at least half of the longest. */
+    /** Returns a long pause, in ms, for a client that the server told to slow down: 15 to 30 s. */
     patient() {
         return MOST * (0.5 + this.random() / 2);
     }

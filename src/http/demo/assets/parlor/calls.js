@@ -1,21 +1,24 @@
 import { ParlorError } from "./errors.js";
-/** How long an answer may take, in ms; the server gives up after 10 s by itself. */
+/** The longest wait for an answer, in ms. By default, the server itself ends an action after 10 s. */
 const ANSWER_WITHIN = 15_000;
 /**
- * Actions that wait for their answer. Each goes out with a `ref` of its own, and the frame that has it back is the
- * answer: a reply, the event that it caused, or an error.
+ * The actions that wait for their answers. Each action is sent with its own `ref`. The answer is the frame with the
+ * same `ref`: a reply, the event that the action caused, or an error.
  */
 export class Calls {
     clock;
     send;
     #waiting = new Map();
     #last = 0;
-    /** `send` is false where there is no connection. */
+    /** `send` sends a frame, and returns false if there is no connection. */
     constructor(clock, send) {
         this.clock = clock;
         this.send = send;
     }
-    /** Rejects with a ParlorError: the server's, `disconnected` or `no_answer`. */
+    /**
+     * Sends an action and returns its answer. Rejects with a ParlorError: the server's error, `disconnected` or
+     * `no_answer`.
+     */
     call(action) {
         const ref = String(++this.#last);
         return new Promise((resolve, reject) => {
@@ -29,7 +32,7 @@ export class Calls {
             this.#waiting.set(ref, { resolve, reject, cancel });
         });
     }
-    /** Whether this frame is the answer that a call was waiting for. */
+    /** Settles the call that waits for this frame. Returns false if no call waits for it. */
     settle(frame) {
         if (!("ref" in frame) || typeof frame.ref !== "string")
             return false;
@@ -44,7 +47,7 @@ export class Calls {
             waiting.resolve(frame);
         return true;
     }
-    /** The connection is lost: no answer will come any more. */
+    /** Rejects all waiting calls with `disconnected`, because the connection is lost. */
     abandon() {
         for (const { reject, cancel } of this.#waiting.values()) {
             cancel();

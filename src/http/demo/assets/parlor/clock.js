@@ -1,4 +1,4 @@
-/** The longest time that a timer can be set to, in ms; a longer one would run out at once. */
+/** The longest time that `setTimeout` supports, in ms. A longer timer would fire immediately. */
 const LONGEST = 2 ** 31 - 1;
 export const systemClock = {
     now: () => Date.now(),

@@ -2,38 +2,40 @@ import { Backoff } from "./backoff.js";
 import { LOST, planFor, whyClosed } from "./close.js";
 import { ParlorError, reasonOf } from "./errors.js";
 import { Liveness } from "./liveness.js";
-/** A token or a first frame that doesn't come in so long isn't waited for, in ms. */
+/** The time limit of an attempt to connect, in ms, from the request for a token until the first frame. */
 const OPEN_WITHIN = 15_000;
 /**
- * Where the handshake was done in that time the next try has twice as long, up to this, in ms: after a long absence the
- * first frame can have 8 MiB, and lines are slow.
+ * The maximum to which the time limit of an attempt grows, in ms. If the handshake was done but the first frame was
+ * late, the next attempt has twice the time. After a long absence the first frame can have 8 MiB, and the network may
+ * be slow.
  */
 const OPEN_WITHIN_AT_MOST = 240_000;
-/** A connection has to last for so long before what went wrong earlier is forgotten, in ms. */
+/** When a connection has been open for this time, in ms, earlier failures no longer count. */
 const STEADY = 10_000;
-/** The longest pause after a server went away that was told to go, in ms. */
+/** The longest pause after the first close with 1012 (the server shuts down), in ms. */
 const SOON = 1_000;
 /**
- * The socket, and another one whenever it closes.
+ * Keeps a socket open: when a socket closes, opens a new one.
  *
- * It promises that no second socket is made while there is one, that a close is told with its code, that a connection
- * gone silent is given up, and that servers in trouble aren't stormed. What frames mean is left to others.
+ * There is at most one socket at a time. Each close is reported with its code. A connection on which nothing arrives is
+ * closed. Pauses between the attempts protect servers that are in trouble. This class does not interpret frames, except
+ * `ready`.
  */
 export class Connection {
     #options;
     #backoff;
     #liveness;
     #state = { state: "idle" };
-    #socket; // from its making to its close
+    #socket; // from its creation to its close
     #token = "";
-    #attempt = 0; // what belongs to an earlier one isn't listened to
-    #cancel = () => { }; // the timer of what is waited for: the next try, or the first frame
-    #within = OPEN_WITHIN; // how long a try may take
-    #upgraded = false; // its handshake is done
-    #asked = false; // connect() was called during it
+    #attempt = 0; // the number of the attempt; results of earlier attempts are ignored
+    #cancel = () => { }; // cancels the timer for the next attempt, or for the first frame
+    #within = OPEN_WITHIN; // the time limit of an attempt, in ms
+    #upgraded = false; // whether the socket's handshake is done
+    #asked = false; // whether connect() was called during the attempt
     #openSince = 0;
-    #refusals = 0; // 4001s, and ...
-    #departures = 0; // ... 1012s since a connection was steady
+    #refusals = 0; // the number of closes with 4001 since a connection was open for `STEADY`
+    #departures = 0; // the number of closes with 1012 since then
     constructor(options) {
         this.#options = options;
         this.#backoff = new Backoff(options.random);
@@ -42,11 +44,11 @@ export class Connection {
     get state() {
         return this.#state;
     }
-    /** The token that the open connection was made with. */
+    /** The token with which the open connection was opened. */
     get token() {
         return this.#token;
     }
-    /** Connects, now, also where a pause isn't over; where it is open, makes sure that it still lives. */
+    /** Connects immediately, even during a pause. If the connection is open, checks by a `ping` that it still works. */
     connect() {
         if (this.#state.state === "open")
             return this.#liveness.ask();
@@ -62,14 +64,14 @@ export class Connection {
         this.#drop();
         this.#set({ state: "closed", code: 1000, why: "closed by this side" });
     }
-    /** False, and nothing is sent, while it isn't open. */
+    /** Sends a frame. Returns false, and sends nothing, if the connection is not open. */
     send(frame) {
         if (this.#state.state !== "open")
             return false;
         this.#socket?.send(JSON.stringify(frame));
         return true;
     }
-    /** A token that was refused is no better after an attempt that came to nothing. */
+    /** Starts the next attempt. If the server refused a token, also asks for a new token after a failed attempt. */
     #tryAgain() {
         void this.#try(this.#refusals > 0);
     }
@@ -97,7 +99,8 @@ export class Connection {
         const address = `${url}?since=${encodeURIComponent(since())}`;
         let socket;
         try {
-            // A page can set no headers here, and a token in a URL ends up in logs: it travels as a subprotocol.
+            // The token is sent as a subprotocol. A web page can't set headers of a WebSocket, and a token in a URL would be
+            // logged.
             socket = new WebSocket(address, ["Bearer", token]);
         }
         catch (error) {
@@ -106,9 +109,9 @@ export class Connection {
         }
         this.#socket = socket;
         this.#token = token;
-        // A close follows; but where nobody listens to the error, Node's `ws` throws it.
+        // The event `close` follows an error. Without a listener for the error, Node's `ws` would throw it.
         socket.addEventListener("error", () => { });
-        // One that was given up may still have something to say; nobody listens.
+        // A socket that was replaced may still have events. They are ignored.
         socket.addEventListener("open", () => {
             if (socket === this.#socket)
                 this.#upgraded = true;
@@ -127,7 +130,8 @@ export class Connection {
         if (!frame)
             return;
         this.#liveness.heard();
-        // It is open with its first frame: a refusal comes after the handshake, too.
+        // The connection counts as open only after its first frame, because the server also refuses a client after the
+        // handshake.
         if (frame.type === "ready" && this.#state.state === "connecting") {
             this.#cancel();
             this.#within = OPEN_WITHIN;
@@ -137,7 +141,10 @@ export class Connection {
         if (this.#state.state === "open")
             this.#options.frame(frame);
     }
-    /** The first frame may be on its way, and only too large for the line: given up as soon each time, it never comes. */
+    /**
+     * Ends an attempt whose time is over. If the handshake was done, the first frame may only be too large for a slow
+     * network. Then the next attempt gets twice the time. Otherwise the first frame might never arrive.
+     */
     #late() {
         if (this.#upgraded)
             this.#within = Math.min(2 * this.#within, OPEN_WITHIN_AT_MOST);
@@ -157,7 +164,7 @@ export class Connection {
                     return this.#end("closed", code, why);
                 return void this.#try(true);
             case "soon":
-                // A server that only ever goes away is one in trouble.
+                // If servers close with 1012 again and again, something is wrong, so the pauses grow.
                 if (this.#departures++ > 0)
                     return this.#wait(this.#backoff.next(), code, why);
                 return this.#wait(this.#options.random() * SOON, code, why);
@@ -169,7 +176,8 @@ export class Connection {
         }
     }
     #wait(ms, code, why) {
-        // What was lost may have begun before the network was back.
+        // connect() was called during this attempt, for example because the network is back. The attempt may have started
+        // before that.
         if (this.#asked && code === LOST)
             return this.#tryAgain();
         this.#cancel = this.#options.clock.after(ms, () => this.#tryAgain());
@@ -179,7 +187,7 @@ export class Connection {
         this.#set({ state: "closed", code, why });
         this.#options.error(new ParlorError(error, why));
     }
-    /** Nothing is waited for or listened to any more. */
+    /** Ends the current attempt or connection: cancels the timers, closes the socket, and ignores its later events. */
     #drop() {
         this.#attempt++;
         this.#cancel();
@@ -203,12 +211,12 @@ export class Connection {
 function parse(data) {
     try {
         const frame = JSON.parse(String(data));
-        // What has a type is taken at its word: the contract is the server's to keep, and its tests hold it to that.
+        // The fields of a frame with a type are not checked. The server's tests check that its frames fit the contract.
         if (typeof frame === "object" && frame !== null && "type" in frame)
             return frame;
     }
     catch {
-        // Not JSON: nothing that the server sends, and nothing that could be acted on.
+        // The data is not JSON. The server sends only JSON, so the data is ignored.
     }
     return undefined;
 }

@@ -1,7 +1,7 @@
-/** Tells listeners what happened. `Events` maps each name to what its listeners are given. */
+/** Calls listeners when an event happens. `Events` maps the name of each event to the value that its listeners get. */
 export class Emitter {
     #listeners = new Map();
-    /** Calls the listener for each such event from now on, until the function that this returns is called. */
+    /** Calls the listener for each later event with this name. The returned function removes the listener. */
     on(name, listener) {
         const listeners = this.#listeners.get(name) ?? new Set();
         this.#listeners.set(name, listeners.add(listener));
@@ -13,7 +13,8 @@ export class Emitter {
                 listener(event);
             }
             catch (error) {
-                // A fault of the page must not stop the frame half way through the model; it is still seen as uncaught.
+                // An error in a listener must not stop the processing of a frame half way. It is thrown later, as an uncaught
+                // error.
                 queueMicrotask(() => { throw error; });
             }
         }

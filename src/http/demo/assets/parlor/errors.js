@@ -1,13 +1,13 @@
-/** All that this library rejects with and reports. */
+/** The error with which promises of this library reject, and which the event `error` reports. */
 export class ParlorError extends Error {
     code;
     action;
     retryAfterMs;
     name = "ParlorError";
     constructor(code, message, 
-    /** The action that failed, where there was one. */
+    /** The action that failed, if the error belongs to an action. */
     action, 
-    /** With `rate_limited`: in how many ms it would pass. */
+    /** With `rate_limited`: the time in ms after which the server accepts the action again. */
     retryAfterMs) {
         super(message);
         this.code = code;
@@ -18,5 +18,5 @@ export class ParlorError extends Error {
         return new ParlorError(frame.code, frame.message, frame.action ?? undefined, frame.retry_after_ms ?? undefined);
     }
 }
-/** Why, in words, whatever was thrown. */
+/** Returns the text of any thrown value. */
 export const reasonOf = (error) => (error instanceof Error ? error.message : String(error));

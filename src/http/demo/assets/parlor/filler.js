@@ -1,17 +1,20 @@
 import { ParlorError } from "./errors.js";
-/** How long after a page that wasn't to be had it is asked for again, in ms. */
+/** The pause before a failed page is requested again, in ms. */
 const AGAIN = 5_000;
-/** Fills the gaps of rooms: asks for the messages after the last one that is known until there are no more. */
+/**
+ * Fills the gaps in the messages of rooms. Requests the messages after the last known message, page by page, until the
+ * gap is filled.
+ */
 export class Filler {
     clock;
     page;
     #busy = new Set();
-    /** `page` asks for the messages after a number, and takes them into the room. */
+    /** `page` requests the messages after a number, and adds them to the room. */
     constructor(clock, page) {
         this.clock = clock;
         this.page = page;
     }
-    /** Does nothing where there is no gap, or it is being filled. */
+    /** Starts to fill the room's gap. Does nothing if the room has no gap, or if its gap is already being filled. */
     fill(room) {
         if (!room.behind || this.#busy.has(room))
             return;
@@ -24,13 +27,14 @@ export class Filler {
             while (room.behind) {
                 const { last } = room;
                 await this.page(room, last);
-                // A server that says there is more, and has nothing, isn't asked on and on.
+                // If a page brings no newer message, stop. Otherwise the loop might never end.
                 if (room.last === last)
                     break;
             }
         }
         catch (error) {
-            // The next connection, and the next message of the room, come back to a gap by themselves.
+            // After these two errors no retry is needed: the next connection or the next message of the room starts the
+            // filling again.
             const { code, retryAfterMs } = error instanceof ParlorError ? error : { code: "", retryAfterMs: undefined };
             if (code !== "disconnected" && code !== "not_found")
                 again = retryAfterMs ?? AGAIN;

@@ -1,4 +1,4 @@
-// All that an application needs.
+// The public interface of this library.
 export { Parlor } from "./parlor.js";
 export { ParlorError } from "./errors.js";
 export * from "./wire.js";

@@ -1,10 +1,11 @@
-/** A socket that says nothing for so long is asked, in ms ... */
+/** If no frame arrives for this time, in ms, the client sends a `ping`. */
 const QUIET = 25_000;
-/** ... and is dead if it then says nothing for so long. */
+/** If no frame arrives for this time after the `ping`, in ms, the connection counts as dead. */
 const ANSWER_WITHIN = 10_000;
 /**
- * Finds out that a connection is dead. A network that is gone doesn't say so, and the pings of WebSocket itself are
- * hidden from a page, so the protocol has an action for it. Any frame proves that the other side lives.
+ * Finds out that a connection is dead. If the network is gone, the browser gets no event. A web page can't send or see
+ * the pings of WebSocket itself, so the protocol has the action `ping`. Any received frame proves that the connection
+ * works.
  */
 export class Liveness {
     clock;
@@ -16,12 +17,12 @@ export class Liveness {
         this.ping = ping;
         this.dead = dead;
     }
-    /** Something came. */
+    /** Records that a frame arrived. */
     heard() {
         this.#cancel();
         this.#cancel = this.clock.after(QUIET, () => this.ask());
     }
-    /** Asks now, for one: after a laptop slept. */
+    /** Sends a `ping` now, for example after a laptop slept. */
     ask() {
         this.#cancel();
         this.#cancel = this.clock.after(ANSWER_WITHIN, () => this.dead());

@@ -2,31 +2,45 @@ import { Backoff } from "./backoff.js";
 import { ParlorError, reasonOf } from "./errors.js";
 import { Outgoing } from "./outgoing.js";
 import { Shelf } from "./shelf.js";
-/** After these the message may be there or not. Its client_id makes sending it again safe. */
+/**
+ * After these errors the server may or may not have stored the message. Sending it again is safe, because the server
+ * recognizes its `client_id`.
+ */
 const PASSING = ["timeout", "unavailable", "internal", "no_answer"];
-/** A fault that one message meets so often is taken for that message's. */
+/**
+ * If one message fails this often with an internal error or a close for size, the message counts as the cause and is
+ * given up.
+ */
 const FAULTS = 5;
-/** After `rate_limited` nothing is sent for so long at least, in ms: a socket that is told so 10 times in 10 s is closed. */
+/** The shortest pause after `rate_limited`, in ms. The server closes a socket that gets this error 10 times in 10 s. */
 const LIMITED = 1_500;
-/** The close code for a frame over the server's limit. */
+/** The close code for a frame that is larger than the server's limit. */
 const TOO_LARGE = 1009;
-/** Half of that limit by default, in bytes: where no message is larger, it was for another frame, such as an edit. */
+/**
+ * Half of the server's default limit for a frame, in bytes. If no message is larger than this, the close was probably
+ * caused by another frame, for example an edit.
+ */
 const LARGE = 32 * 1024;
 /**
- * Messages on their way to the server, in order within each room.
+ * The queue of messages that the server has not acknowledged yet, in order within each room.
  *
- * One of a room is under way at a time: the next one is sent when the server has the one before, so the order holds
- * however often a connection is lost between. A message leaves when the server has it, or says that it won't have it.
+ * Only one message of a room is being sent at a time. The next message is sent when the server has acknowledged the
+ * message before. So the order is kept even if connections are lost in between. A message leaves the queue when the
+ * server acknowledges or rejects it.
  */
 export class Outbox {
     #options;
     #backoff;
     #queues = new Map();
     #faults = new Map();
-    #shelf; // once it is known whose
+    #shelf; // set when the user is known
     #open = false;
-    #pauseUntil = 0; // of all rooms: rates are the user's
-    #limited = false; // until all is sent: one is under way at a time, of all rooms, so that one refusal comes of it
+    #pauseUntil = 0; // for all rooms, because the server's rate limits apply to the user
+    /**
+     * While true, only one message of all rooms is being sent at a time, so that at most one message is refused. Reset
+     * when the queue is empty.
+     */
+    #limited = false;
     #cancel = () => { };
     #lastAt = 0;
     constructor(options) {
@@ -42,11 +56,14 @@ export class Outbox {
         this.#pump(roomId);
         return outgoing;
     }
-    /** What isn't acknowledged yet, oldest first. */
+    /** Returns the messages of a room that are not acknowledged yet, the oldest first. */
     list(roomId) {
         return [...(this.#queues.get(roomId) ?? [])];
     }
-    /** Whose it is: what was kept for this user is taken up again, and what comes is kept from now on. */
+    /**
+     * Sets the user of the messages. Loads the user's stored messages into the queue, and stores each message from now
+     * on.
+     */
     belongsTo(user) {
         if (this.#shelf || !this.#options.storage)
             return;
@@ -63,12 +80,14 @@ export class Outbox {
             }
         });
     }
-    /** There is a connection. */
+    /** Starts sending, because the connection is open. */
     opened() {
         this.#open = true;
         this.#pumpAll();
     }
-    /** There is none any more; what was under way will be told so by its call. */
+    /**
+     * Stops sending, because the connection is lost. The calls of the messages that were being sent reject by themselves.
+     */
     lost(code) {
         this.#open = false;
         if (code === TOO_LARGE)
@@ -106,7 +125,8 @@ export class Outbox {
         try {
             const call = { action: "send", room_id: roomId, message: text, client_id: clientId };
             const answer = await this.#options.calls.call(call);
-            // What was sent before, and deleted since, is answered by that; it was sent all the same.
+            // If the message was stored by an earlier try and then deleted, the answer is `message_deleted`. The message was
+            // sent, too.
             if (answer.type === "chat_message")
                 this.#succeed(outgoing, answer.message.message_id);
             else if (answer.type === "message_deleted")
@@ -130,7 +150,7 @@ export class Outbox {
     }
     #failed(outgoing, error) {
         if (outgoing.state !== "sending")
-            return; // refused meanwhile: it was too large
+            return; // already given up as too large
         if (!(error instanceof ParlorError))
             return this.#refuse(outgoing, new ParlorError("internal", reasonOf(error)));
         const wait = this.#waitAfter(outgoing, error);
@@ -140,10 +160,10 @@ export class Outbox {
         outgoing.state = "queued";
         this.#options.changed(outgoing);
     }
-    /** In ms; undefined where trying again would change nothing. */
+    /** Returns the pause before the next try, in ms. Undefined if another try would fail in the same way. */
     #waitAfter(outgoing, { code, retryAfterMs }) {
         if (code === "disconnected") {
-            this.#open = false; // until it is opened anew, or this would go round and round
+            this.#open = false; // until the connection is open again; otherwise this would be an endless loop
             return 0;
         }
         if (code === "rate_limited") {
@@ -156,7 +176,7 @@ export class Outbox {
             return undefined;
         return this.#backoff.next();
     }
-    /** Notes a fault; true where it is taken for the message's own. */
+    /** Counts a failure of a message. Returns true if the message now counts as the cause. */
     #isToBlame(outgoing) {
         const faults = (this.#faults.get(outgoing) ?? 0) + 1;
         this.#faults.set(outgoing, faults);
@@ -168,8 +188,9 @@ export class Outbox {
         this.#options.changed(outgoing);
     }
     /**
-     * The close doesn't say which frame it was. Were that sent again, the next connection would be closed for it, too; so
-     * where none is large, but the server's limit may be low, it is not sent again for ever either.
+     * Gives up the largest message after a close for size. The close does not say which frame was too large. If that
+     * frame were sent again, the server would close the next connection, too. If no message is large, the server's limit
+     * may still be low. So the largest message is given up after `FAULTS` closes.
      */
     #refuseLargest() {
         const largest = this.#sending().sort((a, b) => sizeOf(b) - sizeOf(a))[0];
@@ -191,7 +212,9 @@ export class Outbox {
         this.#faults.delete(outgoing);
         this.#store(() => this.#shelf?.remove(outgoing));
     }
-    /** A storage that is full, or switched off, is no reason not to send. */
+    /**
+     * Runs an operation of the storage. If the storage is full or disabled, reports the error; messages are still sent.
+     */
     #store(run) {
         try {
             run();
@@ -201,9 +224,12 @@ export class Outbox {
         }
     }
 }
-/** In bytes, as it goes out. */
+/** Returns the size of the text as JSON, in bytes. */
 const sizeOf = ({ text }) => new TextEncoder().encode(JSON.stringify(text)).length;
-/** A UUID where there are any; a page that came without TLS has none, and Node before 20 has nothing of the kind. */
+/**
+ * Returns a new random id. It is a UUID if `crypto.randomUUID` exists. A page without TLS does not have this function,
+ * and Node before 20 has no `crypto`.
+ */
 function newId() {
     const crypto = globalThis.crypto;
     if (typeof crypto?.randomUUID === "function")
@@ -211,7 +237,7 @@ function newId() {
     const bytes = new Uint8Array(16);
     if (crypto)
         crypto.getRandomValues(bytes);
-    // It is no secret: it has to differ from this user's other ones.
+    // The id is no secret. It must only differ from the other ids of this user.
     else
         bytes.forEach((_, index) => { bytes[index] = Math.random() * 256; });
     return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

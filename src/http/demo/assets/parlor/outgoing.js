@@ -1,22 +1,28 @@
-/** A message on its way to the server. */
+/** A message that is being sent to the server. */
 export class Outgoing {
     roomId;
     text;
     clientId;
     at;
-    /** `queued` for its turn, or for a connection; `sent`: the server has it safe; `failed`: it won't be tried again. */
+    /**
+     * `queued`: waits for its turn or for a connection. `sending`: waits for the answer. `sent`: the server has stored
+     * the message. `failed`: the library will not try again.
+     */
     state = "queued";
-    /** Of the message that it became. */
+    /** The id of the stored message. Undefined until the state is `sent`. */
     messageId;
     error;
-    /** Resolves with the message's id once the server has it safe, which may take for ever; rejects where it failed. */
+    /**
+     * Resolves with the message's id when the server has stored the message. This has no time limit. Rejects if the
+     * message failed.
+     */
     done;
     #resolve;
     #reject;
     constructor(roomId, text, 
-    /** By it the server knows a message that is sent again. */
+    /** The `client_id`, by which the server recognizes a message that is sent again. */
     clientId, 
-    /** Its place among those of its room: the time it was written, in ms since 1970. */
+    /** The time when the user wrote the message, in ms since 1970. It orders the messages of a room. */
     at) {
         this.roomId = roomId;
         this.text = text;
@@ -26,10 +32,10 @@ export class Outgoing {
             this.#resolve = resolve;
             this.#reject = reject;
         });
-        // Who looks at `state` instead need not catch this.
+        // An application that reads `state` instead of `done` need not catch the rejection.
         this.done.catch(() => { });
     }
-    /** The server has it. */
+    /** Sets the state to `sent`, because the server has stored the message. */
     succeed(messageId) {
         this.state = "sent";
         this.messageId = messageId;

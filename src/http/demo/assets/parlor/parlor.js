@@ -7,11 +7,11 @@ import { Filler } from "./filler.js";
 import { Outbox } from "./outbox.js";
 import { Renewal } from "./renewal.js";
 import { Rooms } from "./rooms.js";
-/** The server passes one on in so long, in ms; more would be said in vain. */
+/** The server passes on one typing event of a user in a room in this time, in ms. It would drop further events. */
 const TYPING_EVERY = 3_000;
-/** Later than any room's last activity: the first page of rooms. */
+/** A time after any room's last activity. A page of rooms before this time is the first page. */
 const LATEST = "9999-12-31T23:59:59.999Z";
-/** After these errors an action may be tried again, by default in so long, in ms. */
+/** After these errors, an action may be tried again. `AGAIN` is the default pause before it, in ms. */
 const PASSING = ["rate_limited", "timeout", "unavailable", "internal"];
 const AGAIN = 5_000;
 /** A user's chat: one connection for all of the user's rooms. */
@@ -24,11 +24,11 @@ export class Parlor {
     #outbox;
     #filler;
     #renewal;
-    #open = new Set(); // rooms that are looked at, by what was asked for
-    #reads = new Map(); // marks that the server hasn't answered yet
-    #again = () => { }; // takes back that the two are said again
-    #typed = new Map(); // when it was last said
-    #finding = false; // a room that wasn't listed
+    #open = new Set(); // the rooms that the application has opened
+    #reads = new Map(); // per room, the read marker that the server has not confirmed yet
+    #again = () => { }; // cancels the timer that sends the open rooms and read markers again
+    #typed = new Map(); // per room, the time of the last `typing`
+    #finding = false; // whether a request for unlisted rooms is running
     #userId;
     constructor(options) {
         const { url, token, storage, random = Math.random, clock = systemClock } = options;
@@ -59,40 +59,46 @@ export class Parlor {
                 this.#look(room.id, true);
         });
     }
-    /** Calls the listener for each such event, until the function that this returns is called. */
+    /** Calls the listener for each event with this name. The returned function removes the listener. */
     on(name, listener) {
         return this.#emitter.on(name, listener);
     }
-    /** Connects, and again whenever the connection is lost; at once, where it waits. Call it when the network is back. */
+    /**
+     * Connects, and connects again whenever the connection is lost. During a pause, connects immediately. Call it also
+     * when the network is back.
+     */
     connect() {
         this.#connection.connect();
     }
-    /** Until `connect()`. What wasn't sent stays in the outbox. */
+    /** Closes the connection until `connect()` is called. Unsent messages stay in the queue. */
     close() {
         this.#connection.close();
     }
     get connection() {
         return this.#connection.state;
     }
-    /** Undefined before the first connection, where it wasn't given. */
+    /** The id of the user. Undefined before the first connection, unless it was given as an option. */
     get userId() {
         return this.#userId;
     }
     // --- Rooms ---
-    /** Those that are known, the latest activity first. */
+    /** The known rooms, the latest activity first. */
     get rooms() {
         return this.#rooms.list();
     }
     room(roomId) {
         return this.#rooms.get(roomId);
     }
-    /** Brings the next rooms of the list; false where there are no more. */
+    /** Loads the next page of the user's rooms. Resolves with false if there are no more rooms. */
     async moreRooms() {
         if (this.#rooms.next)
             await this.#askRooms(this.#rooms.next, true);
         return this.#rooms.hasMore;
     }
-    /** From now on the user looks at this room: what is there and what comes is read. Others needn't hold so much. */
+    /**
+     * Tells the server that the user has opened this room: its present and new messages count as read. Rooms that are not
+     * open keep fewer messages in memory.
+     */
     open(roomId) {
         this.#open.add(roomId);
         for (const room of this.rooms)
@@ -104,10 +110,14 @@ export class Parlor {
         this.#open.delete(roomId);
         this.#look(roomId, false);
     }
-    /** Everything up to this message is read. Said again after a lost connection, until the server has it. */
+    /**
+     * Marks all messages up to this message as read. After a lost connection, the marker is sent again until the server
+     * confirms it.
+     */
     read(roomId, messageId) {
         const room = this.room(roomId);
-        // Past the last message it means that one, and must not stand in the way of the next.
+        // A number after the last message counts as the last message. Otherwise it would block the markers of the next
+        // messages.
         const upTo = Math.min(messageId, room?.lastMessage?.message_id ?? messageId);
         if (upTo <= Math.max(this.#reads.get(roomId) ?? 0, room?.read ?? 0))
             return;
@@ -122,29 +132,44 @@ export class Parlor {
         if (this.#say({ action: "typing", room_id: roomId }))
             this.#typed.set(roomId, now);
     }
-    /** Asks how far each member of the latest rooms has read: of a group, events tell only what all have read. */
+    /**
+     * Requests the receipt markers of each member in the first page of rooms. In a group, events report only when all
+     * members have read a message.
+     */
     async refreshMarks() {
         await this.#askRooms({ before: LATEST }, false);
     }
     // --- Messages ---
-    /** Sends it, as soon as that is possible and after those before it; it is never lost without a word. */
+    /**
+     * Sends a message as soon as possible, after the earlier messages of the room. The returned value reports if the
+     * message was sent or failed.
+     */
     send(roomId, text) {
         this.#typed.delete(roomId);
         return this.#outbox.add(roomId, text);
     }
-    /** What was sent to a room and isn't acknowledged yet, oldest first; after a reload, too. */
+    /**
+     * Returns the messages to a room that the server has not acknowledged yet, the oldest first. With a storage, they
+     * survive a reload of the page.
+     */
     pending(roomId) {
         return this.#outbox.list(roomId);
     }
-    /** Resolves when it is done. A ParlorError `disconnected` or `no_answer` leaves open whether it was. */
+    /**
+     * Edits a message, and resolves when the edit is done. After a ParlorError `disconnected` or `no_answer`, the edit
+     * may or may not have been done.
+     */
     async edit(roomId, messageId, text) {
         await this.#calls.call({ action: "edit", room_id: roomId, message_id: messageId, text });
     }
-    /** As `edit`. */
+    /** Deletes a message. Resolves and rejects as `edit` does. */
     async delete(roomId, messageId) {
         await this.#calls.call({ action: "delete", room_id: roomId, message_id: messageId });
     }
-    /** A page, oldest message first. What touches `room.messages` is in there as well from then on. */
+    /**
+     * Loads a page of a room's history, the oldest message first. If the page is adjacent to `room.messages`, its
+     * messages are added there.
+     */
     async history(roomId, page = {}) {
         const room = this.room(roomId);
         if (!room)
@@ -169,12 +194,15 @@ export class Parlor {
         this.#emitter.emit("ready", { resumed });
         this.#restate();
         if (resumed && wasIncomplete)
-            this.#findStrays(); // the answer didn't come on the connection before
+            this.#findStrays(); // the last connection was lost before the answer arrived
         for (const room of this.rooms)
             this.#filler.fill(room);
         this.#outbox.opened();
     }
-    /** What the user looks at and has read: a new connection doesn't know it. */
+    /**
+     * Sends the open rooms and the unconfirmed read markers again, because the server forgets open rooms with the
+     * connection.
+     */
     #restate() {
         for (const roomId of this.#open)
             this.#look(roomId, true);
@@ -185,7 +213,7 @@ export class Parlor {
                 this.#say({ action: "read", room_id: roomId, message_id: messageId });
         }
     }
-    /** What nobody waits for. */
+    /** Handles an error that no call waits for. */
     #refused(error) {
         this.#emitter.emit("error", error);
         const { action = "", code, retryAfterMs = AGAIN } = error;
@@ -194,7 +222,7 @@ export class Parlor {
         this.#again();
         this.#again = this.#clock.after(retryAfterMs, () => this.#restate());
     }
-    /** What an event of a room leaves to be done. */
+    /** Does the work that may be necessary after an event of a room. */
     #after(roomId) {
         const room = this.room(roomId);
         if (!room && this.#rooms.incomplete)
@@ -216,7 +244,10 @@ export class Parlor {
         }
         this.#emitter.emit("connection", state);
     }
-    /** One chat is one user's. With another user's token, messages would go out under the wrong name. */
+    /**
+     * Checks that the connection belongs to the same user as before. With another user's token, messages would be sent in
+     * the name of the wrong user.
+     */
     #isOurs(userId) {
         if (this.#userId === undefined || this.#userId === userId) {
             this.#userId = userId;
@@ -254,23 +285,27 @@ export class Parlor {
             throw new ParlorError("internal", `not a list of rooms: ${answer.type}`, "rooms");
         this.#rooms.page(answer, isNext);
     }
-    /** A room that wasn't listed yet has been heard of. It is among the latest now. */
+    /**
+     * Requests the first page of rooms, because an event of an unknown room arrived. That room now has a recent activity,
+     * so it is on the first page.
+     */
     #findStrays() {
         if (this.#finding)
             return;
         this.#finding = true;
-        // Where this fails, the next thing that is heard of such a room tries again.
+        // If this fails, the next event of an unknown room tries again.
         this.#askRooms({ before: LATEST }, false).catch(() => { }).finally(() => { this.#finding = false; });
     }
     #look(roomId, open) {
         const room = this.room(roomId);
-        // Where it is gone the server says so to whoever speaks of it; where it isn't listed yet, this waits until it is.
+        // If the room is gone, the server would answer with an error. If the room is not listed yet, `open` is sent when it
+        // is added.
         if (!room)
             return;
         room.open = open;
         this.#say({ action: open ? "open" : "close", room_id: roomId });
     }
-    /** Without an answer to wait for; what is wrong with it is told as an `error` event. */
+    /** Sends a frame without waiting for an answer. The event `error` reports its errors. */
     #say(frame) {
         return this.#connection.send(frame);
     }

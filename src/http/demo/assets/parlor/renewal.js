@@ -1,8 +1,14 @@
-/** How long before its end a token is replaced, in ms; a fifth of its life where that is less. */
+/** A token is replaced this long before it expires, in ms. If a fifth of its remaining time is less, that applies. */
 const SPARE = 60_000;
-/** Replacing is tried no more often than this, in ms, whatever this machine's clock says. */
+/**
+ * The shortest pause between two attempts to replace a token, in ms. It also holds if the clock of this machine is
+ * wrong.
+ */
 const LEAST = 5_000;
-/** When a token expires and for how long it is good, in ms; undefined for what is no JWT. */
+/**
+ * Returns the time when a token expires, in ms since 1970. If the token has `iat`, also returns its total lifetime in
+ * ms. Undefined if the text is not a JWT with `exp`.
+ */
 export function lifeOf(token) {
     try {
         const part = token.split(".")[1] ?? "";
@@ -17,8 +23,9 @@ export function lifeOf(token) {
     }
 }
 /**
- * Replaces the token of an open connection before it expires, for the server would close it then. Where that fails it
- * tries again; where it fails to the end, the close asks for a new token anyway.
+ * Replaces the token of an open connection before it expires, because the server then closes the connection. After a
+ * failure it tries again. If all attempts fail, the server closes the connection, and the library connects with a new
+ * token.
  */
 export class Renewal {
     clock;
@@ -26,7 +33,7 @@ export class Renewal {
     fail;
     #cancel = () => { };
     #round = 0;
-    /** `renew` gets a new token and sends it; it resolves with the one that is in force then. */
+    /** `renew` gets a new token, sends it to the server, and resolves with it. `fail` is called with each error. */
     constructor(clock, renew, fail) {
         this.clock = clock;
         this.renew = renew;
@@ -59,7 +66,7 @@ export class Renewal {
         const known = lifeOf(token);
         if (!known)
             return undefined;
-        // The server has just taken it, so one that is over by this clock shows that the clock is wrong.
+        // The server has just accepted the token. If the token is expired by this machine's clock, this clock is wrong.
         let left = known.expires - this.clock.now();
         if (left <= 0)
             left = known.life ?? SPARE;

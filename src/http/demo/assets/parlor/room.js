@@ -1,24 +1,29 @@
 import { Window } from "./window.js";
-/** In their order; a status never goes back. */
+/** The statuses in their order. A status never goes back to an earlier one. */
 const STATUSES = ["send", "delivered", "read"];
-/** Messages kept of a room that is looked at, and of one that isn't; besides older ones that were asked for. */
+/**
+ * The maximum number of messages in memory for an open room, and (`KEPT`) for a room that is not open. Older messages
+ * that the application loaded are kept in addition.
+ */
 const KEPT_OPEN = 2_000;
 const KEPT = 200;
-/** One room as this client knows it. Its fields are to be read; what changes them is what the server says. */
+/** A room in the state that this client knows. Applications only read the fields. Frames of the server change them. */
 export class Room {
     id;
     kind;
     name;
     lastActivity;
     members = new Map();
-    /** Others' messages after `read`. The count is the server's, and one more for each that has arrived since. */
+    /**
+     * The number of messages of other users after `read`: the server's last count, plus the messages that arrived since.
+     */
     unread;
-    /** The user is looking at it: what comes is read. */
+    /** Whether the user has the room open. New messages then count as read. */
     open = false;
     #me;
     #window = new Window();
-    #askedFor = 0; // older messages, until another room is looked at
-    #counted = 0; // the highest message that the server's count takes into account
+    #askedFor = 0; // the number of loaded older messages, until another room is opened
+    #counted = 0; // the number of the last message that the server's count includes
     constructor(view, me) {
         this.#me = me;
         this.id = view.room_id;
@@ -28,15 +33,15 @@ export class Room {
         this.unread = view.unread;
         this.restart(view);
     }
-    /** The messages that are known without a hole, oldest first; `history` with `before: room.from` brings older ones. */
+    /** The known messages without a gap, the oldest first. `history` with `before: room.from` loads older messages. */
     get messages() {
         return this.#window.messages;
     }
-    /** What a list of rooms shows. */
+    /** The newest known message, for a list of rooms. */
     get lastMessage() {
         return this.#window.newest;
     }
-    /** The number from which on messages are known; 1: there are no older ones. */
+    /** The number of the first known message. 1 means that there are no older messages. */
     get from() {
         return this.#window.from;
     }
@@ -44,19 +49,22 @@ export class Room {
     get last() {
         return this.#window.last;
     }
-    /** There are newer messages, which are being asked for. */
+    /** Whether there are newer messages that are not loaded yet. The library loads them by itself. */
     get behind() {
         return this.#window.behind;
     }
-    /** Everything up to this message is read by the user. */
+    /** The number of the last message that the user has read. */
     get read() {
         return this.members.get(this.#me)?.read ?? 0;
     }
     message(id) {
         return this.#window.get(id);
     }
-    // --- What the server says: called by Rooms ---
-    /** As in a plain start. What was known of it may have changed without a word, so it goes. */
+    // --- Changes by the server's frames: called by Rooms ---
+    /**
+     * Replaces the state of the room, as at a start without resume. The old state is dropped, because it may have changed
+     * while the client was disconnected.
+     */
     restart(view) {
         this.members.clear();
         this.describe(view);
@@ -66,7 +74,10 @@ export class Room {
         this.#counted = view.last_message?.message_id ?? 0;
         this.#settleStatuses();
     }
-    /** Name and members, but no message and no count: they have events of their own. */
+    /**
+     * Sets the kind, the name and the members. Messages and the unread count do not change, because they have their own
+     * events.
+     */
     describe(view) {
         this.kind = view.kind;
         this.name = view.name;
@@ -74,14 +85,14 @@ export class Room {
             this.lastActivity = view.last_activity;
         const members = view.members.map((member) => {
             const { delivered, read } = this.members.get(member.user_id) ?? member;
-            // Marks never fall, and events may have told of higher ones already.
+            // Receipt markers only rise, and events may already have reported higher ones.
             const marks = { delivered: Math.max(delivered, member.delivered), read: Math.max(read, member.read) };
             return [member.user_id, { ...member, ...marks }];
         });
         this.members = new Map(members);
         this.#settleStatuses();
     }
-    /** Each member has come so far at least. True where that was news. */
+    /** Raises the receipt markers of members to at least these values. Returns true if a marker or a status changed. */
     raise(members) {
         let news = false;
         for (const { user_id, delivered, read } of members) {
@@ -94,7 +105,9 @@ export class Room {
         }
         return this.#settleStatuses() || news;
     }
-    /** What changed while the client was away. */
+    /**
+     * Applies the changes that the client missed while it was disconnected. Returns the new, edited and deleted messages.
+     */
     resume(view) {
         const edited = (view.edited ?? []).filter((message) => this.#window.get(message.message_id));
         for (const message of edited)
@@ -103,9 +116,10 @@ export class Room {
         const messages = view.messages ?? [];
         const newest = view.last_message;
         let fresh = [];
+        // If there is already a gap before these messages, they wait for it.
         if (this.behind)
             for (const message of messages)
-                this.#window.add(message); // behind the gap there was already
+                this.#window.add(message);
         else
             fresh = this.#window.append(messages);
         if (view.has_more && newest) {
@@ -117,11 +131,13 @@ export class Room {
         this.describe(view);
         return { fresh: this.#known(fresh), edited: this.#known(edited), deleted };
     }
-    /** A message that arrived by itself; undefined where it is known, or waits behind a gap. */
+    /**
+     * Adds a message that arrived as an event, and returns it. Undefined if the message is known, or waits behind a gap.
+     */
     add(message) {
         const came = this.#window.add(message);
         if (came === "new")
-            this.#count(message); // else when it is known, too
+            this.#count(message); // a message behind a gap is counted when the gap is filled
         if (message.created_at > this.lastActivity)
             this.lastActivity = message.created_at;
         this.#settleStatuses();
@@ -136,7 +152,10 @@ export class Room {
     delete(id) {
         return this.#window.delete(id);
     }
-    /** A message has come so far with everyone but its author; so has all before it. True where that was news. */
+    /**
+     * Applies a new status of a message: all members except its sender have received or read all messages up to it.
+     * Returns true if a marker or a status changed.
+     */
     mark({ message_id: id, sender_id: author, status }) {
         let news = false;
         for (const member of this.members.values()) {
@@ -158,7 +177,7 @@ export class Room {
         }
         return this.#settleStatuses() || news;
     }
-    /** The user's own mark, and the server's count. True where that was news. */
+    /** Sets the server's unread count and the user's own read marker. Returns true if one of them changed. */
     recount(unread, read) {
         const me = this.members.get(this.#me);
         const news = unread !== this.unread || read > this.read;
@@ -171,7 +190,7 @@ export class Room {
         this.#settleStatuses();
         return news;
     }
-    /** Another one is looked at, and this one needn't hold so much. */
+    /** Drops older messages from memory, because another room was opened. */
     shrink() {
         this.#askedFor = 0;
         this.#trim();
@@ -179,11 +198,14 @@ export class Room {
     asked() {
         return this.#window.asked();
     }
-    /** No page came after all. */
+    /** Records that a requested page failed. */
     failed() {
         this.#window.answered();
     }
-    /** A page of history; `upTo` is what `asked` returned for it. Returns those in it that are newer than all before. */
+    /**
+     * Adds a page of history. `upTo` is the value that `asked` returned for this page. Returns the messages that are
+     * newer than all known ones.
+     */
     page(page, messages, hasMore, upTo) {
         const { last, from } = this;
         const fresh = this.#window.merge(page, messages, hasMore, upTo).filter(({ message_id }) => message_id > last);
@@ -203,11 +225,14 @@ export class Room {
         if (id > this.#counted && author !== this.#me && !this.open)
             this.unread++;
     }
-    /** As they are in the window, with their status. */
+    /** Returns these messages as the window has them, with their current status. */
     #known(messages) {
         return messages.flatMap(({ message_id }) => this.message(message_id) ?? []);
     }
-    /** Each status follows from the marks of all members but the author. True where one changed. */
+    /**
+     * Computes the status of each message from the receipt markers of all members except the sender. Returns true if a
+     * status changed.
+     */
     #settleStatuses() {
         const reached = new Map();
         let changed = false;

@@ -1,49 +1,61 @@
 import { Room } from "./room.js";
-/** Frames kept of rooms that are being asked for, at most; a snapshot that comes later makes up for what is dropped. */
+/**
+ * The maximum number of kept events of unknown rooms. Further events are dropped. This loses nothing, because the room
+ * is then loaded with its current state.
+ */
 const STRAYS = 1_000;
-/** Members of a room of whom a resumed start tells whether they are online, all of them; of a larger one it tells of some. */
+/**
+ * For a room with at most this many members, the first frame of a resume lists all online members. For a larger room,
+ * the list may not be complete.
+ */
 const TOLD_WHOLE = 100;
 /**
- * All rooms that are known, and the cursor that belongs to just this state: what came before it is in the state, and
- * what came after it isn't. It lives as long as the page; a cursor kept longer than its state would be worth nothing.
+ * All known rooms, and the cursor of exactly this state. The state includes every change before the cursor, and no
+ * change after it. The state and the cursor live only as long as the page. A cursor without its state would be useless.
  */
 export class Rooms {
     cursor = "";
     me;
-    /** There are rooms with less recent activity. */
+    /** Whether the user has more rooms, with earlier activity, that are not loaded yet. */
     hasMore = false;
-    /** Of these rooms something was heard that isn't known; they are among the latest. */
+    /** Events of rooms that are not known yet. These rooms are among the rooms with the latest activity. */
     #strays = [];
-    /** Left since the start: a page of rooms that comes now may have been read before. */
+    /**
+     * The rooms that the user left on this connection. A page of rooms may still contain such a room, because the server
+     * may have read the page before the user left.
+     */
     #left = new Set();
     #rooms = new Map();
     #emitter;
-    #oldest; // of what was listed, for the next page
-    #next; // the same as the server says it
+    #oldest; // the last room of the loaded list, from which the next page begins
+    #next; // the beginning of the next page, as the server named it
     constructor(emitter) {
         this.#emitter = emitter;
     }
-    /** The latest activity first. */
+    /** Returns the known rooms, the latest activity first. */
     list() {
         return [...this.#rooms.values()].sort((a, b) => compare(b.lastActivity, a.lastActivity) || b.id - a.id);
     }
     get(id) {
         return this.#rooms.get(id);
     }
-    /** Where the next page of rooms begins. */
+    /** The beginning of the next page of rooms. Undefined if there are no more rooms. */
     get next() {
         if (!this.hasMore)
             return undefined;
         if (this.#next !== undefined)
             return { next: this.#next };
-        // An older server names no next page.
+        // An older version of the server does not send `next`.
         return this.#oldest && { before: this.#oldest.last_activity, before_room: this.#oldest.room_id };
     }
-    /** Whether something was heard of a room that isn't known. */
+    /** Whether an event of an unknown room has arrived. */
     get incomplete() {
         return this.#strays.length > 0;
     }
-    /** Any frame; what isn't about rooms changes nothing. Applied twice it changes nothing either. */
+    /**
+     * Applies any frame to the rooms. Frames that are not about rooms change nothing. To apply a frame twice has the same
+     * effect as once.
+     */
     apply(frame) {
         if (frame.type === "ready")
             this.#ready(frame);
@@ -54,7 +66,7 @@ export class Rooms {
         if ("cursor" in frame && typeof frame.cursor === "string")
             this.cursor = frame.cursor;
     }
-    /** A page of rooms; `isNext` if it goes on from what is listed. */
+    /** Adds a page of rooms. `isNext` tells whether the page continues the loaded list. */
     page({ rooms: views, has_more: hasMore, next }, isNext) {
         if (isNext) {
             this.hasMore = hasMore;
@@ -74,7 +86,7 @@ export class Rooms {
             if (this.#rooms.has(stray.room_id))
                 this.#event(stray);
     }
-    /** A page of a room's history; only those that are newer than all before are told as messages. */
+    /** Adds a page of a room's history. Only messages that are newer than all known ones cause the event `message`. */
     history(room, page, messages, hasMore, upTo) {
         const unread = room.unread;
         for (const message of room.page(page, messages, hasMore, upTo))
@@ -84,7 +96,7 @@ export class Rooms {
     }
     #ready(frame) {
         this.me = frame.user_id;
-        // What rooms are told of from now on is newer than these.
+        // The new first frame is more recent than these events.
         this.#strays.length = 0;
         this.#left.clear();
         if (frame.resumed) {
@@ -100,8 +112,9 @@ export class Rooms {
         this.#presences(frame);
     }
     /**
-     * It is told of the members of the rooms that are listed, and who they are in others is the same; where it is resumed, of
-     * all rooms', but of large ones of some.
+     * Sets which members are online. The first frame reports the online members of its rooms, and this applies to the
+     * same users in other rooms. If the connection was resumed, the frame reports the online members of all rooms, but
+     * only some of them for large rooms.
      */
     #presences({ rooms, online, resumed }) {
         const told = new Map(rooms.flatMap(({ members }) => members).map(({ user_id }) => [user_id, false]));
@@ -117,7 +130,10 @@ export class Rooms {
                 me.online = true;
         }
     }
-    /** A room that was known stays the same object, so that what a page holds on to stays good. */
+    /**
+     * Replaces the list of rooms. A known room stays the same object, so that the references of the application stay
+     * valid.
+     */
     #restart({ rooms: views, has_more: hasMore, next }) {
         const before = new Map(this.#rooms);
         this.#rooms.clear();
@@ -133,7 +149,8 @@ export class Rooms {
     #resume(view) {
         const room = this.#rooms.get(view.room_id);
         if (!room || view.added) {
-            // Also one that was left and joined again: what was known of it may have a hole.
+            // The user may also have left and rejoined the room. Then the known messages may have a gap, so the state is
+            // replaced.
             room?.restart(view);
             return room ? this.#emitter.emit("roomChanged", { room }) : this.#add(view);
         }
@@ -156,8 +173,8 @@ export class Rooms {
         if (frame.type === "room_removed")
             this.#left.add(frame.room_id);
         const room = this.#rooms.get(frame.room_id);
-        // A room further down the list than has been looked. Its next message brings it up; what else happens there waits
-        // for that, too, while it is being asked for.
+        // The room is not loaded yet, because it is further down in the list. A message or a change of the room makes the
+        // library load the room. Until then, its events are kept.
         if (!room) {
             const news = frame.type === "chat_message" || frame.type === "room_changed" || this.incomplete;
             if (news && this.#strays.length < STRAYS)
@@ -235,5 +252,5 @@ export class Rooms {
         return new Room(view, this.me);
     }
 }
-// Times are all of one form, so their order is that of their letters.
+// All times have the same text format, so comparing the texts compares the times.
 const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);

@@ -1,16 +1,17 @@
 import { Outgoing } from "./outgoing.js";
 /**
- * Where messages wait that the server hasn't acknowledged, so that they outlive the page.
+ * Stores the messages that the server has not acknowledged, so that they survive a reload of the page.
  *
- * A key for each, and no list of them: two tabs that change one value at a time would overwrite each other's. A user's
- * keys are found by their beginning, so that nobody else's are sent from the same browser.
+ * Each message has its own key, and there is no list of messages. If two tabs changed one shared list, each would
+ * overwrite the changes of the other. The keys of a user begin with the user's id, so that messages of another user of
+ * the same browser are not sent.
  */
 export class Shelf {
     storage;
     #prefix;
     constructor(storage, user) {
         this.storage = storage;
-        // As JSON, for 7 and "7" are two.
+        // The id is written as JSON, because 7 and "7" would otherwise be the same text.
         this.#prefix = `parlor:outgoing:${JSON.stringify(user)}:`;
     }
     put({ roomId, text, clientId, at }) {
@@ -19,14 +20,17 @@ export class Shelf {
     remove({ clientId }) {
         this.storage.removeItem(this.#prefix + clientId);
     }
-    /** All that is there, also what other tabs put there: sent twice it is one message all the same. */
+    /**
+     * Returns all stored messages of the user, also those of other tabs. If two tabs send the same message, the server
+     * stores it only once.
+     */
     all() {
         const keys = Array.from({ length: this.storage.length }, (_, index) => this.storage.key(index));
         const own = keys.filter((key) => key !== null).filter((key) => key.startsWith(this.#prefix));
         return own.flatMap((key) => parse(key.slice(this.#prefix.length), this.storage.getItem(key)) ?? []);
     }
 }
-/** Undefined for what an older version, or someone else, may have left there. */
+/** Reads a stored message. Undefined if the value is not valid, for example because an older version wrote it. */
 function parse(clientId, value) {
     try {
         const entry = JSON.parse(value ?? "");

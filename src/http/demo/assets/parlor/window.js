@@ -1,29 +1,34 @@
-/** A gap of more messages than this isn't filled: the window starts anew behind it. */
+/**
+ * If a gap has more messages than this, it is not filled. The window then starts again with the message after the gap.
+ */
 const WIDEST_GAP = 1_000;
 /**
- * The part of a room's messages that is known without a hole: every message from number `from` to number `last` that
- * isn't deleted. So a number in that range without a message is one that was deleted, and saying anything twice
- * changes nothing. What arrives behind a gap waits in `ahead` until history has filled it.
+ * The part of a room's messages that is known without a gap: every message from number `from` to number `last` that is
+ * not deleted. So if a number in this range has no message, the message was deleted. To apply an event twice has the
+ * same effect as once. Messages that arrive after a gap wait in `#ahead` until a page of history has filled the gap.
  */
 export class Window {
     from = 1;
     last = 0;
-    /** There are messages after `last` that aren't known yet. */
+    /** Whether there are messages after `last` that are not known yet. */
     behind = false;
     #messages = [];
     #ahead = new Map();
-    /** What was said of messages while pages were on their way, which may be older than that; null: deleted. */
+    /**
+     * The edits and deletes that arrived while a page was requested: the new text, or null for a delete. The page may be
+     * older than these events.
+     */
     #said = new Map();
     #pages = 0;
-    /** Oldest first. */
+    /** The known messages without a gap, the oldest first. */
     get messages() {
         return this.#messages;
     }
-    /** The newest of all that are known, also behind a gap. */
+    /** The newest known message, also if it is after a gap. */
     get newest() {
         return [...this.#ahead.values()].at(-1) ?? this.#messages.at(-1);
     }
-    /** Nothing but the room's newest message is known. */
+    /** Drops all messages. Afterwards only the room's newest message is known. */
     restart(newest) {
         this.#messages = newest ? [newest] : [];
         this.from = newest?.message_id ?? 1;
@@ -31,7 +36,10 @@ export class Window {
         this.behind = false;
         this.#ahead.clear();
     }
-    /** A message as it arrived by itself: `new` at the end, `known`, or `ahead` of a gap. */
+    /**
+     * Adds a message that arrived as an event. Returns `new` if it was added at the end, `known` if it was there already,
+     * and `ahead` if it waits after a gap.
+     */
     add(message) {
         const id = message.message_id;
         if (id <= this.last || this.#ahead.has(id)) {
@@ -49,14 +57,17 @@ export class Window {
             this.#push(message);
         return "new";
     }
-    /** Those after the last one, without a gap whatever their numbers: the server says that there are no others. */
+    /**
+     * Adds the messages after `last`. There is no gap between them, even if numbers are missing: the server has reported
+     * all messages. Returns the added messages.
+     */
     append(messages) {
         const fresh = messages.filter(({ message_id }) => message_id > this.last);
         for (const message of fresh)
             this.#push(message);
         return fresh;
     }
-    /** The message as it is then; undefined where it isn't known. */
+    /** Changes the text of a message, and returns the changed message. Undefined if the message is not known. */
     edit(id, text) {
         if (this.#pages > 0)
             this.#said.set(id, text);
@@ -85,25 +96,29 @@ export class Window {
         else
             this.#messages = this.#messages.map((old) => (old.message_id === id ? message : old));
     }
-    /** Changes what is known of each message. */
+    /** Replaces each known message by the result of `change`. */
     map(change) {
         this.#messages = this.#messages.map(change);
         for (const [id, message] of this.#ahead)
             this.#ahead.set(id, change(message));
     }
-    /** A page is on its way. Returns the number up to which it will know of all messages, where it goes to the end. */
+    /**
+     * Records that a page was requested. Returns the number of the newest known message. If the page reaches the end of
+     * the room, it contains all messages up to this number.
+     */
     asked() {
         this.#pages++;
         return this.newest?.message_id ?? this.last;
     }
-    /** It came, or won't. */
+    /** Records that the requested page arrived or failed. */
     answered() {
         if (--this.#pages === 0)
             this.#said.clear();
     }
     /**
-     * Takes a page in where it touches the window, and returns what is new with it, oldest first. `upTo` is what `asked`
-     * returned for it. Where it goes to the end of the room it closes the gap, and what waited behind it is known, too.
+     * Adds a page of history if it is adjacent to the window, and returns the added messages, the oldest first. `upTo` is
+     * the value that `asked` returned for this page. If the page reaches the end of the room, it fills the gap, and the
+     * messages that waited after the gap are added, too.
      */
     merge(page, messages, hasMore, upTo) {
         const sorted = page.after === undefined ? [...messages].reverse() : [...messages];
@@ -122,7 +137,7 @@ export class Window {
         this.last = Math.max(this.last, high);
         return [...older, ...newer, ...this.#close(goesToEnd(page, hasMore))];
     }
-    /** Forgets the oldest ones, so that so many are left. */
+    /** Drops the oldest messages until `keep` messages are left. */
     trim(keep) {
         const oldest = this.#messages.at(-keep);
         if (!oldest || this.#messages.length <= keep)
@@ -134,14 +149,17 @@ export class Window {
         this.#messages = [...this.#messages, message];
         this.last = message.message_id;
     }
-    /** Those that waited up to this number, but for what the page has as well. */
+    /** Removes the waiting messages up to this number, and returns those that the page does not contain. */
     #unwait(upTo, page) {
         const waited = [...this.#ahead.values()].filter(({ message_id }) => message_id <= upTo);
         for (const { message_id } of waited)
             this.#ahead.delete(message_id);
         return waited.filter(({ message_id }) => !page.some((other) => other.message_id === message_id));
     }
-    /** Takes in what waited and now fits; another gap, behind that, stays one. */
+    /**
+     * Adds the waiting messages that directly follow `last`, and returns them. If another gap follows, the rest continues
+     * to wait.
+     */
     #close(toEnd) {
         const fits = [];
         for (const [id, message] of this.#ahead) {
@@ -155,7 +173,7 @@ export class Window {
             this.behind = this.#ahead.size > 0;
         return fits;
     }
-    /** The same message again, as it was then or as it is now: an edit makes it newer. */
+    /** Replaces a known message if the given version is newer. An edit makes a message newer. */
     #refresh(message) {
         const known = this.get(message.message_id);
         if (known && message.updated_at > known.updated_at)
@@ -168,7 +186,7 @@ export class Window {
         return text === null ? [] : [{ ...message, text }];
     }
 }
-/** From which number to which a page says all there is. */
+/** Returns the range of numbers, first and last, in which the page contains every message. */
 function range(page, sorted, hasMore, upTo) {
     const { before, after = 0 } = page;
     const oldest = sorted[0]?.message_id ?? 1;
@@ -177,5 +195,5 @@ function range(page, sorted, hasMore, upTo) {
         return [after + 1, newest];
     return [hasMore ? oldest : 1, before === undefined ? newest : before - 1];
 }
-/** Whether it has the room's last message. */
+/** Tells whether a page reaches the end of the room. */
 const goesToEnd = ({ before, after }, hasMore) => before === undefined && (after === undefined || !hasMore);

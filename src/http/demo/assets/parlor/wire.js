@@ -1,5 +1,5 @@
 // Made by `npm run types` from config/asyncapi.json. Don't edit it here.
-/** What it means when the server closes a socket. */
+/** The meaning of each close code that the server sends. */
 export const CLOSE_CODES = {
     1000: "the client closed the connection, and the server agrees",
     1001: "ping timeout: the client sent nothing and did not answer a ping",
