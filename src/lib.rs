@@ -2,24 +2,27 @@
 //!
 //! Two paths explain most of the code.
 //!
-//! **Connect.** [`ws`] reads ids and token from the handshake, and [`auth`] checks the token. Parlor answers the
-//! upgrade immediately. From then on [`ws::serve`] owns the connection. It finds the room in the [`store`] and joins
-//! the [`realtime::hub`] (the map from rooms to their sockets on this server) *first*. Then it reads the history from
-//! one snapshot. The history is the first frame. The hub queues the events that arrive while the history is read.
-//! After the history, the socket's task writes the queued events, except those that the history already contains.
+//! **Connect.** [`ws`] reads the WebSocket handshake: the ids in the URL (of a room, or of the users of a direct room)
+//! and the token. [`auth`] checks the token. Parlor answers the upgrade immediately. From then on [`ws::serve`] owns
+//! the connection. It finds the room in the [`store`]. It *first* joins the [`realtime::hub`] (the map from rooms to
+//! their sockets on this server). Only then it reads the history from one snapshot of the database. The history is the
+//! first frame. The hub queues the events that the server receives while the history is read. After the history, the
+//! socket's task writes the queued events, except those that the history already contains.
 //!
 //! **Message.** A socket's task reads a frame. [`actions`] finds the action, checks its limits, and runs the handler
-//! with a deadline. The handler appends a message to its room. The store commits the message together with other
-//! messages, on a majority of the database's members. The [change stream](realtime::change_stream) brings the message
-//! to every server. There the [room's state](realtime::room_state) turns it into frames (encoded events). The hub
-//! puts the frames into each [`outbox`](realtime::outbox) (the send queue of one socket), and the sockets' tasks
-//! write them. After a task has written a message of another user, it raises the receipt markers of its own user. The
-//! store commits the markers, and the change stream brings them to every server. There is no other path: a handler
-//! never writes to another client's socket. Therefore one server and twenty servers behave alike.
+//! with a deadline. The handler appends a message to its room. The store commits several messages in one write, which a
+//! majority of the database's members must acknowledge. The [change stream](realtime::change_stream) brings the message
+//! to every server. On each server, the [room's state](realtime::room_state) turns the message into frames (encoded
+//! events). The hub puts the frames into each [`outbox`](realtime::outbox) (the send queue of one socket), and the
+//! sockets' tasks write them. After a task has written a message of another user, it raises the receipt markers of its
+//! own user. The store commits the markers, and the change stream brings them to every server. Messages and markers
+//! reach sockets only through the change stream: a handler never writes to another client's socket. Therefore one
+//! server and twenty servers behave alike.
 //!
-//! An action of the application takes the same path, but its handler is an HTTP request to the application's server
-//! ([`actions::functions`], [`outbound`]). An [ephemeral event](protocol::ephemeral) is not a message. The store writes
-//! the event as a small document that soon expires, and the change stream brings the document to every server.
+//! An action that the application adds takes the path of a message, too. Its handler is an HTTP request to the
+//! application's server ([`actions::functions`], [`outbound`]). An [ephemeral event](protocol::ephemeral), such as
+//! `typing`, is not stored as a message. The store writes the event as a small document that soon expires, and the
+//! change stream brings the document to every server.
 //!
 //! A module imports only from the layers below it. `docs/architecture.md` lists the layers.
 

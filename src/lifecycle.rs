@@ -15,7 +15,8 @@ pub(crate) struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Returns whether the server is shutting down: it accepts no new socket and no new frame.
+    /// Returns whether the server is shutting down. A server that is shutting down accepts no new socket and no new
+    /// frame.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }
@@ -33,7 +34,7 @@ impl Lifecycle {
         self.tasks.spawn(task)
     }
 
-    /// Waits until all tasks have ended.
+    /// Waits until all tasks of [`Self::spawn`] have ended.
     pub(crate) async fn finished(&self) {
         self.tasks.close();
         self.tasks.wait().await;

@@ -56,9 +56,9 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     let ended = runtime.block_on(run(cli));
-    // All work is finished here, but the database driver still closes its connections in tasks of its own. Without
-    // the runtime these tasks would panic and print a trace after the error's line. So the runtime is not dropped: it
-    // ends with the process.
+    // All work is finished here, but the database driver still closes its connections in tasks of its own. If the
+    // runtime were dropped, these tasks would panic and print a trace after the line of the error. So the runtime is
+    // not dropped: it ends with the process.
     std::mem::forget(runtime);
     match ended {
         Ok(code) => code,
@@ -67,18 +67,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// Returns whether a write failed because the reader of stdout has closed it, as `head` does after its lines. This is
-/// not a failure.
+/// Returns whether a write failed because the reader of stdout has closed the pipe. The program `head`, for example,
+/// closes the pipe after its last line. The command then counts as successful.
 fn is_unread(error: &(dyn std::error::Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// How long the last line may wait until the reader of stderr takes it.
+/// The longest time that the write of the error's line to stderr may take.
 const LAST_LINE_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn fail(error: &dyn Display) -> ExitCode {
     let line = format!("parlor: {error}\n");
-    // If stderr is closed, or full and not read, the line is lost.
+    // If stderr is closed, or if no program reads from a full pipe, the line is lost.
     parlor::telemetry::logging::for_at_most(LAST_LINE_TIMEOUT, move || {
         drop(io::stderr().write_all(line.as_bytes()));
     });
@@ -88,13 +88,15 @@ fn fail(error: &dyn Display) -> ExitCode {
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let mut env = Vec::new();
     for (name, value) in std::env::vars_os() {
-        // Variables of other programs may have any value.
+        // Variables of other programs may have names or values that are not UTF-8. Therefore only the values of
+        // Parlor's variables are decoded.
         let Ok(name) = name.into_string() else { continue };
         if name.starts_with("PARLOR__") {
             let value = value.into_string().map_err(|_| format!("{name}: its value is not UTF-8"))?;
             env.push((name, value));
         } else if name.to_uppercase().starts_with("PARLOR_") {
-            // Only the name is needed: it may be misspelt.
+            // The name may be a misspelt name of a setting, which `Config::load` then reports. The check needs only the
+            // name.
             env.push((name, String::new()));
         }
     }
@@ -103,14 +105,16 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let done: Pin<Box<dyn Future<Output = Result<ExitCode, Failure>>>> =
         match cli.command.unwrap_or(Command::Serve) {
             Command::Serve => return Box::pin(serve::run(load(env.clone())?, file, env)).await,
-            // If the configuration file has become invalid since the server's start, the server is still healthy.
+            // The configuration file may have become invalid since the server's start, but the server is still healthy.
+            // Therefore this command does not check the configuration.
             Command::Health => Box::pin(health::run(Config::load_unchecked(file.as_deref(), env)?)),
             Command::Token(args) => return token::run(load(env)?, &args),
             Command::Room(args) => Box::pin(room::run(load(env)?, args)),
             Command::Check => Box::pin(check::run(load(env)?)),
             Command::Admin(command) => Box::pin(admin::run(load(env)?, command)),
         };
-    // Without these handlers, the kernel would not end the first process of a container by SIGTERM or SIGINT.
+    // In a container, this process may have the process id 1. The kernel does not end such a process by SIGTERM or
+    // SIGINT unless it has handlers for these signals.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let ended_by =
         |signal: SignalKind| Ok(ExitCode::from(128_u8.saturating_add(signal.as_raw_value().try_into()?)));

@@ -56,7 +56,7 @@ where
     }
 }
 
-/// Pauses after an attempt that failed with `error`. Call this before the next attempt.
+/// Pauses between an attempt that failed with `error` and the next attempt. `pause` is the mean length of the pause.
 ///
 /// # Errors
 /// Returns `error` without a pause if the deadline has passed.

@@ -1,7 +1,7 @@
-//! Runs the tasks without which a server can't work. After a panic in one of them, the server would still run but not
-//! do its work. For example, it would refuse each message as if the queue were full, or it would never become ready
-//! again. Therefore the server shuts down after such a panic, as on SIGTERM, with an error that names the task. The
-//! service manager (for example systemd) then restarts the server.
+//! Runs the tasks without which a server can't work. If one of them panicked, the server would still run but not do its
+//! work. For example, it would refuse each message as if the queue were full, or it would never become ready. Therefore
+//! the server shuts down after such a panic, as on SIGTERM, with an error that names the task. The service manager (for
+//! example systemd) then restarts the server.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -76,7 +76,7 @@ mod tests {
         assert!(supervisor.wait_for_panic().now_or_never().is_none());
         supervisor.spawn("panics", async { panic!("a test's own") });
         assert_eq!(supervisor.wait_for_panic().await, "panics");
-        // A later call returns the name, too.
+        // The name stays recorded, so a second call also returns it.
         assert_eq!(supervisor.wait_for_panic().await, "panics");
     }
 

@@ -14,8 +14,8 @@ pub struct Action {
     pub name: &'static str,
     /// The declaration: the action's Level, bounds, events and errors.
     pub spec: ActionSpec,
-    /// Decodes the request from the frame's fields before it returns. The returned future executes the call when the
-    /// runtime polls it.
+    /// Decodes the request from the frame's fields, and returns a future. The future executes the call when the runtime
+    /// polls it.
     ///
     /// # Errors
     /// `invalid_request`, with the name of the field that can't be decoded.
@@ -72,7 +72,7 @@ impl CallSchema {
 }
 
 impl Action {
-    /// Returns the action with this name. None if no built-in action has the name.
+    /// Returns the action with this name. Returns None if no built-in action has this name.
     pub fn named(name: &str) -> Option<&'static Self> {
         crate::ACTIONS.iter().find(|action| action.name == name)
     }
@@ -125,8 +125,8 @@ impl Limits {
 /// The answer to an action's call that succeeded.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// No frame of its own. The action's change causes an event. All sockets of the room receive this event, and for
-    /// the caller's socket it is the answer.
+    /// The answer is an event, and not a frame of its own. The action's change causes this event, and all sockets of
+    /// the room receive it.
     ByEvent,
     /// The JSON text of a frame that only the caller's socket receives.
     Frame(String),

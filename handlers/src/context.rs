@@ -11,7 +11,8 @@ use crate::{
     ClientId, Draft, Error, HistoryMessage, Message, MessageId, RoomPage, RoomsFrom, Text, Time, UserId,
 };
 
-/// A boxed future. With it, the methods of [`Room`] and [`Connection`] work on trait objects.
+/// A boxed future. The methods of [`Room`] and [`Connection`] return this type, because trait objects can't have
+/// `async` methods.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
 /// The context of one call: its caller, its room and its socket.
@@ -40,7 +41,7 @@ impl Context {
         &self.caller
     }
 
-    /// Returns the room of the call: the one that the frame names, or the only room of the socket.
+    /// Returns the room of the call: the room that the frame names, or the only room of the socket.
     ///
     /// # Errors
     /// `invalid_request`: the frame came over an inbox connection and names no room.
@@ -64,8 +65,8 @@ impl Context {
 }
 
 /// Access to the database for one caller in one room. A write returns after a majority of the database's members has
-/// stored it. [`read`](Self::read) and [`typing`](Self::typing) return earlier. The servers learn of each change from
-/// MongoDB's change stream, and then send it to the sockets.
+/// stored it. [`read`](Self::read) and [`typing`](Self::typing) return earlier. Each server receives the change from
+/// MongoDB's change stream, and then sends the event to its sockets.
 ///
 /// # Errors
 /// Each function can fail with one of these errors:
@@ -78,13 +79,16 @@ pub trait Room: Send + Sync {
     /// first message with this `client_id`.
     fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, AppendOutcome>;
 
-    /// Returns the author of a message. Fails with `not_found` if there is no such message, or it is deleted.
+    /// Returns the author of a message. Fails with `not_found` if the room has no message with this id, or if the
+    /// message is deleted.
     fn author(&self, id: MessageId) -> Pending<'_, UserId>;
 
-    /// Replaces the text of a message. Fails with `not_found` as [`author`](Self::author) does.
+    /// Replaces the text of a message. Fails with `not_found` if the room has no message with this id, or if the
+    /// message is deleted.
     fn edit(&self, id: MessageId, text: Text) -> Pending<'_, ()>;
 
-    /// Deletes a message. Fails with `not_found` as [`author`](Self::author) does.
+    /// Deletes a message. Fails with `not_found` if the room has no message with this id, or if the message is already
+    /// deleted.
     fn delete(&self, id: MessageId) -> Pending<'_, ()>;
 
     /// Returns the caller's role in this room.
@@ -93,9 +97,9 @@ pub trait Room: Send + Sync {
     /// Returns up to `limit` messages that are not deleted, in their current state.
     fn history(&self, from: HistoryCursor, limit: usize) -> Pending<'_, History>;
 
-    /// Records that the caller has read all messages up to `id`. If `id` is higher than the room's last message,
-    /// records up to that message. The record is written soon after this function returns, and a shutdown waits for
-    /// it.
+    /// Records that the caller has read all messages up to `id`. If `id` is higher than the number of the room's last
+    /// message, records that all messages are read. The server writes the record to the database soon after this
+    /// function returns. A shutdown waits for this write.
     fn read(&self, id: MessageId) -> Pending<'_, ()>;
 
     /// Notifies the room's other users that the caller is typing. Nothing is stored. Does nothing if the caller's
@@ -140,9 +144,11 @@ pub trait Connection: Send + Sync {
 pub enum AppendOutcome {
     /// The message was added, with this number.
     New(MessageId),
-    /// The caller used the `client_id` before, for this message. It is in its current state. Nothing was added.
+    /// The caller used the `client_id` before, so nothing was added. Contains the first message with this `client_id`,
+    /// in its current state.
     Before(Message),
-    /// The caller used the `client_id` before, for the message with this number. It is deleted. Nothing was added.
+    /// The caller used the `client_id` before, so nothing was added. Contains the number of the first message with this
+    /// `client_id`, which was deleted.
     Deleted(MessageId),
 }
 
@@ -151,9 +157,10 @@ pub enum AppendOutcome {
 pub enum HistoryCursor {
     /// The page begins with the newest message and goes back in time.
     Newest,
-    /// The page begins with the message before this one and goes back in time.
+    /// The page begins with the message before the message with this number, and goes back in time.
     Before(MessageId),
-    /// The page begins after the message with this number and goes forward in time. With 0 it begins with message 1.
+    /// The page begins after the message with this number and goes forward in time. With 0, the page begins with
+    /// message 1.
     After(i64),
 }
 

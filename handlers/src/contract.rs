@@ -46,7 +46,7 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
     messages.insert("ready".to_owned(), first);
     for event in one_of(of::<Event>(&mut gives)) {
         let Some(kind) = kind_of(&event) else { continue };
-        // The action `typing` has the same name, so the event needs another name.
+        // There is also an action `typing`, so the message of the event needs another name.
         let is_typing = kind == "typing";
         let name = if is_typing { "typing_event".to_owned() } else { kind.clone() };
         said.push(name.clone());
@@ -112,8 +112,8 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
     })
 }
 
-/// Returns a generator of inlined schemas. They describe the frames that the server writes if `written`, otherwise
-/// the frames that it parses.
+/// Returns a generator of inlined schemas. If `written` is true, the schemas describe frames that the server writes.
+/// Otherwise they describe frames that the server parses.
 fn generator(written: bool) -> SchemaGenerator {
     let settings = SchemaSettings::draft07().with(|settings| {
         settings.inline_subschemas = true;

@@ -84,7 +84,8 @@ impl Error {
         Self { retry_after_ms: Some(retry_after_ms), ..Self::new(Code::RateLimited, message) }
     }
 
-    /// Makes an `internal` error. The client receives only an id. The log shows the cause beside this id.
+    /// Makes an `internal` error. The client receives no cause, only the text "internal error" and an id. The log shows
+    /// the cause beside this id.
     pub fn internal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::caused(Code::Internal, "internal error", cause)
     }
@@ -104,7 +105,7 @@ impl Error {
         Self::new(Code::InvalidRequest, message)
     }
 
-    /// Returns the code, by which clients tell errors apart.
+    /// Returns the code, by which clients distinguish errors.
     pub fn code(&self) -> Code {
         self.code
     }
@@ -114,8 +115,8 @@ impl Error {
         &self.message
     }
 
-    /// Returns the milliseconds that the client should wait before it sends the frame again. Only `rate_limited` has
-    /// them.
+    /// Returns the milliseconds that the client should wait before it sends the frame again. Only a `rate_limited`
+    /// error has this value.
     pub fn retry_after_ms(&self) -> Option<u64> {
         self.retry_after_ms
     }

@@ -1,4 +1,4 @@
-//! The events of a room, and the other frames that the server sends by itself.
+//! The events of a room, the error frame, and the first frame of a resumable connection (Level 2).
 
 use schemars::JsonSchema;
 use serde::Serialize;

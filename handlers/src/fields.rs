@@ -1,5 +1,5 @@
-//! Splits a frame into its fields. The frame must be a JSON object. The values stay JSON text until an action decodes
-//! them.
+//! Splits a frame (a message that a client sends on its socket) into its fields. The frame must be a JSON object. A
+//! field's value stays JSON text until an action decodes it.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -19,11 +19,12 @@ const MAX_DEPTH: usize = 128;
 /// The longest `ref`, in characters (docs/protocol.md, Actions).
 const REF_CHARS: usize = 64;
 
-/// The longest error text about a wrong value, in characters. Serde's error repeats the value, which can be long.
+/// The most characters of an error text about a wrong value. Longer texts are cut, because serde's error repeats the
+/// value, which can be long.
 const FAULT_CHARS: usize = 200;
 
-/// The fields of a frame in their order. A repeated field stands here as often as in the frame. The values serialize
-/// exactly as they arrived.
+/// The fields of a frame, in the frame's order. If the frame repeats a field, this list repeats it too. Each value
+/// serializes exactly as it arrived.
 #[derive(Clone, Debug)]
 pub struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
@@ -52,7 +53,7 @@ impl<'a> Fields<'a> {
             }
         }
 
-        /// The name of a field. It borrows from the frame unless the name contains escapes.
+        /// The name of a field. Borrows from the frame if the name contains no escapes.
         #[derive(Deserialize)]
         struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -81,8 +82,9 @@ impl<'a> Fields<'a> {
         text.filter(good).map(Some).ok_or_else(fault)
     }
 
-    /// Removes `ref` and `client_id` if their values are not valid. A client of Level 1 (a basic connection) doesn't
-    /// know these fields, and may use the names for its own purposes. The server ignores fields that it doesn't know.
+    /// Removes `ref` and `client_id` if their values are not valid. A Level 1 client (basic mode) may use these two
+    /// names for its own purposes, because Level 1 does not define them. The server ignores unknown fields, so it
+    /// must not refuse such a frame.
     #[must_use]
     pub fn of_level_1(mut self) -> Self {
         let client_id =
@@ -109,7 +111,8 @@ impl<'a> Fields<'a> {
         serde_json::from_str(self.get(name)?).ok()
     }
 
-    /// Returns the names of all fields in their order. A repeated name is returned each time.
+    /// Returns the names of all fields, in the frame's order. A repeated name is returned as often as the frame has
+    /// it.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_ref())
     }
@@ -130,7 +133,8 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// `invalid_request`: a value has the wrong type or is out of range. The message names its field.
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        // Serde's error describes the wrong value but not its field. The wrong field is the last one that serde read.
+        // Serde's error describes the wrong value but not its field. The wrong value belongs to the field that serde
+        // read last.
         let current = Cell::new(None);
         let fields = self.0.iter().map(|(name, value)| {
             current.set(Some(name.as_ref()));
@@ -140,8 +144,8 @@ impl<'a> Fields<'a> {
         let request = T::deserialize(map).map_err(|error| (current.get(), error));
         request.map_err(|(field, error)| {
             let fault = error.to_string();
-            // Serde adds a position (" at line 1 column 2"). It counts from the start of the field's value, so it
-            // doesn't help the client.
+            // Serde adds a position (" at line 1 column 2"). The position counts from the start of the field's value
+            // and not from the start of the frame, so it doesn't help the client.
             let fault = fault.split(" at line ").next().unwrap_or_default();
             let fault: String = fault.chars().take(FAULT_CHARS).collect();
             match field {
@@ -160,8 +164,8 @@ impl Serialize for Fields<'_> {
     }
 }
 
-/// Returns false if the frame is nested deeper than [`MAX_DEPTH`], or contains half of a surrogate pair as an escape.
-/// `serde_json` doesn't find these errors in a [`RawValue`], because it doesn't decode the value.
+/// Returns false if the frame is nested deeper than [`MAX_DEPTH`], or contains an escape of only one half of a UTF-16
+/// surrogate pair. `serde_json` doesn't find these errors in a [`RawValue`], because a raw value is not decoded.
 fn well_formed(frame: &[u8]) -> bool {
     let (mut depth, mut in_string, mut at) = (0_usize, false, 0);
     while let Some(&byte) = frame.get(at) {
@@ -185,8 +189,8 @@ fn well_formed(frame: &[u8]) -> bool {
     true
 }
 
-/// Returns the position after an escape. `at` is the position after the backslash. Returns none if the escape is half
-/// of a surrogate pair.
+/// Returns the position after an escape. `at` is the position after the backslash. Returns none if the escape is only
+/// one half of a UTF-16 surrogate pair.
 fn escape(frame: &[u8], at: usize) -> Option<usize> {
     if frame.get(at) != Some(&b'u') {
         return Some(at + 1);

@@ -72,7 +72,7 @@ impl fmt::Display for RoomId {
     }
 }
 
-/// Accepts a number or a string of digits. The delete button of the sample page sends the id as a string.
+/// Accepts a number or a string of digits. Some existing web pages send the id of the message to delete as a string.
 impl<'de> Deserialize<'de> for MessageId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct MessageIdVisitor;
@@ -102,12 +102,14 @@ impl<'de> Deserialize<'de> for MessageId {
 
 /// The id of a user, from the application's tokens.
 ///
-/// Digits without a leading zero, up to [`MAX_ID`], are an integer. Any other text of 1 to [`UserId::MAX_BYTES`]
-/// bytes without control characters is a string. So `7` and `"7"` are the same user, and `"007"` is a different user.
-/// Integers sort before strings, so that the two users of a pair have the same order on every server.
+/// A text of digits without a leading zero, up to [`MAX_ID`], becomes an integer. Any other text of 1 to
+/// [`UserId::MAX_BYTES`] bytes without control characters is a string. So `7` and `"7"` are the same user, and
+/// `"007"` is a different user. Integers sort before strings. This gives the two users of a direct room the same
+/// order on every server.
 ///
-/// An id with a part `.` or `..` between slashes is refused. HTTP clients and proxies resolve such a part of a path,
-/// even if it is percent-encoded. Then the request would reach a different resource.
+/// An id with a part `.` or `..` between slashes is refused, because the HTTP API has user ids in its paths. HTTP
+/// clients and proxies resolve a `.` or `..` in a path, even if it is percent-encoded. The request would then reach
+/// a different resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(untagged)]
 pub enum UserId {
@@ -126,8 +128,9 @@ impl UserId {
     /// The longest id that is a string, in bytes of UTF-8.
     pub const MAX_BYTES: usize = 128;
 
-    /// Reads an id that is stored in the database. It also accepts an id with a `.` or `..` part, which
-    /// [`from_str`](Self::from_str) refuses. A room with such a member must stay readable, and such a user erasable.
+    /// Parses an id that is stored in the database. Also accepts an id with a `.` or `..` part, which
+    /// [`from_str`](Self::from_str) refuses. The database may contain a user with this kind of id. Parlor must still
+    /// be able to load the user's rooms and to erase the user.
     pub fn from_stored(id: &str) -> Result<Self, OutOfRange> {
         let digits = id.bytes().all(|byte| byte.is_ascii_digit()) && (id == "0" || !id.starts_with('0'));
         if digits

@@ -13,11 +13,12 @@ pub struct Ready {
     pub user_id: UserId,
     /// Whether `rooms` has all changes since the cursor. If false, `rooms` is the first page of the caller's rooms.
     pub resumed: bool,
-    /// If resumed: all rooms that changed. Otherwise: the first page. The room with the latest activity is first.
+    /// If resumed: all rooms that changed after the cursor. Otherwise: the first page of the caller's rooms. The
+    /// room with the latest activity is first.
     pub rooms: Vec<ReadyRoom>,
-    /// Whether there are more rooms. The action `rooms` reads them.
+    /// Whether the caller has more rooms than this page. The action `rooms` returns the next page.
     pub has_more: bool,
-    /// If there are more rooms: the value to send as `next` with the action `rooms`.
+    /// If `has_more`: the value to send as `next` with the action `rooms`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub next: Option<String>,
@@ -31,7 +32,7 @@ pub struct Ready {
     pub cursor: String,
 }
 
-/// A room in its current state. If resumed, the entry also has the room's changes since the cursor.
+/// A room in its current state. If the client resumes, the entry also has the room's changes after the cursor.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ReadyRoom {
     /// The current state of the room.
@@ -41,19 +42,19 @@ pub struct ReadyRoom {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool")]
     pub added: Option<bool>,
-    /// The messages after the cursor in their current state, the oldest first, at most 1,000.
+    /// The messages sent after the cursor, in their current state. The oldest is first. At most 1,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<HistoryMessage<'static>>")]
     pub messages: Option<Vec<HistoryMessage<'static>>>,
-    /// Messages from before the cursor whose text has changed since, in their current state.
+    /// The messages that were sent before the cursor and edited after it, in their current state.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<HistoryMessage<'static>>")]
     pub edited: Option<Vec<HistoryMessage<'static>>>,
-    /// Messages from before the cursor that were deleted since.
+    /// The messages that were sent before the cursor and deleted after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<MessageId>")]
     pub deleted: Option<Vec<MessageId>>,
-    /// Whether there are more new messages after `messages`. The action `history` reads them.
+    /// Whether more messages follow after the last one in `messages`. The action `history` returns them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool")]
     pub has_more: Option<bool>,
@@ -68,7 +69,8 @@ pub struct RoomView {
     pub kind: RoomKind,
     /// The room's name, if it has one.
     pub name: Option<String>,
-    /// The time of the last message, even if it is deleted. If the caller joined later, the time of joining.
+    /// The time of the last message, even if that message is deleted. If the caller joined the room after the last
+    /// message, the time of joining.
     pub last_activity: Time,
     /// All members, the caller included.
     pub members: Vec<MemberView>,
@@ -76,9 +78,9 @@ pub struct RoomView {
     pub last_message: Option<HistoryMessage<'static>>,
     /// The number of messages of other users after the caller's read marker. Deleted messages don't count.
     pub unread: i64,
-    /// The caller's own delivered marker: the messages up to this number are delivered.
+    /// The caller's own delivered marker: all messages up to this number were delivered to the caller.
     pub delivered: i64,
-    /// The caller's own read marker: the messages up to this number are read.
+    /// The caller's own read marker: the caller has read all messages up to this number.
     pub read: i64,
 }
 
@@ -105,7 +107,8 @@ pub struct MemberView {
     pub delivered: i64,
     /// The member has read all messages up to this number.
     pub read: i64,
-    /// Whether the member has a socket on any server. It may be wrong in the caller's own entry: ignore it there.
+    /// Whether the member has a socket on any server. In the caller's own entry the value may be wrong, so the
+    /// client ignores it.
     pub online: bool,
 }
 
@@ -129,10 +132,10 @@ pub enum InboxEvent {
     Unread {
         /// The number of messages of other users after the caller's read marker.
         unread: i64,
-        /// The caller's read marker: the messages up to this number are read.
+        /// The caller's read marker: the caller has read all messages up to this number.
         read: i64,
     },
-    /// A user who shares a room came online or went offline.
+    /// A user who shares a room with the caller came online or went offline.
     Presence {
         /// The user whose presence changed.
         user_id: UserId,
@@ -161,22 +164,23 @@ pub struct RoomChange {
 pub struct RoomPage {
     /// The rooms. The room with the latest activity is first.
     pub rooms: Vec<RoomView>,
-    /// The value that the client sends as `next` to read the next page. None if there are no more rooms.
+    /// The value that the client sends as `next` to request the next page. None if this page is the last one.
     pub next: Option<String>,
 }
 
-/// The start of a page of the caller's rooms.
+/// The position in the caller's list of rooms at which a page starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoomsFrom {
     /// The page starts with the room with the latest activity.
     Latest,
-    /// The page starts after the last page. The value is the `next` of that page.
+    /// The page starts after an earlier page. The value is the `next` of the earlier page.
     Next(String),
-    /// The page starts after the room with this last activity. The id is optional.
+    /// The page starts after the room with the last activity `at` and the id `room`.
     Before {
         /// The `last_activity` of the room, as the client received it.
         at: String,
-        /// The room's id. Rooms with the same `last_activity` are sorted by id, the highest first.
+        /// The room's id, which is optional. Rooms with the same `last_activity` are sorted by id, the highest
+        /// first.
         room: Option<RoomId>,
     },
 }

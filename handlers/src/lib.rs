@@ -1,18 +1,19 @@
 //! The behaviour of Parlor's chat: its actions, events and errors. The crate contains no socket and no database
 //! client.
 //!
-//! A client's frame names an action. Each action is a file of [`actions`] with the name that the action has on the
-//! wire. The file holds three things:
+//! A client's frame (a message on its socket) names an action. Each action has a file in the module [`actions`]. The
+//! file's name is the value of `action` in the frame. The file holds three things:
 //!
 //! - `Request`: the fields of the frame;
-//! - `SPEC`: the lowest Level that has the action, its limits, and the events and errors that a call may cause;
+//! - `SPEC`: the lowest Level (connection mode) that has the action, the action's limits, and the events and errors
+//!   that a call may cause;
 //! - `handle`: a function of a [`Context`] and a request. It returns an [`IntoReply`] or an [`Error`].
 //!
-//! A handler reaches everything else through its context. The context is bound to one caller and one [`Room`], so a
-//! handler can't act as another user or in another room. Cargo gives this crate neither an async runtime nor a
-//! database client. The dispatcher in the server's crate enforces deadlines and rates, and catches panics. A handler
-//! never sends to other sockets: it writes to the database, and the servers send the change as an [`Event`] to all
-//! sockets.
+//! A handler reads and writes messages only through its context. The context is bound to one caller and one
+//! [`Room`], so a handler can't act as another user or in another room. Cargo gives this crate neither an async
+//! runtime nor a database client. The dispatcher in the server's crate enforces deadlines and rates, and catches
+//! panics. A handler never sends to other sockets. It writes to the database, and each server then sends the change
+//! as an [`Event`] to its sockets of the room.
 //!
 //! To add an action, add a file to `actions` and its name to the list in `actions/mod.rs`. See
 //! docs/contributing/adding-an-action.md.

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Error, MessageId, UserId};
 
-/// A text from a client. It contains more than white space and no U+0000. Its length is not checked yet.
+/// A text from a client whose length is not checked yet. The text contains at least one character that is not white
+/// space, and no U+0000.
 #[derive(Debug)]
 pub struct Draft(String);
 
@@ -19,7 +20,8 @@ impl Draft {
     /// # Errors
     /// `invalid_request`: the text has more than `limit` code points.
     pub fn within(self, limit: usize, field: &str) -> Result<Text, Error> {
-        // A text has at least as many bytes as code points. So a text of up to `limit` bytes needs no count.
+        // A text has at least as many bytes as code points. So the code points are counted only if the text has more
+        // than `limit` bytes.
         if self.0.len() > limit && self.0.chars().count() > limit {
             return Err(Error::invalid(format!("{field}: longer than {limit} characters")));
         }
@@ -57,8 +59,8 @@ impl<'de> Deserialize<'de> for Draft {
     }
 }
 
-/// The text of a message: from 1 code point up to the configured limit. It contains more than white space and no
-/// U+0000. It is stored exactly as it arrived.
+/// The text of a message: from 1 code point up to the configured limit. The text contains at least one character that
+/// is not white space, and no U+0000. Parlor stores it exactly as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(String);
 
@@ -69,8 +71,9 @@ impl Text {
     }
 }
 
-/// The id that a client gives to a message before the server has numbered it: 1 to 64 characters. A sender uses a new
-/// id for each message, and repeats the id when it sends the same message again.
+/// The id that a client gives to a message before the server has numbered the message: 1 to 64 characters. A client
+/// uses a new id for each message. When the client sends a message again, it repeats the message's id, and the server
+/// stores the message only once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientId(String);
 
@@ -97,7 +100,7 @@ impl<'de> Deserialize<'de> for ClientId {
     }
 }
 
-/// The status of a message: the lowest status over all members except the author. It never goes back to a lower one.
+/// The status of a message: the lowest status over all members except the author. The status never falls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -114,8 +117,8 @@ pub enum Status {
 pub struct Time(pub i64);
 
 impl fmt::Display for Time {
-    /// Computes the civil date by Howard Hinnant's `civil_from_days` ("chrono-Compatible Low-Level Date Algorithms").
-    /// A year begins in March, and an era has 400 years, or 146,097 days.
+    /// Computes the calendar date by Howard Hinnant's `civil_from_days` ("chrono-Compatible Low-Level Date
+    /// Algorithms"). In this algorithm a year begins in March, and an era is 400 years, or 146,097 days.
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, ms) = (self.0.div_euclid(86_400_000), self.0.rem_euclid(86_400_000));
         let shifted = days + 719_468;

@@ -1,4 +1,5 @@
-//! Admits a frame: finds the action that the frame names, and checks and charges the sender's rate limits.
+//! Admits a frame, a message that a client sent on its socket. Finds the action that the frame names. Checks the
+//! sender's rate limits, and counts the frame towards them.
 
 use handlers::{Code, Error, Fields};
 
@@ -17,9 +18,9 @@ impl ActionTable {
         })
     }
 
-    /// Parses the frame, finds its action and charges the sender for it. Writes the `action`, the `ref` and the room
-    /// into `envelope`. If the frame is refused, `envelope` has the parts that were read before. Returns the action
-    /// and the frame's fields, which the action decodes later.
+    /// Parses the frame, finds its action, and counts the frame towards the sender's rates. Writes the `action`, the
+    /// `ref` and the room into `envelope`. If the frame is refused, `envelope` has the parts that were valid before
+    /// the check that failed. Returns the action and the frame's fields, which the action decodes later.
     pub(crate) fn admit<'f>(
         &self,
         frame: &'f str,
@@ -54,8 +55,8 @@ impl ActionTable {
         Ok((row, fields))
     }
 
-    /// Checks the size limit and the rates of one action, and charges the user for the call. `at` is the action's
-    /// index in the table.
+    /// Checks the size limit and the rates of one action, and counts the call towards the user's rates. `at` is the
+    /// action's index in the table.
     fn spend_call(
         &self,
         bytes: usize,

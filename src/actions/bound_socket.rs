@@ -1,4 +1,4 @@
-//! Implements [`Connection`]: the functions with which an action's handler uses its caller's socket.
+//! Implements [`Connection`], by which an action's handler uses the socket of its caller.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::telemetry::metrics::Metrics;
 /// The most rooms in a page, and in the first frame of an inbox connection (docs/protocol.md, `rooms`).
 pub(crate) const ROOMS: usize = 50;
 
-/// The caller's socket, as the handler of one call uses it.
+/// The caller's socket and the services that the methods of [`Connection`] need, for one call of an action.
 pub(crate) struct BoundSocket {
     pub(crate) caller: Arc<SocketSession>,
     /// The room of the call; none if an inbox connection sent a frame without `room_id`.
@@ -102,12 +102,13 @@ impl Connection for BoundSocket {
     }
 }
 
-/// Returns the room after which a page begins. `last` is the end of the page that the socket received before.
+/// Returns the room after which a page begins. `last` is the last room of the page that the socket received before
+/// this one.
 ///
-/// Several rooms can have the same last activity, to the millisecond. A client that names only a time doesn't say
-/// which of these rooms it has. If the last page ended in that millisecond, the next page continues after the last
-/// page. Otherwise the page contains all rooms of that millisecond again. So a client that pages only by time misses
-/// no room, and it reaches the last page.
+/// Several rooms can have the same last activity, to the millisecond. A client that sends only a time doesn't say
+/// which rooms of that millisecond it already has. If the socket's previous page ended in that millisecond, the new
+/// page continues after the previous page. Otherwise the new page contains all rooms of that millisecond again. So a
+/// client that sends only times misses no room, and its pages don't repeat forever.
 pub(crate) fn page_after(
     from: RoomsFrom,
     last: Option<RoomListPosition>,

@@ -1,5 +1,5 @@
-//! The envelope of a frame: its action, its room and its `ref` (a text by which the client recognizes the answer).
-//! The answer repeats them.
+//! The envelope of a frame: its action, its room, and its `ref` (a text by which the client recognizes the answer).
+//! The server's answer repeats these values.
 
 use bson::oid::ObjectId;
 use handlers::{Code, Error, ErrorFrame, RoomId};
@@ -13,7 +13,8 @@ use crate::protocol::json::json;
 pub(crate) struct FrameAnswer {
     /// The error code; none if the action succeeded.
     pub(crate) refused: Option<Code>,
-    /// Whether a built-in action failed without knowing the outcome of its write. The write may have succeeded.
+    /// Whether a built-in action failed and the outcome of its database write is unknown: the write may have
+    /// succeeded.
     pub(crate) is_outcome_unknown: bool,
     pub(crate) json: Utf8Bytes,
 }
@@ -31,13 +32,13 @@ pub(crate) struct Envelope {
     pub(crate) reference: Option<String>,
     /// The room of the action: the room that the frame names, or the only room of the socket.
     pub(crate) room: Option<RoomId>,
-    /// The room that the frame names. None on a socket of one room.
+    /// The room that the frame names on an inbox connection (one socket for all rooms of a user). None on a socket
+    /// of one room.
     pub(crate) named_room: Option<RoomId>,
 }
 
 impl Envelope {
-    /// Adds the frame's `ref` to an answer, and on an inbox connection (one socket for all rooms of a user) the
-    /// room's id.
+    /// Adds the frame's `ref` to an answer. On an inbox connection, also adds the room's id.
     pub(crate) fn answer(&self, json: impl Into<Utf8Bytes>) -> Utf8Bytes {
         let json = json.into();
         let room = self.named_room.map(|room| room.to_string());
@@ -50,8 +51,8 @@ impl Envelope {
         }
     }
 
-    /// Returns the error frame for a failed frame. For `internal`, `timeout` and `unavailable`, logs the cause, and
-    /// adds to the message the request id by which the operator finds the cause.
+    /// Returns the error frame for a failed frame. For `internal`, `timeout` and `unavailable`, logs the cause with
+    /// the request id. The client's message then contains this id, by which the operator finds the cause in the log.
     pub(crate) fn refuse(&self, error: &Error, request: ObjectId) -> FrameAnswer {
         let action = self.action.as_deref();
         let code = error.code();

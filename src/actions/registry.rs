@@ -19,12 +19,14 @@ pub(crate) struct ActionTable {
     pub(crate) page_bytes: usize,
 }
 
-/// An action, its limits and its permits. Each call holds one permit, and each action has permits of its own.
+/// An action, its limits and its permits. Each running call holds one permit of its action, so the number of permits
+/// limits the concurrent calls.
 pub(crate) struct RegisteredAction {
     pub(crate) name: Arc<str>,
     pub(crate) run: ActionKind,
     pub(crate) limits: Limits,
-    /// Whether the action may cause an event that carries the `ref` of the action's frame.
+    /// Whether the action may cause an event with the `ref` of the action's frame. A `ref` is a text by which the
+    /// client recognizes the answer.
     pub(crate) echoes_ref: bool,
     pub(crate) in_flight: Arc<Semaphore>,
 }
@@ -42,9 +44,10 @@ pub(crate) enum ActionKind {
 }
 
 impl ActionTable {
-    /// Builds the table. If an action's `max_in_flight` has not changed, its running calls keep their permits from
-    /// the table `before`. Otherwise the action gets new permits, and its running calls hold none of them. The rates
-    /// that users have spent are kept if no rate has changed.
+    /// Builds the table. `before` is the table that the new one replaces. If an action's `max_in_flight` has not
+    /// changed, the action keeps its permits from `before`, including those that running calls hold. Otherwise the
+    /// action gets new permits, and its running calls do not count towards them. If no rate has changed, the calls
+    /// of each user that were already counted stay counted.
     pub(crate) fn new(
         actions: &'static [Action],
         functions: Vec<Arc<FunctionAction>>,
@@ -86,8 +89,8 @@ impl ActionTable {
 }
 
 impl ActionKind {
-    /// Decodes the fields of a built-in action, and returns the call to run. A function receives the whole frame
-    /// instead.
+    /// Returns the future that runs the action. Decodes the fields for a built-in action. A function receives the
+    /// whole frame instead of decoded fields.
     pub(crate) fn begin(&self, call: Call, fields: &Fields<'_>) -> Result<Pending<'static, Reply>, Error> {
         match self {
             Self::Own(action) => (action.run)(call.context, fields),

@@ -1,4 +1,5 @@
-//! The state of one open socket that actions read and change: its user, its rooms, its token and its open requests.
+//! The state of one open socket that actions read and change: its user, its rooms, its token, and the `ref`s of its
+//! requests. A `ref` is a text by which the client recognizes the answer.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +18,8 @@ use crate::realtime::joined_rooms::JoinedRooms;
 use crate::store::RoomListPosition;
 use crate::telemetry::metrics::Metrics;
 
-/// The most requests of one socket whose `ref` is stored for their event. Beyond that, the oldest `ref` is dropped,
-/// and its event carries none.
+/// The most requests of one socket whose `ref` is stored until their event is sent. Above this number, the oldest
+/// `ref` is dropped, and the event of its request carries no `ref`.
 const REFS: usize = 1_000;
 
 /// The state of one open socket.
@@ -27,17 +28,18 @@ pub(crate) struct SocketSession {
     pub(crate) email: Option<String>,
     pub(crate) scope: SessionScope,
     pub(crate) slot: UserSlot,
-    /// The options that the client asked for beyond Level 1 (a basic connection).
+    /// The options by which the client asked for more than Level 1 (basic mode).
     options: SessionOptions,
     /// The time at which the token expires, leeway included, in milliseconds since 1970.
     expires_at: AtomicU64,
     /// Whether the key that signed the token is still in use.
     key: CurrentKey,
-    /// The `ref`s of requests whose event has not been sent yet, by request id.
+    /// The id and the `ref` of each request whose event has not been sent yet. The oldest request is first.
     refs: Mutex<VecDeque<(ObjectId, String)>>,
-    /// The last room of the page of rooms that this socket received last.
+    /// The last room of the newest page of rooms that this socket has received.
     page_end: Mutex<Option<Box<RoomListPosition>>>,
-    /// The close code, if a call has found a reason to close the socket.
+    /// The code and reason with which the socket must be closed. Empty until a call finds a reason to close the
+    /// socket.
     ended: OnceLock<Box<Close>>,
 }
 
@@ -73,7 +75,7 @@ impl SocketSession {
         }
     }
 
-    /// Sets the key that signed the token.
+    /// Sets the key that signed the socket's token.
     pub(crate) fn signed_with(self, key: KeyState) -> Self {
         Self { key: CurrentKey::new(key), ..self }
     }
@@ -84,7 +86,7 @@ impl SocketSession {
         self.key.replace(key);
     }
 
-    /// Returns whether the key that signed the token was removed.
+    /// Returns whether the key that signed the token was removed from the configuration or by the issuer.
     pub(crate) fn has_lost_key(&self) -> bool {
         self.key.is_removed()
     }
@@ -120,8 +122,8 @@ impl SocketSession {
         if inbox.has(room) { Ok(Some(room)) } else { Err(Error::new(Code::NotFound, "no such room")) }
     }
 
-    /// Returns whether the membership must be read from the database, because a change of it is queued and not
-    /// processed yet.
+    /// Returns whether the user's membership of the room must be loaded from the database. True if a change of this
+    /// membership is queued and not processed yet.
     pub(crate) fn is_stale(&self, room: RoomId) -> bool {
         matches!(&self.scope, SessionScope::Inbox(inbox) if inbox.is_stale(room))
     }
@@ -169,12 +171,12 @@ impl SocketSession {
         refs.remove(at).map(|(_, reference)| reference)
     }
 
-    /// Stores the end of the page of rooms that this socket receives now.
+    /// Stores the last room of the page of rooms that this socket receives now.
     pub(crate) fn set_page_end(&self, at: Option<RoomListPosition>) {
         *self.page_end.lock().unwrap_or_else(PoisonError::into_inner) = at.map(Box::new);
     }
 
-    /// Returns the end of the page of rooms that this socket received last.
+    /// Returns the last room of the newest page of rooms that this socket has received.
     pub(super) fn page_end(&self) -> Option<RoomListPosition> {
         self.page_end.lock().unwrap_or_else(PoisonError::into_inner).as_deref().copied()
     }

@@ -62,8 +62,8 @@ pub(crate) struct BuiltServer {
     pub(crate) shutdown: ShutdownSequence,
 }
 
-/// Connects to the database, starts the background tasks under `supervisor`, and gives each part the parts that it
-/// uses.
+/// Connects to the database, and starts the background tasks under `supervisor`. Builds every part of the server,
+/// and passes to each part the other parts that it uses.
 #[allow(clippy::too_many_lines, reason = "the whole composition stands on one page")]
 pub(crate) async fn assemble(
     plan: ServerPlan,
@@ -249,8 +249,8 @@ pub(crate) async fn assemble(
     })
 }
 
-/// Waits for removed keys. After each removal, wakes every socket to check whether the key of its token is still in
-/// use.
+/// Runs as a background task. When a key that verifies tokens is removed, wakes every socket. A woken socket closes
+/// if a removed key signed its token.
 async fn wake_at_removed_keys(verifier: Verifier, outboxes: Sessions) {
     loop {
         verifier.keys_removed().await;

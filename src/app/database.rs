@@ -1,5 +1,5 @@
-//! Opens the database of a configuration, and waits until it is available. The database is the configured one, or an
-//! embedded `mongod` that Parlor starts itself.
+//! Opens the database of a configuration, and waits until the database is available. If `mongodb.uri` is not set,
+//! Parlor starts its own `mongod` process, the embedded `mongod`.
 
 use std::time::Duration;
 
@@ -12,14 +12,15 @@ use crate::error::StartError;
 use crate::mongod::{self, EmbeddedMongod, MongodError, MongodOptions};
 use crate::store::Store;
 
-/// How long a starting server waits for its database, and then for its change stream.
+/// The longest time that a starting server waits for its database. The wait for its change stream, which follows, has
+/// the same limit.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The pause between two attempts to reach the database.
 const START_PAUSE: Duration = Duration::from_millis(500);
 
-/// Opens the database of a configuration, for a command that ends soon. If no URI is configured, opens the embedded
-/// `mongod` of the data directory. If a server already runs that `mongod`, uses it, and otherwise starts it.
+/// Opens the database of a configuration, for a command that ends soon. If no URI is configured, uses the embedded
+/// `mongod` of `mongodb.data_dir`. Starts this `mongod`, unless a Parlor server on this machine already runs it.
 ///
 /// # Errors
 /// The configuration can't be used, or the embedded `mongod` can't be started.
@@ -56,7 +57,7 @@ async fn start_embedded(mongodb: &MongodbConfig) -> Result<EmbeddedMongod, Mongo
     .await
 }
 
-/// Starts the embedded `mongod` if no URI is configured, and creates a secret if no key is configured.
+/// Starts the embedded `mongod` if no URI is configured. Creates a secret for signing tokens if no key is configured.
 pub(crate) async fn embed(config: &mut Config) -> Result<Option<EmbeddedMongod>, StartError> {
     if keep_own_secret(config)? {
         tracing::info!(data_dir = %config.mongodb.data_dir.display(), "no key is configured; signing tokens with the secret stored in data_dir");
@@ -69,8 +70,8 @@ pub(crate) async fn embed(config: &mut Config) -> Result<Option<EmbeddedMongod>,
     Ok(Some(embedded))
 }
 
-/// Creates the collections and indexes. Repeats the attempt until the database is available, for [`START_TIMEOUT`] at
-/// most.
+/// Creates the collections and indexes. While the database is unavailable, tries again until [`START_TIMEOUT`] has
+/// passed.
 pub(crate) async fn prepare(store: &Store, shutdown: &CancellationToken) -> Result<(), StartError> {
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
@@ -92,7 +93,8 @@ pub(crate) fn stopped_early() -> StartError {
     StartError::new("stopped before the database was available")
 }
 
-/// Returns the error of a server whose heartbeat did not come back through the change stream within [`START_TIMEOUT`].
+/// Returns the error of a server that wrote a heartbeat (a document) and did not receive it from the change stream
+/// within [`START_TIMEOUT`].
 pub(crate) fn silent_stream() -> StartError {
     StartError::new(format!(
         "the change stream delivers nothing: no heartbeat came back within {START_TIMEOUT:?}; reduce the load of the \

@@ -75,7 +75,7 @@ pub struct ServerReady {
 impl App {
     /// Creates a server with the built-in actions.
     pub fn new(config: Config) -> Self {
-        // The sender is dropped, so this receiver never receives a configuration.
+        // The channel's sender is dropped immediately, so this receiver never receives a configuration.
         let reloads = mpsc::channel(1).1;
         let log_dropped = DroppedLines::default();
         Self { config, actions: handlers::ACTIONS, reloads, log_dropped, ready: Box::new(|_| ()) }
@@ -87,14 +87,14 @@ impl App {
         Self { actions, ..self }
     }
 
-    /// While the server runs, applies each configuration that the channel delivers. An error in the channel means
-    /// that a configuration could not be read. The error is logged and counted.
+    /// While the server runs, applies each configuration that the channel delivers. If the channel delivers an error,
+    /// a configuration could not be read. The server logs and counts this error, and keeps the current configuration.
     #[must_use]
     pub fn reloads(self, reloads: mpsc::Receiver<Result<Config, ConfigError>>) -> Self {
         Self { reloads, ..self }
     }
 
-    /// Adds the number of dropped log lines to the server's metrics.
+    /// Adds the number of dropped log lines to the server's metrics. Lines are dropped when the log's queue is full.
     #[must_use]
     pub fn log_dropped(self, log_dropped: DroppedLines) -> Self {
         Self { log_dropped, ..self }
@@ -108,7 +108,7 @@ impl App {
 
     /// Serves on `listener` until `shutdown`. Connects wait in the listener's backlog until the database is
     /// available. After `shutdown` the server accepts no new socket and no new frame. It finishes and answers the
-    /// started actions, closes the sockets with 1012, and writes the receipts. All this takes at most
+    /// started actions, closes the sockets with 1012, and writes the receipts. These steps together take at most
     /// `shutdown.drain_seconds` and one second. Then the embedded `mongod` ends.
     ///
     /// # Errors
@@ -155,7 +155,7 @@ impl App {
             tokens: demo::may_make_tokens(&config, embedded && loopback),
         };
         let plan = ServerPlan { config, actions, page, log_dropped };
-        // Boxed, because this future is large. It ends before the server waits for the shutdown.
+        // The future is boxed, because it is large. So its memory is freed before the server runs.
         let BuiltServer {
             routes,
             clients: clients_limiter,
@@ -178,7 +178,8 @@ impl App {
         ready(ServerReady { page: page.on, tls: certificate.is_some(), admin: address });
         let metrics = reload.metrics.clone();
         let reload = Reloader { certificate: certificate.clone(), ..reload };
-        // A panic in this task comes from a file that is not in use yet. The server continues unchanged.
+        // A panic in this task can only come from a new configuration that is not applied yet. The server then
+        // continues with its current configuration, so the supervisor does not watch this task.
         tokio::spawn(stop.clone().run_until_cancelled_owned(reload.run(reloads)));
         if let Some(certificate) = &certificate {
             supervisor.spawn("certificate", certificate.clone().watch(server_config.clone(), metrics));
@@ -218,7 +219,8 @@ struct RunningServer {
 }
 
 impl RunningServer {
-    /// Accepts connections until `shutdown`, or until a task that the server needs panics. Then drains.
+    /// Accepts connections until `shutdown`, or until a task that the server needs panics. Then drains: finishes the
+    /// started actions and closes the sockets.
     async fn listen(
         self,
         entrance: ClientListener,
@@ -233,7 +235,8 @@ impl RunningServer {
         socket.set_send_buffer_size(self.config.load().sockets.send_buffer_bytes as usize)?;
         let acceptor = TcpAcceptor::try_from(listener)?;
         let (handle, accepting) = match certificate {
-            // The certificate's own watcher replaces it. The stop token that salvo requires is never used.
+            // The task `certificate` replaces the certificate when its files change. salvo requires a stop token, but
+            // Parlor never cancels it.
             Some(certificate) => {
                 let stop = CancellationToken::new();
                 self.accept(RustlsAcceptor::new(acceptor, certificate.current(), stop))
@@ -284,8 +287,8 @@ where
     http
 }
 
-// A lower module must not import a higher one. `StartError` is lower than the modules of these errors, so the
-// conversions stand here.
+// A module must not import a module of a higher layer. The module of `StartError` is in a lower layer than the
+// modules of these errors, so the conversions stand here.
 macro_rules! from_error {
     ($($error:ty),+) => {$(
         impl From<$error> for StartError {

@@ -1,5 +1,6 @@
 //! Raises this process's limit of open files. Each socket is an open file, and the usual limit of 1,024 is far below
-//! `limits.sockets`. Systems keep this limit low for programs that use `select`. Parlor doesn't use `select`.
+//! `limits.sockets`. Operating systems keep the limit at 1,024 for programs that use the system call `select`, which
+//! supports no more files. Parlor doesn't use `select`.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -27,8 +28,8 @@ pub fn raise(config: &Config) {
         return;
     };
     let warning = "the limit of open files is lower than limits.sockets and http.connections may need: raise `ulimit -Hn`, or lower these keys";
-    // An embedded `mongod` is for trying Parlor. Such a server has few sockets, so this is logged as information
-    // only.
+    // An embedded `mongod` is meant for a first try of Parlor. A server that is only tried has few sockets, so the
+    // line is logged as information and not as a warning.
     if config.mongodb.uri.is_some() {
         tracing::warn!(allowed, needed, "{warning}");
     } else {

@@ -18,7 +18,7 @@ use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
-/// The parts that these tasks share.
+/// The parts of the server that the tasks of this module share.
 pub(super) struct RealtimeParts {
     pub(super) store: Store,
     pub(super) stream_store: Store,
@@ -27,7 +27,7 @@ pub(super) struct RealtimeParts {
 
 impl RealtimeParts {
     /// Starts the tasks that pass the database's changes to the hub, which knows the open rooms and their sockets.
-    /// These tasks are the reader of the change stream, the heartbeat and the notifiers.
+    /// The main tasks are the reader of the change stream, the heartbeat and the notifiers.
     pub(super) async fn start_realtime(
         &self,
         config: &Config,

@@ -1,13 +1,15 @@
 //! Applies a new configuration while the server runs.
 //!
-//! A reload applies all changes or none: every step that can fail comes first. Changed limits apply from the next
-//! frame on, also to connected clients. A new frame size or send queue applies only to sockets that open later. If a
-//! limit is lowered below the present number of sockets, these stay open, but no further sockets are accepted. If a
-//! key is removed, the sockets whose tokens it signed close with 4001. If a service key is removed, its streams and
-//! exports end.
+//! A reload applies all changes or none: every step that can fail comes before the first step that changes the
+//! server. Changed limits apply from the next frame on, also to connected clients. A new frame size or send queue
+//! applies only to sockets that open later. If `limits.sockets` or `limits.sockets_per_user` is lowered below the
+//! current number of sockets, these sockets stay open, but the server accepts no further sockets. If a signing key
+//! is removed, the sockets whose tokens this key signed close with 4001. If a service key (the backend's password
+//! for the API) is removed, the event streams and exports that were requested with it end.
 //!
-//! To make another part of the server reloadable, put its steps that can fail into [`Reloader::prepare`], and its
-//! other steps into [`Reloader::apply`]. Add the part's keys to `config::reload`.
+//! To make another part of the server reloadable, divide its reload into two groups of steps. Put the steps that
+//! can fail into [`Reloader::prepare`], and the steps that can't fail into [`Reloader::apply`]. Add the part's
+//! configuration keys to the list in `config::reload`.
 
 use std::sync::Arc;
 
@@ -38,19 +40,19 @@ pub(crate) struct Reloader {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) hooks: Arc<ArcSwap<RunningWebhooks>>,
-    /// Notifies its receivers after each reload.
+    /// Notifies the receivers of this channel after each reload.
     pub(crate) reloads: watch::Sender<()>,
     pub(crate) certificate: Option<Arc<Certificate>>,
     pub(crate) supervisor: Supervisor,
 }
 
-/// A prepared reload. To apply it can't fail.
+/// A reload whose steps that can fail have succeeded. The steps that remain can't fail.
 struct PreparedReload {
     reload: ConfigReload,
     keys: RenewedRules,
     functions: Vec<Arc<FunctionAction>>,
     before_send: Option<Arc<BeforeSend>>,
-    /// The new webhooks for events. None if they have not changed.
+    /// The new webhooks for events. None if the configuration of these webhooks has not changed.
     hooks: Option<Webhooks>,
 }
 
@@ -81,15 +83,15 @@ impl Reloader {
         let functions = functions::configured(&reload.config, &self.store, &self.metrics)?;
         let before_send = BeforeSend::new(&reload.config, &self.metrics)?;
         let hooks = self.hooks(&reload).await?;
-        // This must be the last step that can fail, because it applies the new certificate immediately.
+        // This step must be the last one that can fail, because it applies the new certificate immediately.
         if let (Some(certificate), Some(files)) = (&self.certificate, &reload.config.tls.files) {
             certificate.reload(files)?;
         }
         Ok(PreparedReload { reload, keys, functions, before_send, hooks })
     }
 
-    /// Prepares the webhooks for events. An existing webhook continues at the position that it has reached. A new
-    /// webhook starts with the next event.
+    /// Prepares the webhooks for events. A webhook that existed before the reload continues after the last event
+    /// that it delivered. A new webhook starts with the next event.
     async fn hooks(&self, reload: &ConfigReload) -> Result<Option<Webhooks>, StartError> {
         let asked = |key: &String| key.starts_with("hooks.before_send.");
         if !reload.changed.iter().any(|key| key.starts_with("hooks.") && !asked(key)) {
@@ -106,8 +108,9 @@ impl Reloader {
         let ConfigReload { config, changed, restart } = reload;
         self.runtime.set_before_send(before_send);
         if let Some(hooks) = hooks {
-            // This server may hold the leases of the old webhooks. It must release them before the new webhooks can
-            // take them.
+            // Only the server that holds a webhook's lease (a time-limited lock in the database) sends its events.
+            // This server may hold leases for the old webhooks. It must release these leases before the new
+            // webhooks can take them.
             self.hooks.load().end().await;
             self.hooks.store(Arc::new(hooks.start(&self.supervisor)));
         }

@@ -17,8 +17,9 @@ use crate::realtime::sessions::Sessions;
 use crate::store::{Receipts, Store, StoreError};
 use crate::webhooks::RunningWebhooks;
 
-/// The part of `shutdown.drain_seconds` that is reserved for closing sockets: this time, but at most a quarter of the
-/// whole. Without it, a slow database could use up all the time. Closing one socket may also take this long at most.
+/// The time at the end of `shutdown.drain_seconds` that is reserved for closing the sockets: 4 s, but at most a
+/// quarter of `drain_seconds`. Without this reserve, actions that wait for a slow database could use up all the time.
+/// Closing one socket takes at most 4 s, twice the `CLOSE_TIMEOUT` of `ws::close`.
 const CLOSE_GRACE: Duration = Duration::from_secs(4);
 
 /// The parts of the server that a shutdown waits for or closes.
@@ -57,7 +58,8 @@ impl ShutdownSequence {
         self.hooks.load().end().await;
     }
 
-    /// Waits until every started action has ended, its sender has received the answer, and all receipts are written.
+    /// Waits until every started action has ended and the change stream has delivered the events of these actions.
+    /// Then closes all sockets, after their answers are sent, and waits until all receipts are written.
     async fn finish(&self) {
         self.under_way.tracker.wait().await;
         if let Err(error) = self.heartbeat.wait_for_round_trip(&self.store).await {
@@ -71,8 +73,9 @@ impl ShutdownSequence {
         }
     }
 
-    /// Waits until this server has received its last receipts from the change stream. Then folds them: adds them to
-    /// the members' documents.
+    /// Folds the server's last receipts: adds them to the members' documents. A server can fold only receipts that it
+    /// has received from the change stream, also its own receipts. Therefore the function first waits until the
+    /// change stream has delivered them.
     async fn fold_receipts(&self) -> Result<(), StoreError> {
         self.heartbeat.wait_for_round_trip(&self.store).await?;
         self.store.fold().await

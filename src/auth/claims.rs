@@ -11,8 +11,9 @@ use super::refused::TokenError;
 use super::{Caller, KeyState, LEEWAY, MAX_EMAIL_BYTES, MAX_EXP};
 use crate::config::AuthConfig;
 
-/// An `exp` of at least this value is refused, because it must be a time in milliseconds. Read as milliseconds, 10^12
-/// is in the year 2001. Read as seconds, it is in the year 33658, and the token would never expire.
+/// An `exp` of 10^12 or more is refused, because the application must have written a time in milliseconds instead of
+/// seconds. In milliseconds, 10^12 is in the year 2001. In seconds, it is in the year 33658, so the token would
+/// practically never expire.
 const IN_MILLISECONDS: i64 = 1_000_000_000_000;
 
 /// The rules for claims, from the section `[auth]` of the configuration.
@@ -39,7 +40,8 @@ impl ClaimRules {
         }
     }
 
-    /// Checks all claims and the header's `typ`, and returns the user that the token names.
+    /// Checks all claims and the header's `typ` (the media type of the token), and returns the user that the token
+    /// names.
     ///
     /// # Errors
     /// Returns the reason of the first check that fails. The times are checked before the values of other claims. So
@@ -140,8 +142,8 @@ impl ClaimRules {
         UserId::deserialize(given(claims, &self.user_claim).or_else(|| given(claims, "sub"))?).ok()
     }
 
-    /// Returns two addresses, of which at most one is given. The first is the e-mail address to show. The second is
-    /// an address that the issuer reports as unverified.
+    /// Returns the token's e-mail address in one of two places. An address that Parlor may show is the first value. An
+    /// address that the issuer reports as unverified is the second value. The other value is none.
     fn email(&self, claims: &Map<String, Value>) -> (Option<String>, Option<String>) {
         let email = claims.get(&self.email_claim).and_then(Value::as_str);
         let fits =
@@ -174,8 +176,8 @@ fn texts(value: Option<&Value>) -> Option<Vec<&str>> {
     }
 }
 
-/// Returns whether a claim has the expected value. The claim may equal the value, be a list that contains the value, or
-/// be a string of words that contain it, as `scope` does.
+/// Returns whether a claim equals the expected value or contains it. A list contains its items. A string such as the
+/// claim `scope` contains the words between its spaces.
 fn holds(value: &Value, expected: &str) -> bool {
     match value {
         Value::String(text) => text == expected || text.split(' ').any(|word| word == expected),

@@ -1,9 +1,10 @@
-//! Records which keys are in use. When a key is removed, the server closes the sockets whose tokens this key signed.
+//! Records which signing keys are in use. When a key is removed, the server closes the sockets whose tokens this key
+//! signed.
 //!
-//! A key from the configuration, or from a configured file, counts as removed when a reload no longer finds it. A key
-//! of an issuer counts as removed when two fetches in a row no longer find it. An issuer may have several servers
-//! behind one address, and some of them may publish a new key set later than others. One answer of a late server must
-//! not close every socket.
+//! A key from the configuration, or from a configured file, counts as removed when a reload no longer finds it. An
+//! issuer is the service that signs the users' tokens. An issuer's key counts as removed when two fetches in a row no
+//! longer find it. The reason: an issuer may have several servers behind one address, and one of them may still
+//! publish an old key set. One answer of this server must not close every socket.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +18,8 @@ use super::{TokenRules, VerificationKeys};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyState(Arc<AtomicBool>);
 
-/// The state of the key that signed a socket's current token. The socket checks the state often, and each check only
-/// reads one flag.
+/// The state of the key that signed a socket's current token. The socket checks this state often, so a check must be
+/// cheap: it reads one flag.
 #[derive(Default)]
 pub(crate) struct CurrentKey(ArcSwap<AtomicBool>);
 
@@ -59,19 +60,19 @@ struct KnownKey {
     missed: bool,
 }
 
-/// Who replaces the keys: the operator or the issuer.
+/// The cause of a replacement of the keys: the operator or the issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyRemover {
-    /// A reload of the configuration. A key that is not found is removed immediately.
+    /// A reload of the configuration. A key that the new configuration lacks is removed immediately.
     Operator,
-    /// A fetch of the issuer's keys. A key is removed when a second fetch in a row doesn't find it.
+    /// A fetch of the issuer's keys. A key is removed when two fetches in a row lack it.
     Issuer,
 }
 
 impl KeysInForce {
-    /// Gives each key of the new rules the state that the key had before. Removes the keys that the new rules no
-    /// longer have. If the issuer replaces the keys, removes a missing key only at the second time. Returns whether a
-    /// key was removed.
+    /// Gives each key of the new rules the state that the key had before. Marks the keys that the new rules lack as
+    /// removed. If the issuer replaces the keys, marks a missing key only if the previous fetch lacked the key too.
+    /// Returns whether a key was removed.
     pub(super) fn replace(&mut self, rules: &mut TokenRules, by: KeyRemover) -> bool {
         self.0.iter_mut().for_each(|known| known.missed = by == KeyRemover::Operator || known.missed);
         let before = std::mem::take(&mut self.0);

@@ -1,6 +1,6 @@
-//! Fetches public keys from an issuer, which is the service that signs the users' tokens. The keys are a JSON key
-//! set. The configuration has the set's URL, or the issuer's URL. From the issuer's URL, the OpenID Connect discovery
-//! document leads to the set.
+//! Fetches public keys from an issuer, which is the service that signs the users' tokens. The keys are a JSON Web Key
+//! Set (JWKS). The configuration has the set's URL (`auth.jwks`) or the issuer's URL (`auth.discovery`). An issuer
+//! publishes an OpenID Connect discovery document, which contains the set's URL.
 //!
 //! The module guarantees three things:
 //!
@@ -10,9 +10,9 @@
 //!
 //! No library is used for these fetches, for these reasons:
 //!
-//! - `jwks_client_rs` uses the same version of jsonwebtoken. But it fetches for each unknown key without a limit,
-//!   reads answers of any length, and follows redirects to any address. One key of an unknown kind makes it refuse
-//!   the whole set. It can't use a discovery document.
+//! - `jwks_client_rs` uses the same version of jsonwebtoken as Parlor. But it fetches for each unknown key without a
+//!   limit, reads answers of any length, and follows redirects to any address. If the set contains one key of an
+//!   unknown kind, it refuses the whole set. It can't use a discovery document.
 //! - `jwt-authorizer`, `oidc-jwt-validator` and `jwks` use older versions of jsonwebtoken, each with a second crypto
 //!   library.
 //! - `openidconnect` is made for signing in, and does not cache keys.
@@ -122,7 +122,7 @@ impl Issuer {
         self.last.borrow().at.is_some_and(|at| at.elapsed() < self.auth.refetch)
     }
 
-    /// Fetches the key set and passes its keys to the verifier, again and again until the issuer is stopped. The next
+    /// Fetches the key set repeatedly and passes its keys to the verifier, until the issuer is stopped. The next
     /// fetch follows after `auth.refresh_seconds`, or after `auth.refetch_ms` if the last fetch failed. A token with
     /// an unknown key causes an earlier fetch.
     pub(super) async fn run(self: Arc<Self>, verifier: Verifier) {
@@ -148,7 +148,8 @@ impl Issuer {
         let refetch_requested = async {
             loop {
                 self.refetch_requested.notified().await;
-                // A request that arrived during a fetch needs no second fetch.
+                // A token may request a fetch while another fetch runs. That fetch serves the token too, so no second
+                // fetch follows.
                 if !self.is_recent() {
                     return;
                 }
@@ -208,12 +209,12 @@ impl Issuer {
         self.get(set).await
     }
 
-    /// Fetches one document. Accepts only status 200. Does not follow redirects, because they lead to other servers
-    /// than the configured one.
+    /// Fetches one document. Accepts only status 200. Does not follow redirects, because a redirect can lead to a
+    /// server that is not configured.
     async fn get(&self, from: Url) -> Result<Bytes, String> {
         let fault = |error| format!("{from}: {}", causes(&error));
-        // A new client is built for each request. Minutes pass between two requests, so a kept connection would be
-        // useless.
+        // A new HTTP client is built for each request. Usually minutes pass between two requests, so it would be
+        // useless to keep the connection open.
         let client = Client::builder().redirect(Policy::none()).no_proxy();
         // The system's certificates are loaded only for https. A container image may have no certificates, and then
         // loading fails.

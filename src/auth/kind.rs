@@ -1,18 +1,19 @@
 //! Reads the purpose of a token from its claims. An issuer may sign tokens for many purposes with one key: access,
 //! refresh, reset of a password, verification of an address, logout. Only access tokens may open a socket.
 //!
-//! These rules need no configuration. A token that states no purpose is accepted, because most issuers state none.
+//! The rules of this module need no configuration. A token that states no purpose is accepted, because most issuers
+//! state no purpose.
 
 use serde_json::{Map, Value};
 
-/// Claims whose only meaning is the token's purpose. `ACCESS` has their values in access tokens, and `ID` those in ID
-/// tokens.
+/// Claims whose only meaning is the token's purpose. `ACCESS` lists the values of these claims in access tokens. `ID`
+/// lists their values in ID tokens, which tell a client who has logged in.
 const KIND_CLAIMS: &[&str] = &["token_type", "token_use", "tokenType", "tokenUse"];
 const ACCESS: &[&str] = &["access", "access_token", "bearer"];
 const ID: &[&str] = &["id", "id_token"];
 
-/// Claims that state the purpose in some products (Keycloak, Flask-JWT-Extended), and mean other things in other
-/// products. A token is refused only if such a claim contains one of [`OTHER_WORDS`].
+/// Claims that state the purpose in some products (Keycloak, Flask-JWT-Extended) but mean something different in
+/// other products. A token is refused only if one of these claims contains a word of [`OTHER_WORDS`].
 const MAYBE_KIND_CLAIMS: &[&str] = &["typ", "type", "purpose"];
 const OTHER_WORDS: &[&str] = &[
     "refresh",
@@ -34,7 +35,7 @@ const OTHER_WORDS: &[&str] = &[
 const ID_CLAIMS: &[&str] = &["at_hash", "c_hash", "s_hash"];
 
 /// The registered media types of JWTs for other purposes, in lower case and without `application/`. A media type that
-/// contains one of [`OTHER_WORDS`], such as `refresh+jwt`, is refused as well.
+/// contains one of [`OTHER_WORDS`], such as `refresh+jwt`, also states a purpose other than access.
 const OTHER_TYPES: &[&str] = &[
     "authorization-grant+jwt",
     "client-authentication+jwt",
@@ -71,7 +72,8 @@ pub(super) enum TokenPurpose {
     Access,
     /// The token is for any other purpose.
     Other,
-    /// The token is an ID token, but no audience is configured. So its audience can't be checked.
+    /// The token is an ID token and names its audience (the client that it is for). But `auth.audience` is not
+    /// configured, so Parlor can't check the token's audience.
     IdOfUnknownAudience,
 }
 
@@ -104,7 +106,8 @@ pub(super) fn of(
         Some(aud) if audiences(aud).any(|aud| aud.rsplit(':').next().is_some_and(is_other_word)) => {
             TokenPurpose::Other
         }
-        // An ID token is for one client. Without a configured audience, Parlor can't know whether it is this client.
+        // An ID token is for one client, its audience. If no audience is configured, Parlor can't know whether the
+        // token is for this application.
         Some(aud) if is_id && audiences(aud).next().is_some() => TokenPurpose::IdOfUnknownAudience,
         _ => TokenPurpose::Access,
     }
@@ -115,8 +118,8 @@ fn audiences(aud: &Value) -> impl Iterator<Item = &str> {
     one.chain(aud.as_array().into_iter().flatten().filter_map(Value::as_str))
 }
 
-/// Returns a `typ` in the form in which it is compared: in lower case and without `application/`. Media types are
-/// case-insensitive, and the prefix may be missing (RFC 7515, 4.1.9).
+/// Returns a `typ` in the form in which two `typ` values are compared: in lower case and without `application/`.
+/// Media types are case-insensitive, and the prefix `application/` may be missing (RFC 7515, 4.1.9).
 pub(super) fn media_type(typ: &str) -> String {
     let typ = typ.trim().to_ascii_lowercase();
     typ.strip_prefix("application/").map_or_else(|| typ.clone(), str::to_owned)

@@ -1,8 +1,8 @@
 //! Verifies tokens, and returns the user that a token belongs to.
 //!
 //! [`Verifier`] returns a [`Caller`] only for a valid token. A valid token is signed by a configured key with a
-//! configured algorithm, has not expired, is an access token, and names a user. Other modules decide what a user may
-//! do, and close the sockets of expired tokens.
+//! configured algorithm, has not expired, is an access token, and names a user. Other modules decide which actions a
+//! user may run, and close sockets whose tokens have expired.
 //!
 //! `signed` splits a token and checks its signature. `claims` and `kind` check its content. `issuer` fetches keys.
 //! `renewal` replaces keys, and `in_force` records which keys were removed. `refused_clients` blocks clients that are
@@ -48,8 +48,8 @@ pub const LEEWAY: Duration = Duration::from_secs(5);
 /// The maximum length of an e-mail address in bytes: 64 before the @, and 255 after it (RFC 5321, 4.5.3.1).
 pub const MAX_EMAIL_BYTES: usize = 320;
 
-/// The greatest `exp` that is used, in seconds since 1970. A greater `exp` is replaced by this value. Together with
-/// [`LEEWAY`], it is the end of the year 9999, because RFC 3339 can't express a later time.
+/// The greatest `exp` that is used, in seconds since 1970. A greater `exp` is replaced by this value. `MAX_EXP` plus
+/// [`LEEWAY`] is the last second of the year 9999, because RFC 3339 can't express a later time.
 const MAX_EXP: u64 = 253_402_300_799 - LEEWAY.as_secs();
 
 /// The user that a token belongs to, and the claims that Parlor uses.
@@ -60,7 +60,7 @@ pub struct Caller {
     /// The user's e-mail address. None if the token has no valid address, or if the issuer reports the address as
     /// unverified.
     pub email: Option<String>,
-    /// The e-mail address that the issuer reports as unverified. It is neither stored nor shown.
+    /// The e-mail address, if the issuer reports it as unverified. Parlor neither stores nor shows this address.
     pub doubted_email: Option<String>,
     /// The time when the token stops being valid: its `exp` plus [`LEEWAY`], at most the end of the year 9999.
     pub expires_at: SystemTime,
@@ -73,12 +73,13 @@ pub struct Caller {
 pub struct Verifier(Arc<VerifierState>);
 
 struct VerifierState {
-    /// The current rules. A reload and a fetch of the issuer's keys replace them.
+    /// The current keys and claim rules. A reload of the configuration and a fetch of the issuer's keys replace them.
     rules: ArcSwap<TokenRules>,
-    /// The issuer whose keys are fetched. None if the keys are configured.
+    /// The issuer (the service that signs the users' tokens) whose keys are fetched. None if the configuration has
+    /// the keys themselves.
     issuer: ArcSwapOption<Issuer>,
-    /// Locked while the rules or the issuer are replaced. An issuer checks under this lock whether a reload has
-    /// stopped it. If so, it does not store its keys.
+    /// Locked while the rules or the issuer are replaced. Before an issuer's newly fetched keys are stored, this lock
+    /// is taken, and the keys are dropped if a reload has replaced the issuer.
     changing: Mutex<KeysInForce>,
     /// Notified when a key was removed from use.
     removed: Notify,
@@ -148,9 +149,9 @@ impl Verifier {
     }
 
     /// Verifies a token as [`verify`](Self::verify) does. If the token fails but may be signed by a new key of the
-    /// issuer, fetches the issuer's keys and verifies again. The fetch takes `auth.fetch_ms` at most. It is skipped
-    /// if the previous fetch ended less than `auth.refetch_ms` ago. With `checks`, each verification waits for a
-    /// permit.
+    /// issuer, fetches the issuer's keys and verifies the token again. The fetch takes `auth.fetch_ms` at most. The
+    /// fetch is skipped if the previous fetch ended less than `auth.refetch_ms` ago. If `checks` is given, each
+    /// verification first waits for a permit ([`acquire_check`](RefusedClients::acquire_check)).
     pub(crate) async fn verify_or_refetch(
         &self,
         token: &str,
@@ -172,7 +173,8 @@ impl Verifier {
         verify().await
     }
 
-    /// Returns the reason for the operator if no key is available yet. Returns none if tokens can be verified.
+    /// Returns none if there is a key that can verify tokens. Otherwise returns the reason why no key is available
+    /// yet, as a text for the operator.
     pub(crate) fn missing_keys(&self) -> Option<&'static str> {
         match &self.0.rules.load().keys {
             VerificationKeys::Several(keys) if keys.is_empty() => {
@@ -199,9 +201,9 @@ impl TokenRules {
         Self::new(auth, VerificationKeys::Several(keys.into_iter().map(named).collect()))
     }
 
-    /// Returns the key that a token names. Returns none if no key has that name. A token without a key name gets the
-    /// only key with its algorithm. If several keys have that algorithm, the token is refused. To try all keys would
-    /// let any client cause much work.
+    /// Returns the key that a token's header names. Returns none if no key has this name. If the token names no key,
+    /// returns the only key with the token's algorithm. If several keys have this algorithm, the token is refused. If
+    /// Parlor tried all keys, any client could cause much work with each token.
     fn check(&self, header: &signed::Header) -> Result<Option<&VerificationKey>, TokenError> {
         let fits = |check: &VerificationKey| check.key.algorithms.contains(&header.algorithm);
         let keys = match &self.keys {
@@ -223,15 +225,16 @@ impl TokenRules {
     }
 }
 
-/// The error while the issuer can't be reached: the token may be valid.
+/// The error for a token with an unknown key while the issuer can't be reached. The token may be valid.
 const NO_KEYS: TokenError = TokenError::no_keys("the issuer's keys are unavailable");
 
 const UNKNOWN_KEY: TokenError = TokenError::about_key("the token's key is not known");
 
 const WRONG_ALGORITHM: TokenError = TokenError::about_key("the token's algorithm is not accepted");
 
-/// Signs a token for `user` that is valid from now on for `ttl`. A [`Verifier`] with the same `auth` accepts it.
-/// Works only with a shared secret. With a public key, only the holder of the private key can sign tokens.
+/// Signs a token for `user` that is valid from now on for `ttl`. A [`Verifier`] with the same `auth` accepts this
+/// token. Works only with a shared secret (`auth.secret`). With a public key, only the holder of the private key can
+/// sign tokens.
 ///
 /// # Errors
 /// There is no shared secret, or `Config::check` would refuse `auth`. Or `ttl` is shorter than one second, is longer

@@ -4,18 +4,18 @@ use std::fmt;
 
 use handlers::UserId;
 
-/// The reason why a token is refused. The text is fixed, so it contains nothing of the token. It is short enough to
-/// be the reason of a WebSocket close (123 bytes).
+/// The reason why a token is refused. The text is a constant, so it contains no part of the token. It has at most
+/// 123 bytes, and so fits into the reason of a WebSocket close frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenError {
     reason: &'static str,
     class: TokenErrorKind,
 }
 
-/// The kind of a refusal. It decides how the server reacts.
+/// The kind of a refusal. The kind decides how the server reacts to the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum TokenErrorKind {
-    /// The token is invalid. Anyone may have made it.
+    /// The token is invalid. It may be an attempt to guess a token.
     Bad,
     /// The token may be valid, but no known key verifies it. The issuer may have a new key.
     AboutKey,
@@ -48,8 +48,8 @@ impl TokenError {
         Self { reason, class: TokenErrorKind::OutsideItsTime(None) }
     }
 
-    /// Adds the user if the token is refused because it has expired or is not valid yet. Leaves other refusals
-    /// unchanged.
+    /// Adds the token's user to the error, if the token has expired or is not valid yet. Leaves errors of all
+    /// other kinds unchanged.
     pub(super) fn of_user(self, user: Option<&UserId>) -> Self {
         match self.class {
             TokenErrorKind::OutsideItsTime(_) => {
@@ -74,7 +74,8 @@ impl TokenError {
         self.class == TokenErrorKind::TooLong
     }
 
-    /// Returns the user of a token that has expired or is not valid yet. Returns none for any other refusal.
+    /// Returns the user of a token that has expired or is not valid yet. Returns none if the token is refused for
+    /// another reason.
     pub(crate) fn user_of_old_token(&self) -> Option<&UserId> {
         match &self.class {
             TokenErrorKind::OutsideItsTime(user) => user.as_ref(),

@@ -1,15 +1,18 @@
-//! Blocks clients whose connects are refused too often. Each refused connect counts against one source: an address, a
-//! user, or the old tokens of a user. After `limits.refusals_per_minute` refusals, the connects of this source get
-//! status 429 for a minute.
+//! Blocks clients whose connects (WebSocket handshakes) are refused too often. Each refused connect counts against
+//! one source: an address, a user, or the expired tokens of a user. After `limits.refusals_per_minute` refusals, the
+//! connects of this source get status 429 for a minute.
 //!
-//! - A connect without a valid token may be an attempt to guess a token. It counts against the client's address.
+//! - A connect without a valid token may be an attempt to guess a token. This connect counts against the client's
+//!   address.
 //! - Many users can share an address. So the refusals of an address never block a user with a valid token. A refused
 //!   connect with a valid token counts against the user, for example if the user is not a member of the room.
-//! - An expired token that a known key has signed is not a guess. It counts against the old tokens of its user.
-//!   Anyone may have found an old token, so it must not block the user's new token.
+//! - An expired token that a known key has signed is not a guess. A connect with this token counts against the
+//!   expired tokens of its user. The sender may be an attacker who has found the expired token, so the refusals must
+//!   not block the user's valid token.
 //!
-//! Memory is bounded: if there are too many sources, the least used sources are forgotten. Each server counts for
-//! itself. If a proxy is not listed in `http.proxies`, all clients behind it count as one address.
+//! Memory is bounded: above `limits.refused_addresses` sources, the least used sources are forgotten. Each server
+//! counts only its own connects. If a proxy is not listed in `http.proxies`, all clients behind it count as one
+//! address.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,7 +36,8 @@ const BLOCK_TIME: Duration = Duration::from_mins(1);
 /// The source against which a refused connect counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ClientSource {
-    /// No source: the connect comes from this machine, or from a proxy in `http.proxies`. It is never blocked.
+    /// The connect comes from this machine, or from a proxy in `http.proxies`. Such connects are never counted and
+    /// never blocked.
     Exempt,
     /// All clients of one address (for IPv6, of one /64) that have no valid token.
     Address(IpAddr),
@@ -53,7 +57,8 @@ impl ClientSource {
         }
     }
 
-    /// Returns the source of a client whose token was checked. `verified` is none if the client sent no token.
+    /// Returns the source of a client after its token was checked. `verified` is the result of this check, or none if
+    /// the client sent no token.
     pub(crate) fn with_token(self, verified: Option<&Result<Caller, TokenError>>) -> Self {
         match (self, verified) {
             (Self::Exempt, _) => Self::Exempt,
@@ -100,7 +105,7 @@ impl RefusedClients {
         Self { counts, checks: Semaphore::new(config.limits.blocked_checks), metrics }
     }
 
-    /// Counts a refused connect. The block of one minute starts when the count reaches the limit.
+    /// Counts a refused connect. When the count reaches `limits.refusals_per_minute`, a block of one minute starts.
     pub(crate) fn count(&self, source: &ClientSource, config: &Config) {
         if *source == ClientSource::Exempt {
             return;
@@ -128,7 +133,7 @@ impl RefusedClients {
     }
 
     /// Waits for a permit to check a token from a blocked address. Many connects from blocked addresses may arrive at
-    /// the same time, and the permits limit the processor time that they take.
+    /// the same time. The permits limit the processor time that the checks of their tokens take.
     pub(crate) async fn acquire_check(&self) -> Option<SemaphorePermit<'_>> {
         if let Ok(permit) = self.checks.try_acquire() {
             return Some(permit);

@@ -1,8 +1,8 @@
 //! Replaces the keys that verify tokens while the server runs. New keys come from a new configuration or from the
 //! issuer.
 //!
-//! When a key is removed, the sockets whose tokens it signed are closed. All other sockets stay open.
-//! [`in_force`](super::in_force) says when a key counts as removed.
+//! When a key is removed, the sockets whose tokens this key signed are closed. All other sockets stay open. The
+//! module [`in_force`](super::in_force) decides when a key counts as removed.
 
 use std::sync::{Arc, PoisonError};
 
@@ -22,17 +22,17 @@ pub(crate) struct RenewedRules {
 }
 
 impl Verifier {
-    /// Starts to fetch the issuer's keys regularly, until `stop`. The start of the server doesn't wait for the first
-    /// fetch. Until the first fetch has succeeded, the server is not ready, and connecting clients are asked to try
-    /// again.
+    /// If the keys come from an issuer, starts a task that fetches them regularly until `stop`. The start of the
+    /// server doesn't wait for the first fetch. Until the first fetch has succeeded, the server's readiness probe
+    /// fails, and connecting clients are asked to try again.
     pub(crate) fn watch(&self, auth: &AuthConfig, metrics: &Arc<Metrics>, stop: &CancellationToken) {
         if let Ok(KeySource::Remote(location)) = auth.keys() {
             self.follow(Arc::new(Issuer::new(location, auth, metrics.clone(), stop.child_token(), None)));
         }
     }
 
-    /// Builds the rules of a new configuration. If the keys have a new location, they are fetched now. If this fetch
-    /// fails, the reload fails and the old rules stay in use.
+    /// Builds the rules of a new configuration. If the keys come from a new location (a URL or an issuer), this
+    /// function fetches them. If this fetch fails, the reload fails and the old rules stay in use.
     ///
     /// # Errors
     /// No key is configured, the key set can't be fetched, or the key set contains no valid key.
@@ -68,7 +68,7 @@ impl Verifier {
         Ok(RenewedRules { rules, issuer })
     }
 
-    /// Applies the rules, and stops the fetches from the previous issuer.
+    /// Applies the new rules, and stops the fetches from the previous issuer.
     pub(crate) fn apply_rules(&self, RenewedRules { mut rules, issuer }: RenewedRules) {
         let mut in_force = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = self.0.issuer.swap(None) {

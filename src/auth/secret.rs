@@ -15,9 +15,9 @@ use crate::config::{Config, MIN_SECRET_BYTES, Secret};
 /// The name of the secret's file in `mongodb.data_dir`.
 const FILE: &str = "secret";
 
-/// Returns the secret that is stored in `data_dir`. If there is none, creates 32 random bytes in hexadecimal, and
-/// stores them in a file that only its owner can read. Processes that start at the same time get the same secret.
-/// White space at the end of the file is ignored.
+/// Returns the secret that is stored in `data_dir`. If no secret is stored, creates 32 random bytes in hexadecimal,
+/// and stores them in a file that only its owner can read. Processes that start at the same time get the same
+/// secret. White space at the end of the file is ignored.
 ///
 /// # Errors
 /// The file can't be read or created, or the secret is too short. The message tells the operator what to do.
@@ -49,7 +49,7 @@ fn unusable(path: &Path, fault: &str) -> AuthError {
 }
 
 /// Writes the secret to a temporary file, and then links this file to its final name. Unlike a rename, a link never
-/// replaces an existing file. So if another process was faster, its secret stays.
+/// replaces an existing file. So if another process has already stored a secret, this secret stays.
 fn make(data_dir: &Path, path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
     let new = data_dir.join(format!("{FILE}.{}", random::<8>()?));
@@ -79,8 +79,8 @@ fn random<const BYTES: usize>() -> io::Result<String> {
     Ok(digits)
 }
 
-/// If no key is configured, uses the secret in `mongodb.data_dir`, and creates it if it does not exist. Returns
-/// whether no key was configured.
+/// If no key for verifying tokens is configured, uses the secret in `mongodb.data_dir`, and creates the secret if
+/// it does not exist. Returns true if no key was configured.
 ///
 /// # Errors
 /// The secret can't be read or can't be created.
@@ -94,7 +94,8 @@ pub fn keep_own_secret(config: &mut Config) -> Result<bool, AuthError> {
 }
 
 /// If no key is configured, uses the secret that a server has stored in `mongodb.data_dir`, and returns the path of
-/// its file. Never creates a secret, because no server would accept its tokens.
+/// the secret's file. Never creates a secret, because a running server would not know it, and would refuse every
+/// token that it signs.
 ///
 /// # Errors
 /// There is no stored secret, or it can't be read. The message names the path, and says what to do.

@@ -50,8 +50,8 @@ impl<'a> SignedToken<'a> {
         }
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| MALFORMED)?;
         let RawHeader { alg, kid, typ, crit } = serde_json::from_slice(&header).map_err(|_| MALFORMED)?;
-        // A malformed token causes no fetch of new keys. So a token with an unknown algorithm is refused as
-        // malformed.
+        // A token with an unknown algorithm is refused as malformed, because a malformed token causes no fetch of
+        // the issuer's keys.
         let algorithm = algorithm(&alg).ok_or(MALFORMED)?;
         // RFC 7515, 4.1.11: a token with an unknown critical extension must be refused. Parlor knows no extensions.
         if crit.is_some() {
@@ -77,8 +77,8 @@ impl<'a> SignedToken<'a> {
     }
 }
 
-/// The claims of a token. A token with a repeated claim is refused, because two programs could read different values
-/// (RFC 7519, 4).
+/// The claims of a token. A token with a repeated claim is refused, because another program could read a different
+/// one of the two values (RFC 7519, 4).
 struct Claims(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Claims {

@@ -8,8 +8,8 @@ use parlor::store::{Advice, Store, inspect};
 
 use crate::Failure;
 
-/// Checks the configuration, the database and its replica set. Creates missing collections and indexes. Prints all
-/// findings.
+/// Checks the configuration, the database and the database's replica set. Creates missing collections and indexes.
+/// Prints all findings.
 pub(crate) async fn run(config: Config) -> Result<ExitCode, Failure> {
     let mut out = io::stdout();
     writeln!(out, "ok     configuration")?;
@@ -46,7 +46,7 @@ struct DatabaseFindings {
     fault: Option<String>,
 }
 
-/// Performs the steps of a starting server, until the database refuses a step.
+/// Performs the database steps of a starting server, until one of them fails.
 async fn inspect_and_prepare(store: &Store) -> DatabaseFindings {
     let mut advice = Vec::new();
     let checked = async {

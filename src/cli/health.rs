@@ -14,7 +14,8 @@ use crate::Failure;
 /// The longest time for the server's answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Sends a request to `/healthz`. If the server uses TLS, sends it to the admin listener, which doesn't use TLS.
+/// Sends a request to `/healthz` on the listener for clients. If this listener uses TLS, sends the request to
+/// the admin listener, which doesn't use TLS.
 pub(crate) async fn run(config: Config) -> Result<ExitCode, Failure> {
     let address = match (&config.tls.files, config.admin.listen) {
         (None, _) => config.listen,

@@ -18,8 +18,8 @@ pub(crate) struct RoomArgs {
     members: Vec<UserId>,
 }
 
-/// Creates the room of these users and prints its id. If there are two users and they have a direct room, prints its
-/// id.
+/// Creates a room with these users as members, and prints the room's id. If there are two users and they already
+/// have a direct room, prints the id of this room instead.
 pub(crate) async fn run(config: Config, room: RoomArgs) -> Result<ExitCode, Failure> {
     let members: Vec<_> =
         room.members.into_iter().map(|user_id| NewMember { user_id, email: None }).collect();

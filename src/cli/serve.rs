@@ -11,14 +11,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
 
-/// Runs the server until SIGTERM or SIGINT, then drains it. A second signal ends the process immediately.
+/// Runs the server until SIGTERM or SIGINT. Then the server drains: it finishes the started actions and closes its
+/// sockets. A second signal ends the process immediately.
 pub(crate) async fn run(
     config: Config,
     file: Option<PathBuf>,
     env: Vec<(String, String)>,
 ) -> Result<ExitCode, Failure> {
     let log = parlor::telemetry::logging::init(&config)?;
-    // The default panic hook writes directly to stderr. It would block if no program reads stderr.
+    // The default panic hook writes directly to stderr. If stderr is a full pipe that no program reads, this write
+    // would block.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let text = panic.payload_as_str().map_or("without a text", parlor::telemetry::logging::discreet);
@@ -52,8 +54,9 @@ pub(crate) async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns a channel. On each SIGHUP, reads the configuration and sends it to the channel. A SIGHUP during a reload
-/// takes effect after this reload. A closed terminal also causes a SIGHUP; then the server shuts down.
+/// Returns a channel of new configurations. On each SIGHUP, reads the configuration and sends it to the channel. If
+/// a SIGHUP arrives during a reload, the next reload follows after the current one. The system also sends a SIGHUP
+/// when the server's terminal is closed. In this case the server shuts down.
 fn reloads(
     mut hangup: Signal,
     file: Option<PathBuf>,

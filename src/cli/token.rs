@@ -24,14 +24,15 @@ pub(crate) struct TokenArgs {
     ttl: Duration,
 }
 
-/// Prints a token. The configured secret signs it, or else the secret that a server has stored. In the second case,
-/// prints the path of the secret's file on stderr, because each data directory has its own secret.
+/// Prints a token that is signed by the configured secret. If no key is configured, the secret that a server has
+/// stored in `mongodb.data_dir` signs the token. Then the path of the secret's file is printed on stderr, because
+/// each data directory has its own secret.
 pub(crate) fn run(mut config: Config, token: &TokenArgs) -> Result<ExitCode, Failure> {
     let stored = parlor::auth::use_stored_secret(&mut config)?;
     let token = parlor::auth::sign(&config.auth, &token.user, token.email.as_deref(), token.ttl)?;
     writeln!(io::stdout(), "{token}")?;
     if let Some(file) = stored {
-        // The token on stdout is complete without this line. So a failed write is ignored.
+        // The token on stdout is complete without this line on stderr. So an error of this write is ignored.
         let _ = writeln!(io::stderr(), "parlor: signed with the secret in {}", file.display());
     }
     Ok(ExitCode::SUCCESS)

@@ -9,18 +9,19 @@ use super::layers::Values;
 use super::ranges::NumberRange;
 use super::{ConfigError, Secret};
 
-/// A shorter interval would overload the issuer. With a longer one, new keys would be known too late.
+/// A shorter interval would overload the issuer. With a longer interval, Parlor would learn of new keys too late.
 const REFRESH_SECONDS: NumberRange = 10..=86_400;
 const REFETCH_MS: NumberRange = 10..=600_000;
 const FETCH_MS: NumberRange = 100..=60_000;
 const FETCH_BYTES: NumberRange = 1_024..=1 << 24;
 /// Zero means no limit. The maximum is 100 years.
 const LIFETIME_SECONDS: NumberRange = 0..=3_153_600_000;
-/// A token of three short claims fits into the least value under any algorithm. The greatest value is that of a
-/// request head, because a longer token would never be read.
+/// The minimum is enough for a token of three short claims with any algorithm. The maximum is that of
+/// `http.head_bytes`: a token arrives in the head of a request, so a longer token could never arrive.
 const TOKEN_BYTES: NumberRange = 1_024..=1_048_576;
 
-/// Claims that already have another meaning (RFC 7519, 4.1). They can't hold the user's id or address.
+/// Claims that already have another meaning (RFC 7519, 4.1). So `auth.user_claim` and `auth.email_claim` can't
+/// name these claims.
 const TAKEN_CLAIMS: &[&str] = &["exp", "nbf", "iat", "iss", "aud"];
 
 /// `[auth]`
@@ -32,13 +33,15 @@ pub struct AuthConfig {
     pub public_key: Option<String>,
     /// Key set (RFC 7517): the path of a file, or a URL.
     pub jwks: Option<String>,
-    /// Issuer whose discovery document names the key set.
+    /// Issuer whose OpenID Connect discovery document contains the URL of the key set.
     pub discovery: Option<String>,
     /// The interval between two regular fetches of a key set from its URL.
     pub refresh: Duration,
-    /// The shortest interval between two fetches after a failed fetch, or because of tokens with unknown keys.
+    /// The shortest pause before a fetch that is not regular: after a failed fetch, or because a token has an
+    /// unknown key.
     pub refetch: Duration,
-    /// The longest time of one fetch. A connecting client with an unknown key waits at most this long.
+    /// The longest time of one fetch. A connecting client whose token has an unknown key waits for a fetch, and
+    /// so at most for this time.
     pub fetch: Duration,
     /// The largest document that is fetched, in bytes.
     pub fetch_bytes: usize,
@@ -56,7 +59,7 @@ pub struct AuthConfig {
     pub max_lifetime: Option<Duration>,
     /// The longest token that is accepted, in bytes.
     pub token_bytes: usize,
-    /// The claim that holds the user's id. If it is missing, `sub` is read.
+    /// The claim that holds the user's id. If a token lacks this claim, Parlor reads `sub`.
     pub user_claim: String,
     /// The claim that holds the user's e-mail address.
     pub email_claim: String,

@@ -1,4 +1,4 @@
-//! Checks texts, and values that must fit each other.
+//! Checks settings that are texts (URLs, names, origins), and settings whose values depend on each other.
 
 use std::net::IpAddr;
 
@@ -14,9 +14,9 @@ use super::{ApiConfig, Config, ConfigError, HttpConfig, TlsFiles, TracesConfig, 
 const DEFAULT_PORTS: &[(&str, &str)] = &[("http://", ":80"), ("https://", ":443")];
 
 impl Config {
-    /// Checks everything except the ranges of single numbers: keys and their algorithms, names, origins, and
-    /// relations between values. A server that listens beyond loopback must have a configured key. Reads the key
-    /// files.
+    /// Checks the signing keys and their algorithms, names, origins, and relations between values. The ranges of
+    /// single numbers were already checked when the values were read. If the server listens beyond loopback, a
+    /// signing key must be configured. Reads the key files.
     ///
     /// # Errors
     /// Returns the first error that is found.

@@ -12,7 +12,7 @@ use super::{ConfigError, Secret, uri};
 const CACHE_MIB: NumberRange = 256..=1_048_576;
 const POOL_SIZE: NumberRange = 1..=10_000;
 /// With a shorter time, operations would fail at every short pause of the network. A longer time is probably a
-/// mistyped unit.
+/// mistake in the unit, such as microseconds instead of milliseconds.
 const DATABASE_MS: NumberRange = 10..=600_000;
 const INDEXES_SECONDS: NumberRange = 1..=86_400;
 
@@ -32,17 +32,17 @@ pub struct MongodbConfig {
     pub database: String,
     /// The directory for the files of the embedded `mongod`, and for the secret that Parlor creates.
     pub data_dir: PathBuf,
-    /// The path of the `mongod` binary to embed. None: Parlor searches for one.
+    /// The path of the `mongod` binary that Parlor starts. None: Parlor searches for a `mongod` binary.
     pub mongod: Option<PathBuf>,
     /// The cache size of the embedded `mongod`, in MiB.
     pub cache_mib: u32,
-    /// The most connections of one pool to each MongoDB server.
+    /// The most connections of one connection pool to each MongoDB server.
     pub pool_size: u32,
     /// The interval between two checks that all indexes exist.
     pub indexes: Duration,
-    /// How long an operation waits for a usable MongoDB server.
+    /// How long a database operation waits for a usable MongoDB server (server selection).
     pub selection: Duration,
-    /// The longest time of one operation. After this time, its outcome is unknown.
+    /// The longest time of one database operation. After this time, the outcome of the operation is unknown.
     pub operation: Duration,
 }
 
@@ -75,7 +75,8 @@ impl MongodbConfig {
         if path == self.database {
             return Ok(());
         }
-        // The error doesn't show the path. If a password contains a slash, the path may be a part of the password.
+        // The error doesn't show the path, because it may be a part of the password: a password with a slash is
+        // split at the slash.
         check_database(path).map_err(|_| "its path is not the name of a database".to_owned())?;
         let (path, name) = (shown(path), shown(&self.database));
         Err(format!(

@@ -8,8 +8,8 @@ use super::variable::variable;
 /// The most characters of an invalid value that an error shows.
 const MAX_SHOWN_CHARS: usize = 60;
 
-/// An error of the configuration: the key, what is wrong with its value, and the source of the value. It is shown on
-/// one line, and it never contains a secret.
+/// An error of the configuration: the key, what is wrong with its value, and the source of the value. The error's
+/// text has one line and never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     key: Option<String>,
@@ -53,8 +53,8 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.key, &self.source) {
-            // The value comes from default.toml, so the user has not set it. The error names the variable that sets
-            // it.
+            // The value comes from default.toml, so the operator has not set it. The error names the environment
+            // variable that sets the key.
             (Some(key), Some(ValueSource::Default)) => {
                 write!(
                     to,
@@ -87,7 +87,8 @@ impl fmt::Display for ValueSource {
     }
 }
 
-/// Returns an invalid value for an error text, quoted and cut. Never call it with a secret.
+/// Returns an invalid value for an error text: in quotes, and cut to [`MAX_SHOWN_CHARS`]. Never call this
+/// function with a secret.
 pub(super) fn shown(value: &str) -> String {
     let mut chars = value.chars();
     let start: String = chars.by_ref().take(MAX_SHOWN_CHARS).collect();

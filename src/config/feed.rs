@@ -1,4 +1,4 @@
-//! `[feed]`: the change stream, from which a server learns of all changes in the database.
+//! `[feed]`: the change stream of MongoDB, from which a server learns of all changes in the database.
 
 use std::time::Duration;
 
@@ -6,24 +6,27 @@ use super::ConfigError;
 use super::layers::Values;
 use super::ranges::{FEED_MS, NumberRange};
 
-/// Zero means a value that is derived from the heartbeat and `stale`.
+/// Zero means the default: `heartbeat_ms` plus one second, but at most `stale_ms`.
 const OVERDUE_MS: NumberRange = 0..=600_000;
-/// Each hanging call keeps a database connection and some memory.
+/// Each hanging call keeps a database connection and some memory until it ends.
 const HANGING: NumberRange = 1..=100;
 
 /// `[feed]`
 #[derive(Clone, Debug)]
 pub struct FeedConfig {
-    /// The interval at which the server writes its heartbeat, which then comes back through the change stream.
+    /// The interval at which the server writes its heartbeat, a document in the database. The server then
+    /// receives this write from its change stream, and so knows that the stream works.
     pub heartbeat: Duration,
-    /// If no heartbeat comes back for this long, the server is not ready. Longer than `heartbeat`.
+    /// If no heartbeat comes back for this long, the readiness probe of the server fails. Longer than
+    /// `heartbeat`.
     pub stale: Duration,
-    /// If no heartbeat comes back for this long, the change stream is overdue. Longer than `heartbeat`, at most
-    /// `stale`.
+    /// If no heartbeat comes back for this long, the change stream is overdue: memberships are checked in the
+    /// database. Longer than `heartbeat`, at most `stale`.
     pub overdue: Duration,
     /// If no heartbeat comes back for this long, the server closes all sockets. Longer than `overdue`.
     pub close: Duration,
-    /// The most hanging calls of the database driver that the server leaves behind, instead of waiting for them.
+    /// If a database call of the change stream hangs, the server opens another stream and no longer waits for
+    /// the call. This is the most hanging calls at a time.
     pub hanging: usize,
     /// The member of the replica set from which the change stream is read.
     pub read_from: ReadFrom,

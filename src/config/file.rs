@@ -1,8 +1,9 @@
 //! Reads the files that a server must trust: its configuration, its keys and its certificates.
 //!
 //! A user who can write to these files controls the server. A user who can read a secret can forge tokens. Therefore
-//! the server refuses a file that another user owns or can change. It also refuses a secret of its own user that
-//! everyone can read. The checks examine the open file, so that no other file can take its name in between.
+//! the server refuses a key file or certificate that another user owns or can change, and a configuration file that
+//! everyone can change. It also refuses a secret file of its own user that everyone can read. The checks examine the
+//! opened file. So another process can't replace the file between the check and the reading.
 
 use std::borrow::Cow;
 use std::fs::{File, Metadata};
@@ -24,7 +25,7 @@ const READABLE_BY_ALL: u32 = 0o004;
 /// The kind of a file's content, which decides who may change and read the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
-    /// Settings. A group of administrators may change them.
+    /// Settings. The file's owner and the file's group may change them, for example a group of administrators.
     Settings,
     /// Public keys and certificates. Only the owner may change them.
     Public,
@@ -67,10 +68,11 @@ impl TrustedFile {
         Ok(read)
     }
 
-    /// Checks a file again. Callers use it when the content is more sensitive than they expected before reading.
+    /// Checks a file again, for a stricter kind. For example, a file of public keys is checked as a secret if it
+    /// turns out to contain a shared secret.
     ///
     /// # Errors
-    /// A file with this owner and mode can't be trusted with this content. The text says what to do.
+    /// A file of the kind `holds` must not have this owner or mode. The text says what to do.
     pub(crate) fn check(&self, holds: FileKind) -> Result<(), String> {
         let me = rustix::process::geteuid().as_raw();
         judge(holds, self.owner, self.mode, me, &self.path)
@@ -97,7 +99,8 @@ fn mode(metadata: &Metadata) -> u32 {
     metadata.mode() & 0o7777
 }
 
-/// Checks whether a file with this owner and mode may have this content. `me` is the user id of the server.
+/// Checks whether a file of the kind `holds` may have this owner and mode. `me` is the user id under which the server
+/// runs.
 fn judge(holds: FileKind, owner: u32, mode: u32, me: u32, path: &Path) -> Result<(), String> {
     let path = path.display();
     let (writable, right) = match holds {
@@ -105,7 +108,8 @@ fn judge(holds: FileKind, owner: u32, mode: u32, me: u32, path: &Path) -> Result
         FileKind::Public => (WRITABLE_BY_OTHERS, "644"),
         FileKind::Secret => (WRITABLE_BY_OTHERS, "600"),
     };
-    // Containers often mount settings from a machine with other users. So the owner of settings is not checked.
+    // Containers often mount settings from a host whose users have other ids than the users in the container. So the
+    // owner of settings is not checked.
     if holds != FileKind::Settings && owner != me && owner != 0 {
         return Err(format!(
             "belongs to user {owner}, but the server runs as user {me}: run `chown {me} {path}`, and look at what it holds"
@@ -116,8 +120,8 @@ fn judge(holds: FileKind, owner: u32, mode: u32, me: u32, path: &Path) -> Result
             "can be changed by other users (mode {mode:04o}): look at what it holds, then run `chmod {right} {path}`"
         ));
     }
-    // Kubernetes and Docker mount secrets as files of root with the modes 0644 and 0444. So everyone may be able to
-    // read a secret that root owns.
+    // Kubernetes and Docker mount secrets as files of root with the modes 0644 and 0444. So a secret that root owns
+    // is accepted even if everyone can read it.
     if holds == FileKind::Secret && owner == me && mode & READABLE_BY_ALL != 0 {
         return Err(format!(
             "holds a secret that every user can read (mode {mode:04o}): run `chmod 600 {path}`, and replace the secret if others use this machine"
@@ -126,8 +130,9 @@ fn judge(holds: FileKind, owner: u32, mode: u32, me: u32, path: &Path) -> Result
     Ok(())
 }
 
-/// Checks that only this user and root can replace a file. It is for programs, because they are started by their
-/// path. A directory like /tmp above the file is accepted, because in it users can't rename the files of other users.
+/// Checks that only the server's user and root can replace a program. A program is started by its path, so the
+/// directories above it are checked too. A directory further up may be like /tmp (writable, with the sticky bit),
+/// because in it users can't rename the files of other users.
 ///
 /// # Errors
 /// The text names the file or directory that others can change, and what to do.
@@ -138,7 +143,8 @@ pub(crate) fn check_place(path: &Path) -> Result<(), String> {
     for (above, place) in whole.ancestors().enumerate() {
         let metadata = place.metadata().map_err(unread)?;
         let is_sticky = above > 1 && metadata.mode() & 0o1000 != 0;
-        // A directory further up may be writable for a group, because the administrator decides who is in the group.
+        // The parents of the program's directory may be writable for a group, because the administrator decides which
+        // users are in the group.
         let writable = if above > 1 { WRITABLE_BY_ALL } else { WRITABLE_BY_OTHERS };
         let mode = if is_sticky { 0 } else { mode(&metadata) & writable };
         judge(FileKind::Public, metadata.uid(), mode, me, place)
@@ -147,8 +153,9 @@ pub(crate) fn check_place(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Normalizes PEM: removes a byte order mark, and replaces the two characters `\n`, and also `\r\n`, by line breaks.
-/// Users write these characters in environment variables, which often can't contain line breaks.
+/// Normalizes PEM: removes a byte order mark, and makes every line break a plain newline. A line break may also be
+/// written as the characters `\n`, `\r` or `\r\n` with backslashes. Users write them in environment variables, which
+/// often can't contain real line breaks.
 pub(crate) fn plain_pem(given: &str) -> Cow<'_, str> {
     let text = given.strip_prefix('\u{feff}').unwrap_or(given);
     if !text.contains('\\') && !text.contains('\r') {

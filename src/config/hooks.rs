@@ -1,5 +1,5 @@
-//! `[hooks]`: the application's webhooks. Parlor asks one of them before it writes a message, and notifies the others
-//! of events.
+//! `[hooks]`: the application's webhooks. Parlor asks the webhook `before_send` before it stores a message. It sends
+//! events to the other four webhooks.
 
 use std::time::Duration;
 
@@ -11,9 +11,10 @@ const WINDOW: NumberRange = 1..=100_000;
 /// Zero means that Parlor repeats an event without a limit.
 const TRIES: NumberRange = 0..=1_000_000;
 const SET_ASIDE: NumberRange = 1..=1_000_000;
-/// With a shorter lease, a busy server could lose it. With a longer lease, a dead server would keep it too long.
+/// A lease is a time-limited lock: the server that holds it sends a webhook's events. With a shorter time, a busy
+/// server could fail to renew its lease. With a longer time, the events would wait too long after a server has died.
 const LEASE_MS: NumberRange = 500..=600_000;
-/// Zero means that the check for offline members follows immediately.
+/// Zero means that Parlor checks immediately after a message's commit which members are offline.
 const OFFLINE_WAIT_MS: NumberRange = 0..=600_000;
 
 /// All webhooks. A webhook without a URL is off.
@@ -36,7 +37,8 @@ pub struct HooksConfig {
 /// The settings of `[hooks]` that are not part of a [`ReceiverConfig`]. Some apply to all webhooks, others to one.
 #[derive(Clone, Debug)]
 pub struct HookSettings {
-    /// The highest number of events that Parlor has read from one change stream but not yet delivered.
+    /// The highest number of events that a server has read from the change stream for one webhook but not yet
+    /// delivered.
     pub window: usize,
     /// The pause before the first retry of an event.
     pub retry: Duration,
@@ -47,9 +49,10 @@ pub struct HookSettings {
     pub max_tries: u32,
     /// The most events that are set aside, over all webhooks together.
     pub set_aside: u64,
-    /// How long the other servers wait before one of them continues the webhook of a dead server.
+    /// How long a webhook's lease lasts without renewal. If a server dies, another server continues its webhooks
+    /// after this time.
     pub lease: Duration,
-    /// The time between a message's commit and the check that finds the offline members.
+    /// The time between a message's commit and the check which members of the room are offline.
     pub offline_wait: Duration,
     /// Whether a message is accepted if the webhook `before_send` gives no valid answer.
     pub on_failure: OnFailure,

@@ -6,22 +6,23 @@ use super::ConfigError;
 use super::layers::Values;
 use super::ranges::{FRAME_BYTES, NumberRange, PER_MINUTE, WAIT_MS};
 
-/// Even the longest text, and its change event, fit well into MongoDB's maximum of 16 MiB for a document.
+/// Even the longest text, and the change stream's event for it, are far below MongoDB's maximum of 16 MiB for a
+/// document.
 const TEXT_CHARS: NumberRange = 1..=100_000;
 /// With 1, a message can have one fragment before its last one.
 const MESSAGE_FRAGMENTS: NumberRange = 1..=65_536;
-/// The maximum is more than a machine has file descriptors and ports.
+/// The maximum is higher than the number of file descriptors and ports of one machine.
 const SOCKETS: NumberRange = 1..=1_000_000;
 const BLOCKED_CHECKS: NumberRange = 1..=1_000;
 const ADDRESSES: NumberRange = 1..=10_000_000;
 /// Each bulk read has its own database connection.
 const BULK_READS: NumberRange = 1..=10_000;
-/// With a lower value, a single first frame of a user with many rooms would use up the budget of a minute.
+/// With a lower value, the first frame of a user with many rooms would use up the user's documents of a minute.
 const DOCUMENTS: NumberRange = 1_000..=1_000_000_000;
 const SEND_QUEUE: NumberRange = 1..=100_000;
-/// The minimum holds one event with the longest text.
+/// The minimum is enough for one event with the longest text.
 const QUEUE_BYTES: NumberRange = 65_536..=1 << 30;
-/// The minimum holds one message with the longest text, and the data of its room.
+/// The minimum is enough for one message with the longest text and the data of its room.
 const PAGE_BYTES: NumberRange = 65_536..=1 << 26;
 const TEXT_BYTES: NumberRange = 0..=1 << 30;
 const ROOMS_CACHED: NumberRange = 1..=100_000_000;
@@ -41,7 +42,7 @@ pub struct LimitsConfig {
     pub message_fragments: u32,
     /// The most frames of a user in a minute.
     pub frames_per_minute: u32,
-    /// The most rooms that a user may create in a minute by connecting.
+    /// The most rooms that a user may create in a minute by connecting (`rooms.direct = "on_connect"`).
     pub rooms_per_minute: u32,
     /// The most changes of a user's e-mail address in a minute.
     pub addresses_per_minute: u32,
@@ -49,21 +50,22 @@ pub struct LimitsConfig {
     pub messages_per_minute: u32,
     /// The most connects of a user in a minute.
     pub connects_per_minute: u32,
-    /// The most documents that a user's connects and pages of rooms may read in a minute.
+    /// The most database documents that a user's connects and pages of rooms may read in a minute.
     pub documents_per_minute: u32,
     /// The most bulk reads (first frames of inbox connections, resumes, long pages) that run concurrently.
     pub bulk_reads: usize,
     /// The most bulk reads of one user that run concurrently.
     pub bulk_reads_per_user: usize,
-    /// How long a bulk read waits until it may run.
+    /// The longest time that a bulk read waits until it may run.
     pub bulk_wait: Duration,
     /// The most open sockets of a user on this server.
     pub sockets_per_user: usize,
     /// The most open sockets on this server.
     pub sockets: usize,
-    /// The most refused connects of an address, or of a user, in a minute. Then it is blocked for a minute.
+    /// The most refused connects of an address, or of a user, in a minute. At this number, the address or user is
+    /// blocked for a minute.
     pub refusals_per_minute: u32,
-    /// The most tokens from blocked addresses that are checked concurrently.
+    /// The most tokens of clients with blocked addresses that are checked concurrently.
     pub blocked_checks: usize,
     /// The most addresses and users whose refused connects are counted.
     pub refused_addresses: u32,
@@ -75,7 +77,7 @@ pub struct LimitsConfig {
     pub user_bytes: usize,
     /// The most bytes that may wait to be written to all sockets of this server.
     pub server_bytes: usize,
-    /// The largest page, and the largest first frame that resumes or lists rooms, in bytes of JSON.
+    /// The largest page, in bytes of JSON. Also the largest first frame that resumes or lists rooms.
     pub page_bytes: usize,
     /// The longest time of one write to a socket.
     pub write: Duration,
@@ -85,19 +87,20 @@ pub struct LimitsConfig {
     pub event_bytes: usize,
     /// The most rooms whose last message number is kept in memory.
     pub rooms_cached: usize,
-    /// The most members of rooms that are kept in memory, to find out who is online.
+    /// The most members of rooms that are kept in memory. With these members, a resume finds the online users
+    /// without a database read.
     pub members_cached: u64,
-    /// The most bit sets of 64 message numbers that are kept in memory, to find deleted messages.
+    /// The most bit sets that are kept in memory. Each bit set records which of 64 successive messages are deleted.
     pub deletions_cached: u64,
-    /// The most bytes of unread texts that are kept in memory for all rooms. In addition, each open room has its own
-    /// 16 KiB.
+    /// The most bytes of texts of unread messages that are kept in memory, for all rooms together. In addition, each
+    /// open room has 16 KiB of its own.
     pub unread_text_bytes: usize,
     /// The most messages in one write to the database.
     pub batch: usize,
     /// The most messages and receipt markers that may wait to be written to the database.
     pub write_queue: usize,
-    /// The most receipt markers that may wait to be folded (added) into the members' documents. At this number, no
-    /// further markers are written.
+    /// The most receipt markers that are in the database's receipts journal but not yet in the members' documents.
+    /// At this number, no further markers are written.
     pub unfolded_marks: usize,
 }
 

@@ -8,7 +8,8 @@ use super::{Config, ConfigError};
 
 impl Config {
     /// Reads the defaults, then `file`, then the variables of `env` that begin with `PARLOR__`, and checks the
-    /// result. Ignores all other variables. [`Self::warnings`] names those of them that look like settings.
+    /// result. Ignores all other variables. [`Self::warnings`] names the ignored variables that look like
+    /// settings.
     ///
     /// # Errors
     /// Returns the first error: `file` can't be read, a key is unknown, or a value is invalid.
@@ -19,8 +20,8 @@ impl Config {
         Self::of(Values::layered(file, env)?)
     }
 
-    /// Loads the settings, but does not check whether they fit each other. So a server may be unable to start with
-    /// them.
+    /// Loads the settings, but does not run [`Config::check`], for example on values that depend on each other. So
+    /// a server may be unable to start with the loaded settings.
     ///
     /// # Errors
     /// A value can't be read, a key is unknown, or `file` can't be read.
@@ -44,8 +45,9 @@ impl Config {
         Ok((config, values))
     }
 
-    /// Returns an upper bound on the time of any action or function, with its last database operation. After this
-    /// time, every write of the action has either happened or will never happen.
+    /// Returns the longest time of any action or function, including the action's last database operation. When
+    /// this time has passed since the start of an action, every write of the action has either happened or will
+    /// never happen.
     pub(crate) fn longest_action(&self) -> Duration {
         let actions = self.actions.values().filter_map(|limits| limits.timeout_ms);
         let actions = actions.map(|ms| Duration::from_millis(ms.into()));

@@ -1,13 +1,16 @@
-//! The configuration: `config/default.toml`, overridden by a file. The environment overrides both.
+//! The configuration has three layers. `config/default.toml` has the defaults. A configuration file overrides the
+//! defaults. Environment variables override the file and the defaults.
 //!
 //! A [`Config`] from [`Config::load`] is complete, and its values are within their ranges. An unknown key or an
-//! invalid value is refused. The error names the key, what is wrong, and where the value comes from. Neither errors
-//! nor `Debug` show a secret. Only `config/default.toml` describes the meaning of the values in full.
+//! invalid value is refused. The error names the key, the fault of the value, and the source of the value (file and
+//! line, or variable). Neither errors nor `Debug` show a secret. Only `config/default.toml` describes the meaning of
+//! the values in full.
 //!
 //! [`Config::prepare_reload`] decides which values of a new configuration a running server applies.
 //!
-//! If no key is configured, the auth module creates a secret ([`keep_own_secret`](crate::auth::keep_own_secret)). The
-//! store applies the options of the MongoDB connection string.
+//! If no signing key is configured, the auth module creates a secret
+//! ([`keep_own_secret`](crate::auth::keep_own_secret)). The store applies the options of the MongoDB connection
+//! string.
 
 mod auth;
 pub(crate) mod check;
@@ -53,8 +56,8 @@ pub use self::outbound::{FunctionConfig, ReceiverConfig};
 pub use self::ranges::{MIN_API_KEY_CHARS, MIN_SECRET_BYTES};
 pub(crate) use self::reload::ConfigReload;
 
-/// The whole configuration. Fields are named as in `config/default.toml`. A unit in a key's name is left out if the
-/// type has it.
+/// The whole configuration. Fields are named as in `config/default.toml`. If a key's name ends in a unit and the
+/// field's type is a `Duration`, the field's name has no unit.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Address and port for clients. With port 0, the system chooses a free port.
@@ -95,14 +98,15 @@ pub struct Config {
     pub log: LogConfig,
     /// The export of traces.
     pub traces: TracesConfig,
-    /// The values before they were read into the fields. [`Config::prepare_reload`] compares them.
+    /// The values of all layers, from which the fields were read. [`Config::prepare_reload`] compares these values
+    /// with those of the new configuration.
     given: Values,
 }
 
 /// `[admin]`
 #[derive(Clone, Debug)]
 pub struct AdminConfig {
-    /// The address for metrics and probes. None: the server doesn't serve them there.
+    /// The address of the listener for metrics and probes. None: there is no such listener.
     pub listen: Option<SocketAddr>,
     /// The most open TCP connections to this listener.
     pub connections: usize,
@@ -130,7 +134,7 @@ pub struct ApiConfig {
 pub struct RoomsConfig {
     /// How the direct room of two users is created.
     pub direct: DirectRooms,
-    /// The interval between two clean-ups, which finish the deletion of rooms.
+    /// The interval between two clean-ups. A clean-up finishes the deletion of rooms.
     pub sweep: Duration,
 }
 
@@ -139,7 +143,7 @@ pub struct RoomsConfig {
 pub enum DirectRooms {
     /// Only the API creates direct rooms.
     Api,
-    /// The API creates direct rooms, and so does the connect of one of the two users.
+    /// The API creates direct rooms. Parlor also creates a direct room when one of its two users connects to it.
     OnConnect,
 }
 
@@ -156,11 +160,12 @@ pub struct HttpConfig {
     pub connections_per_address: Option<usize>,
     /// The largest request head, in bytes.
     pub head_bytes: usize,
-    /// The longest time for each of these: the head of a request, its body, an answer that stalls.
+    /// The longest time for each of these: a TLS handshake, a request's head, a request's body, a pause in which the
+    /// client reads nothing of an answer.
     pub request: Duration,
     /// The most bytes of a request's body that the server reads and drops after it has answered.
     pub discard_bytes: usize,
-    /// The longest time for dropping the rest of a body.
+    /// The longest time for reading and dropping the rest of a request's body.
     pub discard: Duration,
 }
 
@@ -189,16 +194,17 @@ pub struct SocketsConfig {
     pub ping: Duration,
     /// If a socket sends nothing for this long after a ping, the server closes the socket.
     pub dead: Duration,
-    /// How long the server still executes received frames after it could not write to the client.
+    /// How long the server still executes frames that it has received, after a write to the client has failed.
     pub last_frames: Duration,
-    /// How long a user's silent sockets may take to answer a ping, when a new socket needs the slot of one of them.
-    /// Zero: no silent socket loses its slot.
+    /// When a user with `limits.sockets_per_user` open sockets connects again, the server pings these sockets, and
+    /// may close one that doesn't answer. This is the time for the answers. Zero: no ping, and the new socket is
+    /// refused.
     pub probe: Duration,
-    /// The lowest rate at which a client must read the frames that wait for it. Zero: any rate.
+    /// The lowest rate at which a client must read the frames that wait to be written to its socket. Zero: any rate.
     pub min_bytes_per_second: u32,
     /// The size of a socket's send buffer in the kernel, in bytes.
     pub send_buffer_bytes: u32,
-    /// The shortest interval between two unread counts of the same room on one inbox connection.
+    /// The shortest interval between two unread counts of one room on one inbox connection.
     pub unread: Duration,
 }
 
@@ -214,7 +220,8 @@ pub struct PresenceConfig {
 /// `[shutdown]`
 #[derive(Clone, Debug)]
 pub struct ShutdownConfig {
-    /// The longest time of a shutdown: for started actions, writes and sockets. Zero: the shutdown waits for nothing.
+    /// The longest time that a shutdown waits for started actions, database writes and the closing of sockets. Zero:
+    /// the shutdown does not wait.
     pub drain: Duration,
 }
 
@@ -268,12 +275,13 @@ pub struct TracesConfig {
 pub struct Secret(String);
 
 impl Secret {
-    /// Makes a secret from a text. Its length is checked later, because it depends on the purpose.
+    /// Makes a secret from a text. The text's length is checked later, because the minimum depends on the secret's
+    /// purpose.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// Returns the text. Call it only where the text itself is needed, and never for a log line.
+    /// Returns the secret's text. Never call this function for a log line or an error.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,5 @@
-//! `[functions.<name>]`, and the keys that functions and webhooks share. Both are HTTP servers of the application.
+//! `[functions.<name>]`, and the keys that functions and webhooks have in common. Functions and webhooks are HTTP
+//! servers of the application.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::config::url;
 
 const RESPONSE_BYTES: NumberRange = 64..=1 << 24;
 const FAILURES: NumberRange = 1..=1_000_000;
-/// With 1, the failures of a single caller's calls would open the circuit breaker for all callers.
+/// With 1, the failures of a single caller's requests open the circuit breaker for all callers.
 const CALLERS: NumberRange = 1..=1_000;
 const REMEMBERED: NumberRange = 1..=1_000_000;
 
@@ -32,13 +33,16 @@ pub struct ReceiverConfig {
     pub max_in_flight_per_user: usize,
     /// The largest answer, in bytes.
     pub max_response_bytes: usize,
-    /// The number of failures in a row after which the circuit breaker opens, or a single caller is suspended.
+    /// The number of failures in a row after which the circuit breaker opens. If the failures of one caller reach
+    /// this number, only this caller's requests are suspended.
     pub breaker_failures: u32,
-    /// The number of different callers that must be among these failures before the circuit breaker opens for all.
+    /// If requests connect but fail, the circuit breaker opens for all callers only if the failures come from at
+    /// least this number of different callers.
     pub breaker_callers: usize,
     /// The most callers whose failures are remembered.
     pub breaker_remembered: u64,
-    /// How long the circuit breaker stays open. While it is open, Parlor sends no requests.
+    /// How long the circuit breaker stays open. While the circuit breaker is open, Parlor sends no requests to this
+    /// server.
     pub breaker_open: Duration,
 }
 
@@ -47,16 +51,16 @@ pub struct ReceiverConfig {
 pub struct FunctionConfig {
     /// The HTTP server of the function.
     pub receiver: ReceiverConfig,
-    /// The most calls of a user in a minute. None: the limit of `[limits]`.
+    /// The most calls of a user in a minute. None: only the limits of `[limits]` for all frames apply.
     pub per_minute: Option<u32>,
-    /// The most calls that a socket may send without a pause. None: as `per_minute`.
+    /// The most calls that a socket may send without a pause. None: no such limit besides `per_minute`.
     pub burst: Option<u32>,
     /// The largest frame, in bytes. None: the limit of `[limits]`.
     pub max_bytes: Option<usize>,
 }
 
 impl ReceiverConfig {
-    /// Reads the keys of a section such as `hooks.after_send`. The section has no limit for each user.
+    /// Reads the keys of a section such as `hooks.after_send`, which has no key `max_in_flight_per_user`.
     pub(super) fn read(values: &mut Values, section: &str) -> Result<Self, ConfigError> {
         let key = |name: &str| format!("{section}.{name}");
         Ok(Self {
@@ -69,20 +73,21 @@ impl ReceiverConfig {
             breaker_callers: values.number(&key("breaker_callers"), CALLERS)?,
             breaker_remembered: values.number(&key("breaker_remembered"), REMEMBERED)?,
             breaker_open: values.millis(&key("breaker_open_ms"), WAIT_MS)?,
-            // Only the requests of users run concurrently. These hooks send the events of one room one after another,
-            // so they need no limit for each user.
+            // A limit for each user is needed only if the requests of one user can run concurrently. The hooks that
+            // use this value send the events of one room one after another, so they need no such limit.
             max_in_flight_per_user: usize::MAX,
         })
     }
 
-    /// Reads the keys of a section whose requests are sent for users. Each user may use only a part of the permits.
+    /// Reads the keys of a section whose requests are sent on behalf of users. `max_in_flight_per_user` limits the
+    /// concurrent requests of each user.
     pub(super) fn read_shared(values: &mut Values, section: &str) -> Result<Self, ConfigError> {
         let receiver = Self::read(values, section)?;
         let share = values.number(&format!("{section}.max_in_flight_per_user"), IN_FLIGHT)?;
         Ok(Self { max_in_flight_per_user: share, ..receiver })
     }
 
-    /// Checks that the URL is valid, and that requests beyond loopback are signed.
+    /// Checks that the URL is valid, and that requests to other machines are signed.
     pub(super) fn check(&self, section: &str) -> Result<(), ConfigError> {
         let fault = |key: &str, fault: String| ConfigError::new(format!("{section}.{key}"), fault);
         if self.url.expose().is_empty() {
@@ -121,7 +126,8 @@ impl FunctionConfig {
         })
     }
 
-    /// Returns the longest time of a call: the time for the function's answer, and `handler` for applying the answer.
+    /// Returns the longest time of a call. The function has `timeout_ms` for its answer, and Parlor has `handler` to
+    /// apply the answer.
     pub(crate) fn deadline(&self, handler: Duration) -> Duration {
         self.receiver.timeout + handler
     }

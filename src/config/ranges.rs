@@ -1,4 +1,5 @@
-//! The accepted ranges of most numbers, and the function that reads all values of the configuration.
+//! The accepted ranges of those numbers that are not in a section's own module, and the function that reads all
+//! values of the configuration.
 
 use std::ops::RangeInclusive;
 
@@ -11,7 +12,7 @@ use super::{
     PresenceConfig, RoomsConfig, Secret, ShutdownConfig, SocketsConfig, TlsConfig, TlsFiles, TracesConfig,
 };
 
-/// The least length of a shared secret, in bytes. It is the length of the hash of HS256 (RFC 7518, 3.2).
+/// The least length of a shared secret, in bytes: the length of the hash that HS256 uses (RFC 7518, 3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
 
 /// The least length of a service key of the REST API, in characters.
@@ -28,8 +29,8 @@ const BYTES_PER_SECOND: NumberRange = 0..=1 << 20;
 pub(super) const WAIT_MS: NumberRange = 10..=600_000;
 const SWEEP_SECONDS: NumberRange = 1..=86_400;
 const SILENCE_SECONDS: NumberRange = 1..=3_600;
-/// Linux itself has a minimum of 4,608 bytes, and uses half of the buffer for its own data. The maximum is that of an
-/// `int`.
+/// Linux itself has a minimum of 4,608 bytes, and uses half of the buffer for its own data. The maximum fits into an
+/// `int`, the type of this socket option.
 const SEND_BUFFER_BYTES: NumberRange = 4_096..=1 << 30;
 /// Zero means that no silent socket is probed with a ping.
 const PROBE_MS: NumberRange = 0..=60_000;
@@ -40,18 +41,20 @@ const CONNECTIONS_PER_ADDRESS: NumberRange = 0..=1_000_000;
 /// The minimum is the size of the HTTP library's read buffer.
 const HEAD_BYTES: NumberRange = 8_192..=1_048_576;
 const REQUEST_MS: NumberRange = 100..=600_000;
-/// Zero means that the rest of a body is not read.
+/// Zero means that the rest of a request's body is not read after the answer.
 const DISCARD_BYTES: NumberRange = 0..=1 << 30;
 const DISCARD_MS: NumberRange = 10..=60_000;
-/// With fewer connections, a request for metrics and a probe could block each other.
+/// With fewer connections, requests for metrics could leave no connection for a probe.
 const ADMIN_CONNECTIONS: NumberRange = 4..=10_000;
 const WATCH_MS: NumberRange = 10..=3_600_000;
-/// With a shorter time, a client that retries after an outage would repeat its request. The maximum is 30 days.
+/// With a shorter time, a backend that retries a request after an outage would execute the request twice. The maximum
+/// is 30 days.
 const IDEMPOTENCY_SECONDS: NumberRange = 60..=2_592_000;
 const EXPORTS: NumberRange = 1..=1_000;
 const BODY_BYTES: NumberRange = 65_536..=1 << 24;
 pub(super) const FEED_MS: NumberRange = 10..=600_000;
-/// Zero means no pause. The maximum is far more than a page needs to reload.
+/// Zero means that a user counts as offline as soon as the last socket is closed. The maximum is far longer than the
+/// reload of a web page, which closes and reopens a socket.
 const GRACE_MS: NumberRange = 0..=600_000;
 /// A line has a few hundred bytes.
 const QUEUE_LINES: NumberRange = 1..=1_000_000;
@@ -59,7 +62,8 @@ const QUEUE_LINES: NumberRange = 1..=1_000_000;
 const DRAIN_SECONDS: NumberRange = 0..=3_600;
 
 impl Config {
-    /// Reads every value, and checks its own range. [`Config::check`] checks the values against each other.
+    /// Reads every value, and checks that the value is in its range. [`Config::check`] checks the values that depend
+    /// on each other.
     pub(super) fn read(values: &mut Values, given: Values) -> Result<Self, ConfigError> {
         let listen = "an address and port such as \"127.0.0.1:8001\"";
         Ok(Self {
@@ -164,8 +168,8 @@ impl RoomsConfig {
     }
 }
 
-/// Reads the section `[actions.<name>]`. The action's `SPEC` declares the defaults. Zero means that the limit of
-/// `[limits]` applies.
+/// Reads the section `[actions.<name>]`. The action's `SPEC` declares the defaults. Zero means that the action has no
+/// limit of its own, and only the limits of `[limits]` apply.
 fn read_action(
     values: &mut Values,
     action: &Action,

@@ -52,7 +52,7 @@ pub(super) fn is_live(key: &str) -> bool {
     LIVE.iter().any(|live| key == *live || (live.ends_with('.') && key.starts_with(live)))
 }
 
-/// The comparison of a new configuration with the running one.
+/// The result of comparing a new configuration with the current configuration.
 pub(crate) struct ConfigReload {
     /// The configuration after the reload. The keys that a reload applies have the new values. All other keys have
     /// the old values.
@@ -64,7 +64,7 @@ pub(crate) struct ConfigReload {
 }
 
 impl Config {
-    /// Compares this configuration, which is running, with `next`.
+    /// Compares this configuration, which the server uses now, with `next`.
     ///
     /// # Errors
     /// A key that needs a restart keeps its old value, and a new value in `next` contradicts it.
@@ -78,8 +78,8 @@ impl Config {
             given.copy_key(key, &self.given);
         }
         let mut config = Self::of(given)?;
-        // With an embedded `mongod`, the start has replaced the URI. So it differs from the configured URI and must
-        // be kept.
+        // If the server uses the embedded `mongod`, it has set `mongodb.uri` to this `mongod` at its start. The
+        // configured URI is empty, so the current section must be kept.
         config.mongodb = self.mongodb.clone();
         Ok(ConfigReload { config, changed, restart })
     }

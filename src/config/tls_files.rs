@@ -12,8 +12,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::file::{FileKind, TrustedFile, plain_pem};
 use super::{ConfigError, TlsFiles};
 
-/// The contents of the certificate file and the key file. The task that watches the files compares these contents, so
-/// that it tries each new pair only once.
+/// The contents of the certificate file and the key file. The task that watches the files compares the new contents
+/// with those that it last read. So the task tries each new pair only once.
 #[derive(PartialEq, Eq)]
 pub(crate) struct TlsPair {
     certificate: Vec<u8>,
@@ -67,7 +67,7 @@ impl TlsPair {
 }
 
 /// Returns the PEM of a file without a byte order mark and with plain line breaks. PEM allows any text between its
-/// blocks, in any encoding. Therefore a file that is not UTF-8 is returned unchanged.
+/// blocks, in any encoding. Therefore a file that is not UTF-8 is not an error here, and is returned unchanged.
 fn pem(file: TrustedFile) -> Vec<u8> {
     let bytes = file.into_bytes();
     let plain = str::from_utf8(&bytes).map(|text| plain_pem(text).into_owned().into_bytes());

@@ -2,10 +2,11 @@
 
 use super::variable::variable;
 
-/// The prefix of a name that looks like a setting. Upper and lower case don't matter.
+/// The prefix of variable names that look like settings, in upper or lower case.
 const LIKE_OURS: &str = "PARLOR_";
 
-/// Names that this project uses outside of the server: the command line, the examples, the tests and the benchmarks.
+/// Variable names that the command line, the examples, the tests and the benchmarks of this project use. The server
+/// does not read them, and does not warn of them.
 const KNOWN: [&str; 7] = [
     "PARLOR_CONFIG",
     "PARLOR_SECRET",
@@ -17,9 +18,9 @@ const KNOWN: [&str; 7] = [
 ];
 const KNOWN_BEGINNINGS: [&str; 2] = ["PARLOR_BENCH_", "PARLOR_TEST_"];
 
-/// Returns a warning if a variable looks like a setting but is not read. If the name differs from a key's variable
-/// only in case and underscores, the warning gives the right spelling. `keys` are all configuration keys in dotted
-/// form.
+/// Returns a warning if the variable `name` looks like a setting but is not read. If `name` differs from the
+/// variable of a configuration key only in case and underscores, the warning gives the right spelling. `keys` are
+/// all configuration keys in dotted form.
 pub(super) fn warning<'a>(name: &str, keys: impl IntoIterator<Item = &'a String>) -> Option<String> {
     let upper = name.to_uppercase();
     let is_known = KNOWN.contains(&name) || KNOWN_BEGINNINGS.iter().any(|begin| name.starts_with(begin));

@@ -1,7 +1,7 @@
 //! Checks that no option of `mongodb.uri` contradicts an option that Parlor needs.
 //!
-//! Every operation sets its own read preference, read concern and write concern. If an option of the URI contradicts
-//! them, the start fails with an error that names the option.
+//! Every database operation of Parlor sets its own read preference, read concern and write concern. If an option of
+//! the URI contradicts these settings, the start fails with an error that names the option.
 
 use std::borrow::Cow;
 
@@ -80,7 +80,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] =
     &[("waitQueueTimeoutMS", "mongodb.operation_ms limits every operation")];
 
 /// Checks a URI. Fails if an option contradicts an option that Parlor needs, or if an `@` stands after the first
-/// question mark. The error has the reason and the remedy, but not the option's value.
+/// question mark. The error says what is wrong and what to do, but does not show the option's value.
 pub(super) fn check(uri: &str) -> Result<(), String> {
     if has_late_at_sign(uri) {
         return Err("has an @ after its first question mark: write a ? in the user or the password as %3F, and an @ in an \
@@ -98,8 +98,8 @@ pub(super) fn check(uri: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns whether the user name or the password of a URI seems to contain a question mark. The driver would take the
-/// text before the question mark for addresses, and would show this text in its error.
+/// Returns whether the user name or the password of a URI seems to contain a question mark. The MongoDB driver would
+/// read the text before the question mark, a part of the password, as addresses. Its error would show this text.
 fn has_late_at_sign(uri: &str) -> bool {
     uri.split_once('?').is_some_and(|(before, after)| !before.contains('@') && after.contains('@'))
 }
@@ -112,13 +112,13 @@ pub(super) fn without_effect(uri: &str) -> Vec<String> {
     found.map(|(name, instead)| format!("mongodb.uri: {name} has no effect: {instead}")).collect()
 }
 
-/// Returns the database that the path of a URI names. Returns none for `admin`: users are created in `admin`, and
-/// many URIs name it only for the login.
+/// Returns the database that the path of a URI names. Returns none for `admin`: MongoDB's users are usually created
+/// in the database `admin`, and many URIs name this database only for the login.
 pub(super) fn database(uri: &str) -> Option<String> {
     let (_, rest) = uri.split_once("://")?;
     let (_, path) = rest.split('?').next()?.split_once('/')?;
-    // A path with an `@` is a part of a password that has a slash. The driver refuses the URI without showing the
-    // password.
+    // If the path contains an `@`, it is a part of a password that contains a slash. The driver refuses such a URI,
+    // with an error that doesn't show the password.
     if path.contains('@') || has_late_at_sign(uri) {
         return None;
     }

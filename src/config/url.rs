@@ -4,7 +4,8 @@ use std::fmt;
 
 use reqwest::Url;
 
-/// The reason why a URL can't be used. It never contains the URL, because a URL may contain a key.
+/// The reason why a URL can't be used. The text never contains the URL, because a URL may contain a
+/// secret.
 #[derive(Debug)]
 pub struct UnusableUrl(String);
 

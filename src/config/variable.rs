@@ -1,6 +1,6 @@
 //! The names of the environment variables that set configuration keys.
 
-/// The prefix of the variables' names.
+/// The prefix of the name of every variable that sets a configuration key.
 pub(super) const PREFIX: &str = "PARLOR__";
 
 /// The part of a variable's name that stands for the dot in a key.

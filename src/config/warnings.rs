@@ -1,16 +1,17 @@
 //! Warns about settings that are allowed but probably a mistake. Examples: limits that contradict each other,
-//! unusable keys in a key set (JWKS), a missing `auth.audience`, and variables that the server does not read. The
-//! server logs the warnings at its start and at a reload. `parlor check` prints them.
+//! unusable keys in a key set (JWKS), a missing `auth.audience`, and environment variables that the server does not
+//! read. The server logs the warnings at its start and at a reload. `parlor check` prints them.
 
 use super::{AuthConfig, Config, KeySetLocation, KeySource};
 
-/// The highest number of bytes of a character in JSON: two escaped surrogates, as Python's `json.dumps` writes them.
+/// The most bytes that one character takes in JSON. Python's `json.dumps` writes a character such as an emoji as two
+/// escapes of six bytes each.
 const CHAR_BYTES: usize = 12;
 
-/// The number of bytes that a frame or a body needs beside its text or token.
+/// The number of bytes that a frame or a request's body needs besides its text or token.
 const FRAME_REST: usize = 1_024;
 
-/// The number of bytes that a request head needs beside its token: path, cookies and the browser's headers.
+/// The number of bytes that a request head needs besides its token: path, cookies and the browser's headers.
 const HEAD_REST: usize = 2_048;
 
 impl Config {
@@ -126,7 +127,7 @@ impl Config {
 
 impl AuthConfig {
     fn warnings(&self) -> Vec<String> {
-        // An error needs no warning here. If no key can be used, the check of the configuration has already failed.
+        // If the keys can't be used, `Config::check` returns the error, so this function returns no warning.
         match self.keys() {
             Ok(KeySource::Set(set)) => {
                 let faults = set.faults.iter().chain(&set.others);

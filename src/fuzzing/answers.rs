@@ -12,8 +12,8 @@ use crate::webhooks::before_send;
 /// The name of the function whose answers are parsed.
 const NAME: &str = "translate";
 
-/// Parses an answer. The first byte chooses its kind: `f` for a function, `h` for the hook `before_send`, any other
-/// byte for a key set.
+/// Parses the bytes after the first one as an answer. The first byte chooses the kind of the answer: `f` for a
+/// function's answer, `h` for an answer of the hook `before_send`, any other byte for a key set.
 pub fn answers(data: &[u8]) {
     let Some((kind, answer)) = data.split_first() else { return };
     match kind {

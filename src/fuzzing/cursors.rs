@@ -1,11 +1,13 @@
-//! Fuzzes the parsers of cursors. Clients send cursors back to the server.
+//! Fuzzes the parsers of cursors. A cursor is a text that the server creates and a client sends back, so the
+//! client can change it.
 
 use bson::Timestamp;
 use handlers::RoomId;
 
 use crate::protocol::cursor::{InboxCursor, Position, RoomCursor, settled};
 
-/// Parses a text as each kind of cursor: of a room, of an inbox connection, and of a page of the API's room list.
+/// Parses a text as each kind of cursor: the cursor of a room, the cursor of an inbox connection, and the cursor
+/// of a page of the API's room list.
 pub fn cursors(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     cursor(text);
@@ -21,7 +23,8 @@ pub(super) fn cursor(text: &str) {
     assert_eq!(cursor.to_string().parse().as_ref(), Ok(&cursor));
     let then = cursor.settled();
     assert_eq!(settled(then).increment, then.increment);
-    // The cursor can advance to a new position, and its text can then be parsed again.
+    // Checks that the cursor can advance to a new position, and that the text of the advanced cursor can be
+    // parsed.
     let room = RoomId::MIN;
     cursor.advance(
         room,

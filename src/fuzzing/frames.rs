@@ -1,4 +1,4 @@
-//! Fuzzes the actions: parses text frames and checks the answers.
+//! Fuzzes the actions: handles arbitrary text frames as a socket does, and checks the answers.
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
@@ -23,14 +23,15 @@ use crate::protocol::session_options::SessionOptions;
 use crate::realtime::joined_rooms::JoinedRooms;
 use crate::telemetry::metrics::Metrics;
 
-/// The error codes that a frame can get in this target, which has no database.
+/// The error codes that an answer can have in this fuzz target. The codes of database errors are missing, because
+/// the target has no database.
 const CODES: &[&str] = &["bad_json", "unknown_action", "invalid_request", "not_found", "invalid_token"];
 
 static TABLE: LazyLock<ActionTable> = LazyLock::new(|| ActionTable::new(ACTIONS, Vec::new(), &CONFIG, None));
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
-/// Handles a frame. The first byte chooses the kind of the socket: `1` for Level 1, `2` for Level 2, any other byte
-/// for an inbox connection of a user who is in room 7.
+/// Handles the bytes after the first one as a frame. The first byte chooses the kind of the socket: `1` for Level 1,
+/// `2` for Level 2, any other byte for an inbox connection of a user who is in room 7.
 pub fn frames(data: &[u8]) {
     let Some((kind, frame)) = data.split_first() else { return };
     let Ok(frame) = str::from_utf8(frame) else { return };
@@ -41,8 +42,8 @@ pub fn frames(data: &[u8]) {
     answered(*kind, frame);
 }
 
-/// Asserts that the server's parser accepts every JSON object that `serde_json` accepts. If the fields are written
-/// and parsed again, they must stay the same.
+/// Asserts that the server's parser accepts every JSON object that `serde_json` accepts. Also asserts that the
+/// fields stay the same when they are written as JSON and parsed again.
 fn written_again(frame: &str) {
     let Ok(fields) = Fields::parse(frame) else {
         let object = serde_json::from_str::<Value>(frame).is_ok_and(|value| value.is_object());
@@ -54,7 +55,8 @@ fn written_again(frame: &str) {
     assert!(fields.names().eq(again.names()));
 }
 
-/// Handles one frame as a socket does, in a fake room where every action succeeds. Asserts that the answer is valid.
+/// Handles one frame as a socket of the kind `kind` does, in a fake room where every valid call succeeds. Asserts
+/// that the answer is valid.
 pub(super) fn answered(kind: u8, frame: &str) {
     let caller = Arc::new(caller(kind));
     let (request, mut heading) = (ObjectId::new(), Envelope::default());
@@ -111,8 +113,8 @@ fn caller(kind: u8) -> SocketSession {
     SocketSession::new(user, None, place, slot, options, SystemTime::now() + Duration::from_hours(1))
 }
 
-/// A fake room and a fake connection where every action succeeds. They assert that the arguments of each call are
-/// within the limits.
+/// A fake room and a fake connection. Their methods assert that the arguments are within the limits, and then
+/// succeed.
 struct Willing;
 
 impl Willing {
@@ -130,8 +132,8 @@ fn now<'a, T: Send + 'a>(value: T) -> Pending<'a, T> {
 impl Room for Willing {
     fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, AppendOutcome> {
         Self::assert_may_be_said(&text);
-        // A message with a `client_id` is reported as an earlier, deleted message, because this outcome is answered
-        // by a frame.
+        // For a message with a `client_id`, returns the outcome that the message was stored earlier and deleted. The
+        // answer to this outcome is a frame, which the fuzz target can check. A new message is answered by an event.
         match client_id {
             Some(id) => {
                 assert!((1..=ClientId::MAX_CHARS).contains(&id.into_string().chars().count()));

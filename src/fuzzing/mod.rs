@@ -1,9 +1,9 @@
 //! The fuzz targets: functions that pass arbitrary bytes to the server's own code. `tests/fuzz` has a program for each
-//! target. `cargo test` replays the checked-in corpus with the same functions.
+//! target. `cargo test` passes the checked-in corpus (the stored inputs) to the same functions.
+//!
 //! Each target asserts properties that hold for any input. The server's code doesn't panic. An action finishes
-//! without waiting, because its room is a fake. Refused input gets a stable code, and accepted input is within its
-//! limits. If a parsed value is written and parsed again, the result is the same.
-//! parsed value is written and parsed again, the result is the same.
+//! without waiting, because its room is a fake. Refused input gets a stable error code, and accepted input is within
+//! its limits. If a parsed value is written and parsed again, the result is the same.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

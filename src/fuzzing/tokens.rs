@@ -1,5 +1,5 @@
-//! Fuzzes the verification of tokens: of arbitrary texts, and of arbitrary headers and claims under a valid
-//! signature.
+//! Fuzzes the verification of tokens. A token is an arbitrary text, or has an arbitrary header and arbitrary claims
+//! with a valid signature.
 
 use std::sync::LazyLock;
 use std::time::SystemTime;
@@ -14,8 +14,8 @@ use crate::auth::{Caller, MAX_EMAIL_BYTES, TokenError, Verifier};
 static VERIFIER: LazyLock<Verifier> =
     LazyLock::new(|| Verifier::new(&CONFIG.auth).expect("there is a secret"));
 
-/// Verifies a token. If the input has a line break, the first line is the header and the rest the claims of a token
-/// that is signed here. Otherwise the input is the token itself.
+/// Verifies a token. If the input has a line break, the first line is the token's header and the following text is
+/// its claims. The target then signs them. An input without a line break is the token itself.
 pub fn tokens(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let token = match text.split_once('\n') {

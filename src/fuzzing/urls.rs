@@ -56,8 +56,9 @@ pub fn urls(data: &[u8]) {
     crate::http::api::fuzz::query(&uri);
 }
 
-/// Asserts that the target of an accepted handshake fits its path, and that a direct room is not requested with the
-/// caller's own id. Also asserts that ids stay the same when they are written and parsed again.
+/// Asserts that an accepted handshake asks for all rooms exactly if its path is that of inbox connections. Asserts
+/// that no caller requests a direct room with the caller's own id. Also asserts that ids stay the same when they
+/// are written and parsed again.
 fn assert_meant(path: HandshakePath, Admission { caller, room, options }: &Admission) {
     assert_eq!(*room == SocketTarget::All, path == HandshakePath::All);
     match room {

@@ -1,4 +1,4 @@
-//! Fuzzes the bytes of a WebSocket connection, before they are frames.
+//! Fuzzes the parser of WebSocket frames with arbitrary bytes of a connection.
 
 use std::io::{self, Cursor, Read, Write};
 
@@ -8,8 +8,8 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
 use super::{CONFIG, assert_listed, frames};
 use crate::ws::{incoming, serve};
 
-/// Reads the bytes of a connection after its handshake. Asserts that a message keeps its size limit in any number of
-/// fragments, and that invalid bytes lead to a close with a listed code.
+/// Reads the bytes of a connection after its handshake. Asserts that no message exceeds the size limit, however many
+/// fragments it has. Also asserts that invalid bytes lead to a close with a code that `close::CODES` lists.
 pub fn wire(data: &[u8]) {
     let most = CONFIG.limits.frame_bytes;
     let mut socket =
@@ -28,7 +28,7 @@ pub fn wire(data: &[u8]) {
     }
 }
 
-/// A peer that sends the input and then nothing more. It accepts all bytes that the server writes.
+/// A peer that sends the fuzzer's input and then ends the connection. It accepts all bytes that the server writes.
 struct Peer<'a>(Cursor<&'a [u8]>);
 
 impl Read for Peer<'_> {

@@ -11,7 +11,7 @@ use salvo::http::{HeaderMap, StatusCode};
 use salvo::prelude::*;
 use tokio_tungstenite::tungstenite::Bytes;
 
-/// Length of the tag, in bytes: the first bytes of the content's hash.
+/// The `ETag` consists of this number of bytes from the beginning of the content's hash.
 const TAG_BYTES: usize = 16;
 
 /// Fixed content. Handles the GET requests for this content.
@@ -35,7 +35,8 @@ impl Asset {
         Self { kind, policy: None, contents, tag }
     }
 
-    /// Sets a content security policy for this asset. It replaces the policy that the server sets otherwise.
+    /// Sets a content security policy for this asset. The default policy, which allows a page nothing, then does not
+    /// apply.
     #[must_use]
     pub(crate) fn policy(self, policy: &'static str) -> Self {
         Self { policy: Some(policy), ..self }
@@ -49,8 +50,8 @@ impl Handler for Asset {
         if let Ok(tag) = HeaderValue::from_str(&self.tag) {
             headers.insert(ETAG, tag);
         }
-        // The client may cache the content but must check it at each use, because another release may have other
-        // content.
+        // The client may cache the content. At each use, the client must ask the server whether the content has
+        // changed, because each release of Parlor may have different content.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         if let Some(policy) = self.policy {
             headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
@@ -68,7 +69,7 @@ impl Handler for Asset {
 /// Returns whether the request's `If-None-Match` contains this tag (weak or strong) or `*`.
 fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let lists = headers.get_all(IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
-    // Our tags contain no comma.
+    // The tags of this server contain no comma, so a split at a comma does not cut such a tag.
     let mut tags = lists.flat_map(|list| list.split(',')).map(str::trim);
     tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }

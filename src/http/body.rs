@@ -1,5 +1,5 @@
-//! Reads the body of a request within limits. If a body is refused, its unread rest stays in the request, and
-//! [`unread_body`](super::unread_body) handles the rest.
+//! Reads the body of a request within limits. If a body is refused, the part that was not read stays in the request.
+//! [`unread_body`](super::unread_body) handles this part.
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -19,13 +19,14 @@ pub(crate) enum BodyError {
     TooLarge,
     /// The body did not arrive in time.
     Late,
-    /// The body is compressed, or has another encoding.
+    /// The body is compressed, or has another content encoding.
     Encoded,
     /// The body's framing is invalid, or the client disconnected.
     Broken,
 }
 
-/// Reads the whole body: at most `most` bytes, within `timeout`. A second call returns the same bytes.
+/// Reads the whole body: at most `most` bytes, within `timeout`. A second call for the same request returns the same
+/// bytes.
 pub(crate) async fn read(req: &mut Request, most: usize, timeout: Duration) -> Result<Bytes, BodyError> {
     let mut codings = req.headers().get_all(CONTENT_ENCODING).iter();
     if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
@@ -63,7 +64,8 @@ async fn collect(body: &mut ReqBody, most: usize) -> Result<Bytes, BodyError> {
     Ok(bytes.into())
 }
 
-/// Reads and drops the next piece of a body. Returns the piece's length, or none at the end.
+/// Reads and drops the next piece of a body. Returns the piece's length in bytes, or `None` at the end of the body or
+/// after an error.
 pub(super) async fn skip(body: &mut ReqBody) -> Option<usize> {
     let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
     frame.ok().map(|frame: Frame<Bytes>| frame.data_ref().map_or(0, Bytes::len))

@@ -1,16 +1,19 @@
-//! Limits the open connections of each client address. A WebSocket with a valid token does not count.
+//! Limits the open connections of each client address. A connection that became a WebSocket with a valid token does not
+//! count.
 //!
 //! `http.connections` limits the counted connections of all addresses together. Beyond this limit, a new connection
-//! waits until it is accepted. Without a limit for each address, one client could open this many silent connections,
-//! and all other clients would wait. Therefore a connection over `http.connections_per_address` is closed when it is
-//! accepted, before Parlor reads from it. A connection counts until it is closed, or until it becomes a WebSocket
-//! with a valid token. A refused WebSocket counts until the client has received the close reason.
+//! waits until it is accepted. Without a limit for each address, one client could open `http.connections` connections
+//! without sending anything. All other clients would then wait. Therefore, if an address already has
+//! `http.connections_per_address` connections, its next connection is closed immediately. Parlor does not read from
+//! this connection. A connection counts until it is closed, or until it becomes a WebSocket with a valid token. A
+//! WebSocket that Parlor refuses counts until the client has received the close reason.
 //!
 //! The address is the peer address of the TCP connection, because `X-Forwarded-For` has not been read yet. The limit
-//! for each address does not apply to `http.proxies`.
+//! for each address does not apply to the proxies in `http.proxies`.
 //!
-//! The admin listener has two limits of its own: for all connections, and for each address. A connection over one of
-//! these limits is closed. Otherwise admin connections could use up the open files that clients need.
+//! The admin listener has two limits of its own: one for all connections, and one for each address. A connection over
+//! one of these limits is closed. Each connection uses one of the process's open files. Without these limits, admin
+//! connections could use up the files that the connections of clients need.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -30,7 +33,7 @@ use crate::telemetry::metrics::Metrics;
 pub(crate) struct OpenConnections(Mutex<HashMap<IpAddr, HashSet<SocketAddr>>>);
 
 impl OpenConnections {
-    /// Adds a connection. Returns false if its address already has `most` connections.
+    /// Adds a connection. Returns false if the address already has `most` connections.
     fn try_add(&self, peer: SocketAddr, most: usize) -> bool {
         let mut open = self.peers();
         let peers = open.entry(client_ip::network(peer.ip())).or_default();
@@ -91,7 +94,8 @@ impl ConnectionLimiter {
         if self.connections.try_add(peer, most) { Ok(()) } else { Err(bound) }
     }
 
-    /// Returns the highest number of connections of this address, and the name of this limit.
+    /// Returns the highest number of connections of this address, and the name of this limit. Fails if the admin
+    /// listener already has its highest number of connections.
     fn bound(&self, config: &Config, peer: SocketAddr) -> Result<(usize, &'static str), &'static str> {
         match self.kind {
             ListenerKind::Clients => {
@@ -99,7 +103,8 @@ impl ConnectionLimiter {
                 let most = config.http.connections_per_address.filter(|_| !exempt).unwrap_or(usize::MAX);
                 Ok((most, "connections_per_address"))
             }
-            // Only one task accepts connections, so no other connection is added between this check and the entry.
+            // Only one task accepts connections. Therefore no other connection is added between this check and
+            // `try_add`.
             ListenerKind::Admin if self.connections.count() >= config.admin.connections => {
                 Err("admin_connections")
             }
@@ -110,7 +115,7 @@ impl ConnectionLimiter {
     }
 }
 
-/// Admits or closes each connection when it is accepted.
+/// Decides for each accepted connection: to serve or to close it.
 pub(crate) struct ConnectionGate {
     pub(crate) limiter: ConnectionLimiter,
     /// The timeouts of an accepted connection.
@@ -136,8 +141,7 @@ impl FusePolicy for ConnectionGate {
     }
 }
 
-/// Removes a connection from the count when the connection is closed. The connection and this guard are dropped
-/// together.
+/// Removes a connection from the count. The HTTP server drops this guard when the connection is closed.
 struct ConnectionGuard {
     connections: Arc<OpenConnections>,
     peer: SocketAddr,
@@ -166,7 +170,7 @@ mod tests {
             assert!(connections.try_add(peer(first), 2) && connections.try_add(peer(second), 2));
             assert!(!connections.try_add(peer(third), 2) && connections.try_add(peer(stranger), 2));
             connections.remove(peer(first));
-            // A connection may be removed twice: after its upgrade, and when it is closed.
+            // A connection may be removed twice: when it becomes a WebSocket with a valid token, and when it is closed.
             connections.remove(peer(first));
             assert!(connections.try_add(peer(third), 2) && !connections.try_add(peer(first), 2));
             assert_eq!(connections.count(), 3);

@@ -1,7 +1,7 @@
 //! Serves HEAD for every GET, with the same headers (RFC 9110, 9.3.2).
 //!
-//! The request becomes a GET before the router sees it, so no route needs code for HEAD. The HTTP connection still
-//! knows the original method and leaves out the body.
+//! The request becomes a GET before the router sees it, so no route needs code for HEAD. The HTTP connection (hyper)
+//! still knows the original method and does not send the body of the answer.
 
 use salvo::http::Method;
 use salvo::prelude::*;
@@ -25,7 +25,8 @@ impl Filter for HeadAsGet {
         true
     }
 
-    /// The router calls this to find the methods of a path.
+    /// Always returns true, because the filter accepts every method. The router calls this to find the methods of a
+    /// path.
     async fn filter_for_method(&self, _: &mut Request, _: &mut PathState<'_>, _: &Method) -> Option<bool> {
         Some(true)
     }
@@ -36,7 +37,7 @@ pub(crate) fn is_head(req: &Request) -> bool {
     req.extensions().get::<WasHead>().is_some()
 }
 
-/// Returns whether the request is a GET or HEAD. Such a request changes nothing.
+/// Returns whether the request is a GET or HEAD. These methods change nothing on the server.
 pub(crate) fn is_read(req: &Request) -> bool {
     req.method() == Method::GET || req.method() == Method::HEAD
 }

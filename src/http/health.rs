@@ -31,9 +31,10 @@ pub(crate) struct Readiness {
     pub(crate) verifier: Verifier,
 }
 
-/// `/readyz`: answers 200 if the server is ready, otherwise 503 with the state of each part. A ready server has
-/// received a heartbeat within `feed.stale_ms`. The heartbeat is a document that the server writes to the database
-/// and receives through the change stream. A ready server also has its keys and indexes, and is not shutting down.
+/// `/readyz`: answers 200 if the server is ready, otherwise 503 with the state of each part. A server is ready only if
+/// it has received a heartbeat within `feed.stale_ms`. The heartbeat is a document that the server writes to the
+/// database and receives through the change stream. In addition, the server must have the keys that verify tokens, the
+/// database must have all indexes, and the server must not be shutting down.
 pub(crate) struct ReadyHandler {
     pub(crate) services: Arc<Readiness>,
     /// Whether to include the driver's error text, which names the members of the database. True only on the admin

@@ -13,7 +13,8 @@ use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::metrics::format::MetricsFormat;
 use crate::telemetry::metrics::{Gauges, Metrics};
 
-/// The sources of the metrics page: the counters, and the gauges, whose values are read at each request.
+/// The sources of the metrics page: `metrics` has the counters. The values of the gauges are read from the other fields
+/// at each request.
 pub(crate) struct MetricsPage {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) heartbeat: Arc<Heartbeat>,
@@ -38,7 +39,7 @@ impl MetricsPage {
     }
 }
 
-/// `/metrics`, in the format that the client prefers.
+/// `/metrics`: answers with the metrics in the format that the client prefers.
 pub(crate) struct MetricsHandler(pub(crate) Arc<MetricsPage>);
 
 #[async_trait]

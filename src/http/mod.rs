@@ -1,5 +1,5 @@
-//! The HTTP server. It refuses invalid requests, handles unread bodies, serves files, and contains the API, the
-//! messenger and the WebSocket upgrade.
+//! The HTTP server. It refuses invalid requests, handles bodies that no handler has read, and serves files. It contains
+//! the API, the messenger and the WebSocket upgrade.
 
 pub mod api;
 pub(crate) mod asset;

@@ -14,7 +14,7 @@ impl MetricsFormat {
         let weight = |kind, version| {
             let fitting =
                 ranges.iter().filter_map(|range| range.fit(kind, version).map(|fit| (fit, range.weight)));
-            // The most specific range that matches decides, even if a wider range has a greater weight.
+            // The weight comes from the most specific range that matches, even if a wider range has a greater weight.
             fitting.max_by_key(|(fit, weight)| (*fit, *weight)).map_or(0, |(_, weight)| weight)
         };
         let open = weight("application/openmetrics-text", "1.0.0");
@@ -47,7 +47,8 @@ impl MediaRange {
         Self { kind, version, weight }
     }
 
-    /// Returns how specific the range is (a greater number is more specific), or none if it does not match.
+    /// Returns how specific the range is: a greater number is more specific. Returns `None` if the range does not match
+    /// the media type `kind` in this version.
     fn fit(&self, kind: &str, version: &str) -> Option<u8> {
         if self.version.as_deref().is_some_and(|wanted| wanted != version) {
             return None;

@@ -44,7 +44,7 @@ impl Routes {
         self.served(router, false)
     }
 
-    /// Adds the handlers that run for every request, and the answer for paths without a route.
+    /// Adds the handlers that run for every request, and the handler that answers requests without a route.
     fn served(&self, router: Router, tls: bool) -> Service {
         let router = Arc::new(router);
         let unrouted = Catcher::new(BareStatus).hoop(api::UnroutedHandler(router.clone()));

@@ -1,5 +1,5 @@
-//! Sets the security headers of every HTTP answer. With them, a browser does not guess another content type, and
-//! shows the answer in no frame of another site. A handler may set other values.
+//! Sets the security headers of every HTTP answer. They keep a browser from guessing another content type, and from
+//! showing the answer inside a frame of another site. A handler may set other values.
 
 use salvo::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY,
@@ -7,8 +7,8 @@ use salvo::http::header::{
 };
 use salvo::prelude::*;
 
-/// The headers and their values. The content security policy allows nothing. A handler that serves a page sets its
-/// own policy.
+/// The headers and their values. The content security policy allows a page to load nothing. Therefore a handler that
+/// serves a page sets its own policy.
 const HEADERS: [(HeaderName, &str); 5] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (REFERRER_POLICY, "no-referrer"),
@@ -17,11 +17,11 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (CACHE_CONTROL, "no-store"),
 ];
 
-/// A browser must use TLS for one year. `includeSubDomains` is absent, because other host names of the domain may be
-/// served without TLS.
+/// The value of `Strict-Transport-Security`: for one year, a browser must connect to this host only over TLS.
+/// `includeSubDomains` is absent, because other host names of the domain may be served without TLS.
 const ALWAYS_TLS: &str = "max-age=31536000";
 
-/// Adds the headers to the answer of each handler. The answer to a WebSocket upgrade gets none.
+/// Adds the headers to the answer of each handler. The answer to a successful WebSocket upgrade gets no such headers.
 pub(crate) struct SecurityHeaders {
     /// Whether the answers are sent over TLS.
     pub(crate) tls: bool,

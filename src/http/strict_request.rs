@@ -1,5 +1,5 @@
-//! Refuses requests that a proxy could interpret differently than Parlor. These are requests without a valid `Host`
-//! (RFC 9112, 3.2), and requests whose path or query a proxy may decode or resolve in another way.
+//! Refuses requests that a proxy and Parlor could interpret differently. Such a request has no valid `Host` (RFC 9112,
+//! 3.2), or a path or query that a proxy may decode or resolve in a different way.
 
 use percent_encoding::percent_decode_str;
 use salvo::http::header::HOST;
@@ -27,8 +27,8 @@ impl Handler for RequestCheck {
     }
 }
 
-/// Checks the header `Host`. Only an HTTP/1.0 request may omit the header. Refuses two `Host` headers, or an invalid
-/// one.
+/// Checks the header `Host`. Only an HTTP/1.0 request may omit the header. Refuses a second `Host` header, and an
+/// invalid value.
 fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -47,8 +47,8 @@ fn is_host(value: &HeaderValue) -> bool {
     let host = authority.host();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
     let is_named = !host.is_empty() && (host.starts_with('[') || host.bytes().all(plain));
-    // A value with a login (`user@host`) is refused, because it is not a host followed by a port. The digits after
-    // the colon may be missing (RFC 3986, 3.2.3).
+    // A value with a login (`user@host`) does not begin with the host, so it is refused. The digits after the colon may
+    // be missing (RFC 3986, 3.2.3).
     let rest = authority.as_str().strip_prefix(host);
     let port = rest.map(|rest| rest.strip_prefix(':').unwrap_or(rest));
     is_named && port.is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok_and(|_| is_digits(port)))
@@ -58,9 +58,9 @@ fn is_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Checks that every segment of a path means the same to every HTTP implementation. Below `/api`, an empty segment
-/// gets 404. Otherwise the router would skip the segment, and a path with an empty id would name the parent resource.
-/// The path of a GET or HEAD request may end in a slash.
+/// Checks that all HTTP implementations read every segment of a path in the same way. Below `/api`, an empty segment
+/// gets 404. The router would skip an empty segment. Then a path with an empty id, such as `/users//export`, would name
+/// another resource. The path of a GET or HEAD request may end in a slash.
 fn check_path(path: &str, is_read: bool) -> Result<(), Problem> {
     for segment in path.split('/') {
         let decoded =
@@ -78,8 +78,8 @@ fn check_path(path: &str, is_read: bool) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Checks the query of an API request, because salvo would replace bytes that are not UTF-8. The query of a WebSocket
-/// handshake is checked when the handshake reads it.
+/// Checks that the query of an API request is UTF-8, because salvo would replace invalid bytes without an error. The
+/// query of a WebSocket handshake is checked when the handshake reads it.
 fn check_query(path: &str, query: &str) -> Result<(), Problem> {
     if !path.starts_with("/api/") || decoded(query).is_some() {
         return Ok(());

@@ -1,8 +1,9 @@
-//! TLS in this process: loads the certificate, and loads it again when the certificate's files have changed.
+//! TLS in this process: loads the certificate of the listener, and loads it again when the certificate's files have
+//! changed.
 //!
-//! A connection keeps the certificate with which it started. If the new files can't be used, the error is logged once
-//! and the current certificate stays. Each check compares the contents of the files, because a new file can have the
-//! modification time of the old file.
+//! A connection keeps the certificate with which it started. If the new files can't be used, the server keeps the
+//! current certificate and logs the error once. The server reads the files at intervals and compares their contents. A
+//! comparison of modification times is not enough, because a new file can have the modification time of the old file.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,22 +26,24 @@ impl Certificate {
     /// Loads the certificate from its files.
     ///
     /// # Errors
-    /// As [`TlsPair::read`] and [`TlsPair::acceptor`].
+    /// Returns the errors of [`TlsPair::read`] and [`TlsPair::acceptor`].
     pub(crate) fn load(files: &TlsFiles) -> Result<Self, ConfigError> {
         let pair = TlsPair::read(files)?;
         let current = Arc::new(ArcSwapOption::from_pointee(pair.acceptor()?));
         Ok(Self { current, seen: Mutex::new(pair) })
     }
 
-    /// Returns the acceptor for the listener. The option is never empty.
+    /// Returns the acceptor for the listener. The option always contains an acceptor.
     pub(crate) fn current(&self) -> Arc<ArcSwapOption<TlsAcceptor>> {
         self.current.clone()
     }
 
-    /// Reads the files again. If their contents have changed, uses them for new connections and returns true.
+    /// Reads the certificate's files again. If the contents have changed, new connections use the new certificate, and
+    /// this function returns true.
     ///
     /// # Errors
-    /// As [`TlsPair::read`] and [`TlsPair::acceptor`]. The current certificate stays.
+    /// Returns the errors of [`TlsPair::read`] and [`TlsPair::acceptor`]. The server then keeps the current
+    /// certificate.
     pub(crate) fn reload(&self, files: &TlsFiles) -> Result<bool, ConfigError> {
         let pair = TlsPair::read(files)?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +82,8 @@ impl Certificate {
                     Err(_) => return,
                 },
             };
-            // The error is counted at every check, so an alert can fire before the current certificate expires.
+            // The error is logged once, but counted at every check. Therefore an alert on this count can fire before
+            // the current certificate expires.
             metrics.count_fault("certificate");
             if !std::mem::replace(&mut logged, true) {
                 tracing::warn!(

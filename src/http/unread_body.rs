@@ -1,10 +1,10 @@
 //! Handles the body of a request that was answered before the whole body was read.
 //!
-//! If a server closes a connection while the client still writes, the TCP connection is reset. A client that first
-//! writes and then reads would never receive the answer. Therefore the answer to a refused request says `Connection:
-//! close`. The server then reads and drops the rest of the body, up to `http.discard_bytes` within `http.discard_ms`.
-//! If the handler of a successful request did not read the body, the body is dropped before the answer, and the
-//! connection stays open.
+//! If a server closes a connection while the client still writes, the TCP connection is reset. Many clients first write
+//! the whole body and only then read the answer. After a reset, such a client would never receive the answer. Therefore
+//! the answer to a refused request says `Connection: close`. The server then reads and drops the rest of the body, up
+//! to `http.discard_bytes` within `http.discard_ms`. If the handler of a successful request did not read the body, the
+//! server reads and drops the body before it answers. The connection then stays open.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::body;
 use crate::config::live::LiveConfig;
 use crate::telemetry::metrics::Metrics;
 
-/// Runs around every handler, and drops the body that the handler did not read.
+/// Runs after every handler, and drops the part of the body that the handler did not read.
 #[derive(Clone)]
 pub(crate) struct UnreadBody {
     pub(crate) config: Arc<LiveConfig>,
@@ -39,7 +39,8 @@ impl Handler for UnreadBody {
             return;
         }
         res.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        // A client that sent `Expect: 100-continue` sends no body after a final answer.
+        // A client that sent `Expect: 100-continue` sends no body after it receives an error, so there is nothing to
+        // discard.
         if refused && !req.headers().contains_key(EXPECT) {
             let this = self.clone();
             tokio::spawn(async move { this.discard(&mut unread).await });
@@ -48,7 +49,8 @@ impl Handler for UnreadBody {
 }
 
 impl UnreadBody {
-    /// Reads and drops the rest of the body. Returns false if the rest is too long, ends too late, or fails.
+    /// Reads and drops the rest of the body. Returns false if the rest is too long, does not end in time, or can't be
+    /// read.
     async fn discard(&self, unread: &mut ReqBody) -> bool {
         let (mut left, timeout) = {
             let http = &self.config.load().http;

@@ -1,11 +1,11 @@
-//! The answers to requests that no route serves. They replace the error page of salvo by short texts.
+//! The answers to requests that no route serves. Short texts replace the error page of salvo.
 
 use salvo::http::StatusCode;
 use salvo::prelude::*;
 
 use super::asset::Asset;
 
-/// Returns the text that `/` shows if the messenger is off. It says how to turn the messenger on, and which path
+/// Returns the text that `/` shows if the messenger is off. The text says how to turn the messenger on, and which path
 /// describes the API.
 pub(crate) fn start_text(docs: bool) -> Asset {
     let api = if docs { "/docs/" } else { "/openapi.json" };
@@ -13,7 +13,7 @@ pub(crate) fn start_text(docs: bool) -> Asset {
     Asset::new("text/plain; charset=utf-8", text)
 }
 
-/// Adds a body to an error answer that has none: the status in words.
+/// Adds a body to an error answer without a body. The body is the HTTP status in words.
 pub(crate) struct BareStatus;
 
 #[async_trait]

@@ -1,7 +1,7 @@
 //! The upgrade of an HTTP connection to a WebSocket.
 //!
 //! Parlor answers the handshake itself, because salvo's WebSocket support has two problems. It hides the raw stream,
-//! but Parlor needs this stream to limit the time of each write. It also panics if an upgrade fails.
+//! but Parlor needs this stream to limit the time of each write. And it panics if an upgrade fails.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -31,15 +31,15 @@ use crate::ws::handshake::{self, HandshakePath};
 use crate::ws::serve;
 use crate::ws::services::SocketServices;
 
-/// The parts that an upgrade needs.
+/// The parts of the server that an upgrade needs.
 pub(crate) struct UpgradeServices {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) verifier: Verifier,
     pub(crate) refusals: Arc<RefusedClients>,
-    /// The connections that count for `http.connections_per_address`. An accepted WebSocket is removed from the
-    /// count.
+    /// The connections that count for `http.connections_per_address`. A connection that becomes a WebSocket with a
+    /// valid token is removed from the count.
     pub(crate) connections: Arc<OpenConnections>,
     /// Has one permit for each socket. A socket takes its permit before the upgrade and returns it after the close.
     pub(crate) permits: Permits,
@@ -74,9 +74,9 @@ impl Handler for UpgradeHandler {
 pub(crate) struct UpgradeRefusal(pub(crate) StatusCode, pub(crate) &'static str);
 
 impl UpgradeHandler {
-    /// Answers the handshake (RFC 6455, 4.2) and gives the connection to a separate task. A wrong token or id is
-    /// found before the upgrade. The client still receives this refusal after the upgrade, as a close code: see
-    /// [`handshake`].
+    /// Answers the handshake (RFC 6455, 4.2) and gives the connection to a separate task. The token and the ids are
+    /// checked before the upgrade. If one of them is wrong, the upgrade still happens, and the client then receives the
+    /// refusal as a close code: see [`handshake`].
     async fn upgrade(&self, req: &mut Request, res: &mut Response) -> Result<(), UpgradeRefusal> {
         let services = &self.services;
         if req.method() != Method::GET || head::is_head(req) {
@@ -110,8 +110,8 @@ impl UpgradeHandler {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, spelling);
         }
         if let Some(connection) = req.extensions().get::<ConnCtrl>() {
-            // After the upgrade a quiet connection is normal. The socket's task has its own timeouts for stalled
-            // reads and writes.
+            // After the upgrade, the client may send nothing for a long time. Therefore the timeouts of HTTP
+            // connections no longer apply. The socket's task has its own timeouts for stalled reads and writes.
             connection.relax_timeouts();
         }
         if admission.is_ok()
@@ -131,12 +131,13 @@ impl UpgradeHandler {
 }
 
 impl UpgradeHandler {
-    /// Checks the token. Returns the source for which a later refusal is counted: the user of a token, even of a
-    /// token outside its time, or else the address.
+    /// Checks the token. Returns the source for which a later refusal is counted. The source is the user of a token
+    /// with a valid signature, even if the token is expired or not valid yet. Otherwise the source is the client's
+    /// address.
     ///
     /// # Errors
-    /// 403: the page's origin is not allowed. 429: connects of the source were refused too often. A client with a
-    /// valid token is not blocked by the refusals of other clients behind the same address.
+    /// 403: the page's origin is not allowed. 429: connects of the source were refused too often. If refusals block an
+    /// address, a client behind this address can still connect with a valid token.
     async fn caller(
         &self,
         req: &Request,
@@ -155,11 +156,13 @@ impl UpgradeHandler {
             return Err(UpgradeRefusal(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
         }
         let checks = blocked.map(|_| &*services.refusals);
-        // If no known key signed the token, Parlor first fetches the issuer's keys. `auth::issuer` limits how often.
+        // If the token was signed with an unknown key, Parlor first fetches the issuer's keys. `auth::issuer` limits
+        // the rate of these fetches.
         let caller = match handshake::token(req.headers()).filter(|_| origin) {
             Some(token) => {
                 let verified = services.verifier.verify_or_refetch(token, checks);
-                // The check itself takes microseconds. If the address is blocked, the check first waits for a permit.
+                // The check itself takes microseconds. If the address is blocked, the check first waits for one of the
+                // `limits.blocked_checks` permits.
                 tokio::time::timeout(config.http.request + config.auth.fetch, verified).await.ok()
             }
             None => None,
@@ -183,7 +186,8 @@ const KEY_ENCODING: GeneralPurpose = GeneralPurpose::new(
 /// The length of a client's key, in bytes (RFC 6455, 4.2.1).
 const KEY_BYTES: usize = 16;
 
-/// Returns the value of `Sec-WebSocket-Accept` for the client's key. Fails if the headers are no valid handshake.
+/// Returns the value of `Sec-WebSocket-Accept` for the client's key. Fails if the headers do not form a valid
+/// handshake.
 pub(crate) fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, UpgradeRefusal> {
     let bad = |reason| UpgradeRefusal(StatusCode::BAD_REQUEST, reason);
     let required = |reason| UpgradeRefusal(StatusCode::UPGRADE_REQUIRED, reason);
@@ -212,8 +216,8 @@ pub(crate) fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, UpgradeR
     accept.ok_or(bad("Sec-WebSocket-Key: must be 16 bytes in base64"))
 }
 
-/// Returns the items of a header that may stand several times, each time with a list. A value that is no text becomes
-/// the item `?`, which matches nothing.
+/// Returns the items of a header that a request may have several times, each time with a list of items. A value that is
+/// not ASCII becomes the item `?`, which matches nothing.
 fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let lists = headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or("?"));
     lists.flat_map(|list| list.split(',')).map(str::trim)

@@ -1,4 +1,4 @@
-//! Background jobs. Each job finishes work that a request left for later, or that a dead server left unfinished.
+//! Background jobs. Each job finishes work that a request postponed, or that a dead server left unfinished.
 
 pub(crate) mod revision_recovery;
 pub(crate) mod room_cleanup;

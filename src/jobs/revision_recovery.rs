@@ -3,8 +3,9 @@
 //! ([`revisions`](crate::store::messages::revisions)).
 //!
 //! All servers search the journals. A live server applies its own edits long before the next search. So if two
-//! searches in a row find the same edit, its server is dead, and any server may apply the edit. Two servers may apply
-//! the same edit, because the second application changes nothing. This job never compares the clocks of two servers.
+//! successive searches find the same edit, the server that recorded the edit is dead. Any server may then apply the
+//! edit. If two servers apply the same edit, the second server changes nothing. This job never compares the clocks of
+//! two servers.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,11 +17,11 @@ use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
 /// The interval between two searches. A shorter interval would cost more: each search also reads the index entries of
-/// all edits and deletions of the last five minutes. The database keeps old index entries that long
+/// all edits and deletions of the last five minutes. The database keeps old index entries for five minutes
 /// (`minSnapshotHistoryWindowInSeconds`).
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Searches every [`INTERVAL`]. Never returns.
+/// Searches the journals every [`INTERVAL`], and applies the edits and deletions of dead servers. Never returns.
 pub(crate) async fn run(store: Store, metrics: Arc<Metrics>) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

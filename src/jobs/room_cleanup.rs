@@ -1,6 +1,6 @@
-//! Removes the messages and members of deleted rooms. A request only marks a room as deleted. This job removes the
-//! rest in batches. If a server dies during a clean-up, another server continues. Each server cleans one room at a
-//! time, to keep the load on the database low.
+//! Removes the messages and members of deleted rooms. A request only marks a room as deleted. This job then removes the
+//! room's messages and members in batches. If a server dies during a clean-up, another server continues. Each server
+//! cleans one room at a time, to keep the load on the database low.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub(crate) struct RoomCleanup {
 }
 
 impl RoomCleanup {
-    /// Cleans up when triggered, and every `rooms.sweep_seconds`. Never returns.
+    /// Cleans up deleted rooms when triggered, and every `rooms.sweep_seconds`. Never returns.
     pub(crate) async fn run(self) {
         loop {
             let config = self.config.load_full();

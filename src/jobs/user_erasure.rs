@@ -1,15 +1,15 @@
 //! Erases users in the background, one batch of documents at a time. Any server can continue an erasure that another
 //! server started.
 //!
-//! An erasure starts with a document in the database. From then on every server closes the user's sockets, refuses
-//! new sockets, and adds the user to no room. The erasure has up to three passes:
+//! An erasure starts with a document in the database. From then on every server closes the user's sockets, refuses new
+//! sockets, and adds the user to no room. The erasure usually has two or three passes:
 //!
 //! - The first pass removes the memberships and then the messages. Without a membership, the user can't write new
 //!   messages during the pass.
-//! - The second pass starts later, when all actions that were running during the first pass must have ended. It removes
-//!   everything that these actions wrote.
-//! - A third pass follows if the second pass found a membership. It removes the messages that the user wrote in that
-//!   room. While the user is still recorded as online, another pass follows.
+//! - The second pass starts later, after the longest time that an action may run. Therefore all actions that were
+//!   running during the first pass have ended. The second pass removes everything that these actions wrote.
+//! - A third pass follows if the second pass found a membership. This pass removes the messages that the user wrote in
+//!   the room of that membership. If the user is still recorded as online after a pass, another pass follows.
 //!
 //! The erasure counts as unfinished until the last pass has ended.
 
@@ -22,11 +22,11 @@ use crate::config::live::LiveConfig;
 use crate::store::{Erasure, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The interval at which the job looks for failed erasures, and for erasures that another server did not finish.
+/// The interval at which the job searches for erasures that failed, or that another server did not finish.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// The number of documents in one batch. A batch takes a fraction of a second, so chat messages are not delayed
-/// noticeably.
+/// The number of documents in one batch. A batch takes a fraction of a second. Therefore it does not delay chat
+/// messages noticeably.
 const BATCH: i64 = 500;
 
 /// Wakes the erasure job before its next interval.
@@ -62,7 +62,8 @@ impl UserErasure {
                 self.metrics.count_fault("erasure");
                 tracing::warn!(%error, "could not erase a user; trying again");
             }
-            // If `linger` is shorter than the interval, the job wakes up in time for the second pass.
+            // `linger` is the wait before the second pass. If this wait is shorter than the interval, the job wakes up
+            // in time for the second pass.
             let _ = tokio::time::timeout(INTERVAL.min(run.linger), self.trigger.0.notified()).await;
         }
     }
@@ -100,8 +101,8 @@ impl ErasureRun {
         let is_offline = self.store.erase_presence(&erasure.user).await?;
         match self.erase(erasure).await? {
             None => Ok(()),
-            // The user may have joined a room since the first pass, and may have written messages there. Therefore
-            // one more pass follows.
+            // This pass found a membership. The user joined this room after the first pass and may have written
+            // messages in it. Therefore one more pass follows.
             Some(1..) if !erasure.looked => self.store.erasure_looked(erasure, self.linger).await,
             Some(_) if !is_offline => self.store.erasure_looked(erasure, self.linger).await,
             Some(_) => {
@@ -112,8 +113,8 @@ impl ErasureRun {
         }
     }
 
-    /// Removes memberships and messages. Returns the number of rooms in which the user was a member. None if another
-    /// server has taken over the erasure.
+    /// Removes the user's memberships, messages and other data. Returns the number of memberships that were removed.
+    /// Returns `None` if another server has taken over the erasure.
     async fn erase(&self, erasure: &Erasure) -> Result<Option<usize>, StoreError> {
         let user = &erasure.user;
         let mut rooms = 0;
@@ -133,7 +134,8 @@ impl ErasureRun {
         Ok(self.erase_messages(erasure).await?.then_some(rooms))
     }
 
-    /// Removes the messages. Returns false if another server has taken over the erasure.
+    /// Removes the text and the sender of the user's messages. Returns false if another server has taken over the
+    /// erasure.
     async fn erase_messages(&self, erasure: &Erasure) -> Result<bool, StoreError> {
         while self.store.erase_messages(&erasure.user, BATCH).await? > 0 {
             if !self.store.hold_erasure(erasure, self.lease).await? {

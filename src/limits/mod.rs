@@ -1,4 +1,4 @@
-//! The limits that are counted at runtime: rates, the sockets of each user, and permits.
+//! The limits whose use the server counts: rates, the sockets of each user, and permits for sockets and exports.
 
 pub(crate) mod permits;
 pub(crate) mod rate;

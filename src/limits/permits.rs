@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Clone, Default)]
 pub(crate) struct Permits(Arc<AtomicUsize>);
 
-/// One permit. It is returned when this value is dropped.
+/// One permit. The drop of this value gives the permit back.
 pub(crate) struct Permit(Arc<AtomicUsize>);
 
 impl Permits {

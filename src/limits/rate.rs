@@ -1,9 +1,9 @@
-//! Rate limits, and how much of them each user and each socket has used.
+//! Rate limits, and the counters of their use by each user and each socket.
 //!
-//! [`Rates`] are the rates of one configuration. A limiter counts how much of a rate was used. [`ReloadableLimits`]
-//! hold the limiters of one user or one socket. The limiters are created with the first frame that is counted, and
-//! created again with the first frame after the rates have changed. Therefore a reload costs nothing until a client
-//! sends a frame.
+//! [`Rates`] are the rates of one configuration. A limiter counts how much of one rate a user or a socket has used.
+//! [`ReloadableLimits`] hold the limiters of one user or one socket. The limiters are created at the first use of a
+//! rate, for example at the user's first frame. After a reload has changed the rates, the next use creates new
+//! limiters. Therefore a reload costs nothing until a client uses a rate.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,8 @@ use crate::config::LimitsConfig;
 
 type Limiter = DefaultDirectRateLimiter;
 
-/// The rates of users and sockets: how much is allowed per minute, and in a burst.
+/// The rates of users and sockets: how much is allowed per minute, and how much in a burst (immediately after each
+/// other).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Rates {
     frames: u32,
@@ -26,11 +27,11 @@ pub(crate) struct Rates {
     connects: u32,
     documents: u32,
     addresses: u32,
-    /// The rates of each action, in the order of the table of actions.
+    /// The rates of each action, in the order of the table of actions (a call is one frame with an action).
     calls: Box<[CallRates]>,
 }
 
-/// The rates of one action, in addition to the rates of `[limits]` for all frames.
+/// The rates of one action. They apply in addition to the rates of the section `[limits]`, which count all frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CallRates {
     /// Calls of one user per minute.
@@ -39,7 +40,7 @@ pub(crate) struct CallRates {
     pub(crate) burst: Option<u32>,
 }
 
-/// The rate of an action that a call exceeded, and the time to wait.
+/// The rate of an action that a call exceeded, and the time after which the client may try again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RateExceeded {
     PerMinute(Duration),
@@ -63,11 +64,11 @@ impl Rates {
 
 /// The limiters for the rates of one configuration.
 pub(crate) trait Limiters: Sized {
-    /// Creates the limiters with nothing used.
+    /// Creates limiters of which nothing is used yet.
     fn new(rates: &Rates) -> Self;
 }
 
-/// The limiters of one user or one socket, for the rates that were used last.
+/// The limiters of one user or one socket, and the rates for which they were created.
 pub(crate) struct ReloadableLimits<C>(ArcSwapOption<LimitsInUse<C>>);
 
 struct LimitsInUse<C> {
@@ -89,8 +90,9 @@ impl<C: Limiters> ReloadableLimits<C> {
         {
             return spend(&in_use.limiters);
         }
-        // Several sockets of a user may get here at the same time. Only the limiters that are stored last stay in
-        // use. So each other socket spends one frame that is not counted.
+        // The tasks of several sockets of a user may reach this line at the same time. Each task creates and stores new
+        // limiters, and only the limiters that are stored last stay in use. So the use that each of the other tasks
+        // spends here is not counted later.
         let in_use = Arc::new(LimitsInUse { rates: rates.clone(), limiters: C::new(rates) });
         self.0.store(Some(in_use.clone()));
         spend(&in_use.limiters)
@@ -107,9 +109,9 @@ pub(crate) struct UserLimits {
     calls: Box<[Option<Limiter>]>,
 }
 
-/// Counts the connects of a user, and the documents that Parlor reads for connects and lists of rooms. It is separate
-/// from [`UserLimits`], because most connected users send nothing. With all limiters in one value, each connected
-/// user took 600 bytes more.
+/// Counts the connects of a user, and the documents that Parlor reads for connects and lists of rooms. These limiters
+/// are separate from [`UserLimits`] to save memory. Most connected users send nothing, so they never need a
+/// `UserLimits`. With all limiters in one value, each connected user took 600 bytes more.
 pub(crate) struct ConnectLimits {
     connects: Limiter,
     documents: Budget,
@@ -158,7 +160,8 @@ impl UserLimits {
         spend(&self.messages)
     }
 
-    /// Counts a room that is created by connecting. If the rate is used up, fails with the time to wait.
+    /// Counts a direct room that Parlor creates because the user connects to it. If the rate is used up, fails with the
+    /// time to wait.
     pub(crate) fn spend_room(&self) -> Result<(), Duration> {
         spend(&self.rooms)
     }
@@ -193,8 +196,8 @@ impl SocketLimits {
     }
 }
 
-/// A rate limit for work whose cost is known only afterwards. The balance may fall below zero. Then everything is
-/// refused until the balance is positive again.
+/// A rate limit for work whose cost is known only after the work. The balance is the amount that is left, and it may
+/// fall below zero. While the balance is not positive, all work is refused.
 pub(crate) struct Budget {
     per_second: f64,
     most: f64,
@@ -208,7 +211,7 @@ impl Budget {
         Self { per_second: most / 60.0, most, left: Mutex::new((most, Instant::now())) }
     }
 
-    /// Fails with the time to wait, unless the balance is positive.
+    /// Checks that the balance is positive. Otherwise fails with the time after which the balance is positive again.
     pub(crate) fn check(&self, now: Instant) -> Result<(), Duration> {
         let left = self.update(now, 0);
         if left > 0.0 { Ok(()) } else { Err(Duration::from_secs_f64((1.0 - left) / self.per_second)) }

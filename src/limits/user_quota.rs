@@ -11,11 +11,11 @@ use tokio::sync::futures::Notified;
 
 use super::rate::{ConnectLimits, RateExceeded, Rates, ReloadableLimits, SocketLimits, UserLimits};
 
-/// How long a user without sockets is remembered. All rates are per minute. So after a minute, a user who connects
-/// again has the full rates anyway.
+/// The time for which a user without sockets is remembered. All rates are per minute, and a minute without use restores
+/// the full rates. So nothing is lost if the user is forgotten after a minute.
 const REMEMBERED: Duration = Duration::from_mins(1);
 
-/// Users with sockets on this server, and users who left in the last minute.
+/// The users with sockets on this server, and the users whose last socket was closed less than [`REMEMBERED`] ago.
 pub(crate) struct UserQuotas(Mutex<QuotaTable>);
 
 struct QuotaTable {
@@ -26,13 +26,13 @@ struct QuotaTable {
 /// The sockets and limits of one user.
 pub(crate) struct UserQuota {
     sockets: AtomicUsize,
-    /// Connects that wait for a slot.
+    /// The number of the user's connects that wait for a slot.
     waiting: AtomicUsize,
     freed: Notify,
     left: Mutex<Instant>,
     connects: ReloadableLimits<ConnectLimits>,
     limits: ReloadableLimits<UserLimits>,
-    /// The e-mail address of a token that was stored last.
+    /// The last e-mail address that was taken from a token of the user and stored.
     address: Mutex<Option<String>>,
 }
 
@@ -52,8 +52,8 @@ impl UserQuotas {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         table.sweep();
         let user = table.users.entry(id.clone()).or_insert_with(|| Arc::new(UserQuota::new()));
-        // The number of sockets rises only here, under the lock. So no other connect can raise it between this check
-        // and the addition.
+        // The number of sockets rises only in this function, while the table's lock is held. So no other connect can
+        // raise the number between this check and the addition.
         if user.sockets.load(Ordering::Relaxed) >= most {
             return None;
         }
@@ -114,7 +114,8 @@ impl UserSlot {
         self.user.limits.spend(rates, UserLimits::spend_message)
     }
 
-    /// Counts a room that is created by connecting. If the rate is used up, fails with the time to wait.
+    /// Counts a direct room that Parlor creates because the user connects to it. If the rate is used up, fails with the
+    /// time to wait.
     pub(crate) fn spend_room(&self, rates: &Arc<Rates>) -> Result<(), Duration> {
         self.user.limits.spend(rates, UserLimits::spend_room)
     }
@@ -130,13 +131,14 @@ impl UserSlot {
         self.user.connects.spend(rates, |connects| connects.documents().check(Instant::now()))
     }
 
-    /// Counts documents that were read for a connect or a list of rooms.
+    /// Counts documents that Parlor read from the database for a connect or a list of rooms.
     pub(crate) fn spend_documents(&self, rates: &Arc<Rates>, documents: usize) {
         self.user.connects.spend(rates, |connects| connects.documents().spend(documents, Instant::now()));
     }
 
-    /// Returns whether the e-mail address of a token may be stored. An address that differs from the last address
-    /// counts against the rate of address changes. Each change is sent to all users who share a room with the user.
+    /// Returns whether the e-mail address of a token may be stored. The first address is always accepted. A different
+    /// address counts for the rate limit of address changes. The limit exists because Parlor sends each change to all
+    /// users who share a room with the user.
     pub(crate) fn accept_address(&self, rates: &Arc<Rates>, address: &str) -> bool {
         let mut last = self.user.address.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_deref() == Some(address) {

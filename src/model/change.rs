@@ -20,17 +20,19 @@ pub(crate) enum CommittedChange {
         id: MessageId,
         revision: Revision,
     },
-    /// A user became a member, or already was a member, and has at least these markers.
+    /// A user became a member and has at least these receipt markers. After the change stream has lost its history,
+    /// this variant also stands for each existing member.
     Entered {
         user: UserId,
         marks: Marks,
     },
-    /// Members have at least these markers. Users who are no longer members are ignored.
+    /// These users have at least these receipt markers. Users who are no longer members are ignored.
     Marked(Vec<(UserId, Marks)>),
     Left {
         user: UserId,
     },
-    /// A member is typing. This is not stored in the room. The Level 2 sockets of the other members are notified.
+    /// A member is typing. This event is not stored in the room, but only sent to the Level 2 and Level 3 sockets of
+    /// the other members.
     Typing {
         user: UserId,
     },

@@ -11,12 +11,12 @@ pub(crate) struct StoredMessage {
     pub(crate) text: String,
     pub(crate) created_at: Time,
     pub(crate) updated_at: Time,
-    /// The id of the request that wrote the message, if that is known.
+    /// The id of the request that wrote the message, if this id is known.
     pub(crate) write_id: Option<ObjectId>,
 }
 
-/// The last edit or delete of a message. `number` is its place among the edits and deletes of the room. `request` is
-/// the id of the request that made it.
+/// The last edit or delete of a message. The edits and deletes of a room are numbered 1, 2, 3 and so on, and `number`
+/// is this number. `request` is the id of the request that edited or deleted the message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Revision {
     pub(crate) number: Option<i64>,

@@ -4,8 +4,8 @@ use std::borrow::Borrow;
 
 use handlers::{MessageId, Status, UserId};
 
-/// A member's receipt markers in a room. All messages up to these numbers are delivered to the member, or read by the
-/// member. `read` is never greater than `delivered`.
+/// A member's receipt markers in a room. All messages up to the number `delivered` are delivered to the member. All
+/// messages up to the number `read` are read by the member. `read` is never greater than `delivered`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Marks {
     pub(crate) delivered: i64,
@@ -28,8 +28,8 @@ fn status(others: Option<Marks>, id: MessageId) -> Status {
     }
 }
 
-/// The lowest markers of a room. For any member, it also knows the lowest markers of all other members. It is
-/// computed once, and gives the status of the messages of all authors.
+/// The lowest receipt markers of a room. This type also gives the lowest markers of all members except any one member.
+/// Therefore one computation is enough for the status of the messages of all authors.
 #[derive(Debug)]
 pub(crate) struct MinMarks<User> {
     delivered: LowestMark<User>,
@@ -40,7 +40,7 @@ pub(crate) struct MinMarks<User> {
 struct LowestMark<User> {
     number: i64,
     whose: User,
-    /// The lowest number of all other members. None if there is no other member.
+    /// The lowest number among all members except `whose`. `None` if there is no other member.
     next: Option<i64>,
 }
 

@@ -16,9 +16,9 @@ pub(crate) struct StoredRoom {
 /// The kind of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StoredRoomKind {
-    /// The only room of two users.
+    /// A room of exactly two users. Each pair of users has at most one direct room.
     Direct,
-    /// A room whose members may join and leave.
+    /// A room to which the backend adds members, and from which it removes members.
     Group,
 }
 
@@ -39,6 +39,7 @@ pub(crate) struct StoredMember {
     pub(crate) email: Option<String>,
     pub(crate) role: Role,
     pub(crate) marks: Marks,
-    /// The user has not accepted the membership (see `store::rooms::consent`).
+    /// Whether the user still has to accept this direct room, which the other user created by connecting (see
+    /// `store::rooms::consent`).
     pub(crate) pending: bool,
 }

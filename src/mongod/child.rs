@@ -1,8 +1,8 @@
 //! The `mongod` process: starts it, watches it, ends it, and reads its exit status.
 //!
 //! A separate thread starts the child and waits for its end. The kernel sends the parent-death signal to a child when
-//! the *thread* that started the child ends. A thread of the async runtime may end with a test, or because it is
-//! idle. Then the database would end while the server still runs.
+//! the *thread* that started the child ends. A thread of the async runtime may end at the end of a test, or because the
+//! thread is idle. If such a thread had started the child, the database would end while the server still runs.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -18,23 +18,25 @@ use tokio::time::timeout;
 
 use super::command;
 
-/// The wait between SIGTERM and SIGKILL, if the wait blocks a thread. It is shorter than the wait of an orderly stop.
+/// The longest time between SIGTERM and SIGKILL in [`Child::stop_blocking`], which blocks a thread. It is shorter than
+/// the limit of [`Child::stop`].
 const END_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long the kernel may take to remove a killed process.
+/// The longest time to wait until the kernel has ended a process after SIGKILL.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
-/// A child process that ends when this value is dropped, at the latest.
+/// A child process. If it still runs when this value is dropped, the drop ends it.
 #[derive(Debug)]
 pub(super) struct Child {
     pid: u32,
-    // `Some` after the process has ended. If its status could not be read, the channel closes without a value.
+    // Contains `Some` after the process has ended. If the exit status could not be read, the channel closes without a
+    // value.
     status: watch::Receiver<Option<ExitStatus>>,
 }
 
 impl Child {
-    /// Starts `command` without output, in its own process group. Ctrl-C at the terminal goes to the whole group of the
-    /// server, and must not end the database before the server has drained.
+    /// Starts `command` without output, in a separate process group. Ctrl-C at the terminal sends a signal to all
+    /// processes in the server's process group. This signal must not end the database before the server has shut down.
     pub(super) fn spawn(mut command: Command) -> io::Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let (started, pid) = mpsc::sync_channel(1);
@@ -44,8 +46,8 @@ impl Child {
                 Ok(process) => process,
                 Err(cause) => return drop(started.send(Err(cause))),
             };
-            // The thread must wait for the process even if the receiver is gone. Otherwise a zombie process would
-            // remain.
+            // The send fails if the receiver is dropped. The thread must wait for the process in this case, too.
+            // Otherwise a zombie process would remain.
             drop(started.send(Ok(process.id())));
             if let Ok(status) = process.wait() {
                 ended.send_replace(Some(status));
@@ -63,13 +65,13 @@ impl Child {
         self.status.borrow().is_none() && self.status.has_changed().is_ok()
     }
 
-    /// Waits until the process is gone. `None` means that its status is unknown.
+    /// Waits until the process has ended. Returns `None` if the exit status is unknown.
     pub(super) async fn exited(&self) -> Option<ExitStatus> {
         let mut status = self.status.clone();
         status.wait_for(Option::is_some).await.ok().and_then(|status| *status)
     }
 
-    /// Ends the process and waits until it is gone. Sends SIGTERM, and SIGKILL after `limit`.
+    /// Ends the process and waits for its end. Sends SIGTERM. If the process still runs after `limit`, sends SIGKILL.
     pub(super) async fn stop(&self, limit: Duration) {
         for (signal, limit) in [(Signal::TERM, limit), (Signal::KILL, KILL_LIMIT)] {
             self.signal(signal);
@@ -91,7 +93,7 @@ impl Child {
     }
 
     fn signal(&self, signal: Signal) {
-        // After the exit status was read, the process id may belong to another process.
+        // After the process has ended, its id may belong to another process, which must not receive the signal.
         if self.is_running() && !command::signal(signal, self.pid) {
             tracing::warn!(pid = self.pid, ?signal, "could not signal the embedded mongod");
         }

@@ -1,4 +1,4 @@
-//! Runs small programs of the system. Finds them on PATH, limits their time, and returns an error in one line.
+//! Runs small programs of the system. Finds the programs on PATH, limits their time, and returns an error in one line.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
@@ -21,7 +21,8 @@ pub(super) fn which(name: &str, path: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(path).map(|folder| folder.join(name)).find(executable)
 }
 
-/// Returns a command without input. Its process is killed when the future that waits for it is dropped.
+/// Returns a command that gets no input. The command's process is killed when the future that waits for the process is
+/// dropped.
 pub(super) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -43,7 +44,8 @@ pub(super) async fn run(command: &mut Command, limit: Duration) -> Result<String
     Err(last.map_or_else(|| output.status.to_string(), str::to_owned))
 }
 
-/// Sends a signal. Returns whether it was sent.
+/// Sends a signal to the process `pid`. Returns false if the signal could not be sent, for example because the process
+/// has ended.
 pub(super) fn signal(signal: Signal, pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| kill_process(pid, signal).is_ok())

@@ -1,7 +1,9 @@
-//! The directory of the embedded `mongod`, and the lock on it.
+//! The directory of the embedded `mongod` (the database server that Parlor starts itself), and the lock on this
+//! directory.
 //!
-//! The running server holds a lock on the file `lock`. `port` contains the port on which `mongod` listened last.
-//! `mongod.log` is the log of this run, and `mongod.log.old` the log of the previous run. `db` has mongod's files.
+//! The running server holds a lock on the file `lock`. The file `port` contains the port on which `mongod` listened
+//! last. `mongod.log` is the log of this run, and `mongod.log.old` the log of the previous run. `db` has mongod's
+//! files.
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
@@ -54,7 +56,7 @@ impl DataDir {
         self.path.join("mongod.log")
     }
 
-    /// Returns the path of the previous run's log.
+    /// Returns the path of the log of the previous run.
     pub(super) fn previous_log(&self) -> PathBuf {
         self.path.join("mongod.log.old")
     }
@@ -75,26 +77,27 @@ impl DataDir {
         let _ = fs::rename(self.log(), self.previous_log());
     }
 
-    /// Returns the first error in mongod's log, shortened. Later errors are usually consequences of the first one.
+    /// Returns the first error in mongod's log, shortened. Later errors are usually consequences of the first error.
     pub(super) fn first_error(&self) -> Option<String> {
         let log = fs::read(self.log()).ok()?;
         first_error(&String::from_utf8_lossy(&log))
     }
 
-    /// Ends a `mongod` that still runs on this directory, and waits until it is gone. Sends SIGTERM and waits up to
-    /// `limit`, then sends SIGKILL and waits up to `limit` again. The caller must hold the lock. Then the server that
-    /// started this `mongod` is dead.
+    /// Ends a `mongod` that still runs on this directory, and waits for its end. Sends SIGTERM and waits up to `limit`.
+    /// If the `mongod` still runs, sends SIGKILL and waits up to `limit` once more. The caller must hold the lock of
+    /// the directory. The lock proves that the server that started this `mongod` is dead.
     ///
-    /// `mongod` writes its process id into its own lock file, and removes the id at a normal end. After a crash
-    /// another program may have this id, so this function also compares the command line. Without `/proc`, this
-    /// function ends no process, and the new `mongod` refuses the directory.
+    /// `mongod` writes its process id into its own lock file, and removes the id at a normal end. After a crash another
+    /// program may have this id, so this function also compares the command line of the process. On a system without
+    /// `/proc`, this function ends no process. The new `mongod` then refuses the directory, because the old one still
+    /// uses it.
     pub(super) async fn end_leftover(&self, limit: Duration) -> Result<(), MongodError> {
         let Some(pid) = self.leftover() else { return Ok(()) };
         tracing::info!(pid, "ending the mongod that an earlier server left running");
         for signal in [Signal::TERM, Signal::KILL] {
             let since = Instant::now();
-            // Sending the signal fails if the process has just ended, or if another user owns it. A process of
-            // another user does not end.
+            // Sending the signal fails if the process has just ended, or if another operating-system user owns it. A
+            // process of another user does not end, so this loop does not wait for it.
             let sent = command::signal(signal, pid);
             while self.is_ours(pid) && sent && since.elapsed() < limit {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -111,7 +114,8 @@ impl DataDir {
         self.is_ours(pid).then_some(pid)
     }
 
-    /// Returns whether the arguments of the process are those of a `mongod` on this directory.
+    /// Returns whether the process is a `mongod` on this directory: it has the arguments `--dbpath` and `--replSet` of
+    /// such a `mongod`.
     fn is_ours(&self, pid: u32) -> bool {
         let db = self.db();
         let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
@@ -127,8 +131,8 @@ pub(super) fn last_port(home: &Path) -> Option<u16> {
     fs::read_to_string(home.join("port")).ok()?.trim().parse().ok()
 }
 
-/// Creates a directory and its missing parents. Only the operating-system user of this process gets access. The
-/// access to an existing directory is restricted in the same way.
+/// Creates a directory and its missing parents. Only the operating-system user of this process gets access. If the
+/// directory exists, its access rights are changed so that only this user has access.
 pub(super) fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o700))
@@ -139,7 +143,7 @@ pub(super) fn private_dir(path: &Path) -> io::Result<()> {
 fn first_error(log: &str) -> Option<String> {
     let line = log
         .lines()
-        // Parse only lines that may be an error: there are thousands of other lines.
+        // To save time, only lines that may be an error are parsed. A log has thousands of other lines.
         .filter(|line| line.contains(r#""s":"E""#) || line.contains(r#""s":"F""#))
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .find(|line| matches!(line["s"].as_str(), Some("E" | "F")))?;

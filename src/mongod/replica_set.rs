@@ -1,10 +1,11 @@
-//! Handles the replica set with one member. Creates the set at the first start, reconfigures it after a change of the
-//! port, and waits until its member is primary.
+//! Handles the replica set of the embedded `mongod`, which is the only member. Creates the set at the first start,
+//! changes the set's configuration after a change of the port, and waits until `mongod` is primary.
 //!
 //! Change streams and majority writes need a replica set, even with one member. The set's configuration names the
-//! member by host and port. If `mongod` listens on another port than this, it is not a member of the set. A forced
-//! reconfiguration repairs this. Before that, `mongod` asks at the old port whether the program there is the member
-//! itself. If a program listens there and does not answer, the start takes half a minute longer.
+//! member by host and port. If `mongod` listens on a different port, it does not find itself in the configuration and
+//! does not become primary. A forced reconfiguration (`replSetReconfig` with `force`) sets the new port. Before the
+//! reconfiguration, `mongod` connects to the old port to find out whether it is itself the member there. If another
+//! program listens on the old port and does not answer, the start takes half a minute longer.
 
 use std::fmt;
 use std::path::Path;
@@ -22,11 +23,10 @@ use super::START_LIMIT;
 /// The set's name.
 pub(super) const SET: &str = "parlor";
 
-/// How long one command may take. A `mongod` in recovery doesn't listen yet, so commands are never slow because of
-/// recovery.
+/// The time limit of one command. A `mongod` in recovery doesn't listen yet, so no command has to wait for a recovery.
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 
-/// How often `mongod` is asked whether it is primary.
+/// The pause between two checks whether `mongod` listens or is primary.
 const POLL: Duration = Duration::from_millis(20);
 
 /// MongoDB's error code for "the replica set has no configuration yet".
@@ -34,11 +34,11 @@ const NOT_YET_INITIALIZED: i32 = 94;
 
 /// The reason why `mongod` is not primary.
 pub(super) enum NotPrimary {
-    /// The process exited. The text has its exit status.
+    /// The process exited. The text has the exit status of the process.
     Ended(String),
     /// Another program listens on the port.
     PortTaken,
-    /// The time limit was reached. The text names the last state.
+    /// `mongod` was not primary at the deadline. The text names the last state or error.
     Slow(String),
 }
 
@@ -52,10 +52,10 @@ impl fmt::Display for NotPrimary {
     }
 }
 
-/// Returns when the `mongod` on `port`, with its files in `db`, is a writable primary. This future may be dropped at
-/// any time, because the driver's operations run in separate tasks.
+/// Returns when the `mongod` on `port`, with its files in `db`, is a writable primary. The caller may drop this future
+/// at any time, because the driver's operations run in separate tasks.
 pub(super) async fn primary(port: u16, db: &Path, deadline: Instant) -> Result<(), NotPrimary> {
-    // Wait for the port without the driver, because the driver would try again only after half a second.
+    // Wait for the port without the driver, because the driver waits half a second before it tries again.
     while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         if Instant::now() > deadline {
             return Err(NotPrimary::Slow("it doesn't listen".to_owned()));
@@ -83,11 +83,11 @@ enum SetState {
     Stranger,
 }
 
-/// Checks the state of the set, and executes the next missing step.
+/// Checks the state of the set. If the set is missing or names the wrong port, sends the command that corrects this.
 async fn step(client: &Client, port: u16, db: &Path) -> Result<SetState, CommandError> {
     let host = format!("127.0.0.1:{port}");
-    // Check first that this is our `mongod`. Two servers that searched a free port at the same time may have found the
-    // same port, and must not change each other's database.
+    // Check first that the program on this port is the `mongod` that this server started. Two servers that search for a
+    // free port at the same time may find the same port. They must not change each other's database.
     let options = command(client, doc! { "getCmdLineOpts": 1 }).await?;
     if db_path(&options) != Some(&*db.to_string_lossy()) {
         return Ok(SetState::Stranger);
@@ -126,8 +126,8 @@ fn db_path(options: &Document) -> Option<&str> {
     options.get_document("parsed").ok()?.get_document("storage").ok()?.get_str("dbPath").ok()
 }
 
-/// Returns client options for a direct connection to this server. Such a connection works in every state of the
-/// replica set.
+/// Returns client options for a direct connection to the `mongod` on this port. A direct connection works in every
+/// state of the replica set.
 fn direct(port: u16) -> ClientOptions {
     ClientOptions::builder()
         .hosts(vec![ServerAddress::Tcp { host: "127.0.0.1".to_owned(), port: Some(port) }])
@@ -137,7 +137,7 @@ fn direct(port: u16) -> ClientOptions {
         .build()
 }
 
-/// The failure of a command: no answer, or an error.
+/// The failure of a command. `code` is MongoDB's error code, or `None` if there was no answer.
 struct CommandError {
     code: Option<i32>,
     text: String,
@@ -149,7 +149,7 @@ impl From<String> for CommandError {
     }
 }
 
-/// Runs one command in a separate task, because the driver's operations must not be dropped half way.
+/// Runs one command in a separate task, because an operation of the driver must not be dropped before it ends.
 async fn command(client: &Client, command: Document) -> Result<Document, CommandError> {
     let admin = client.database("admin");
     let task = tokio::spawn(async move { admin.run_command(command).await });

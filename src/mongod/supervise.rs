@@ -1,5 +1,6 @@
-//! Keeps the embedded `mongod` running. `mongod` may exit unexpectedly, because it is killed for its memory or the
-//! disk is full. Then it is restarted with the same files and port, so that clients find it again.
+//! Keeps the embedded `mongod` running. `mongod` may exit unexpectedly, for example if the kernel kills it because
+//! memory is short, or if the disk is full. Then `mongod` is restarted with the same files and the same port, so that
+//! the server's database driver can connect again.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,13 +14,13 @@ use super::child::Child;
 use super::data_dir::DataDir;
 use super::{MongodError, START_LIMIT, STOP_LIMIT, primary, start_error};
 
-/// The pause before a restart. It doubles if the child exits again soon.
+/// The shortest pause before a restart. The pause doubles each time the child exits within [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// The longest pause. If the child ran longer than this, the next pause is the shortest one again.
+/// The longest pause before a restart. If the child ran for longer than this duration, the next pause is [`PAUSE`].
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The program to run, and its files.
+/// The `mongod` binary to run, and its directory and options.
 #[derive(Debug)]
 pub(super) struct MongodCommand {
     pub(super) setpriv: Option<PathBuf>,
@@ -38,8 +39,8 @@ impl MongodCommand {
     }
 }
 
-/// Supervises the `mongod` child process. The child runs, except in the pause after an exit. Dropping the supervisor
-/// ends the child and blocks until the child is gone.
+/// Supervises the `mongod` child process. The child runs at all times, except in the pause after an unexpected exit.
+/// Dropping the supervisor ends the child and blocks until the child has ended.
 #[derive(Debug)]
 pub(super) struct MongodSupervisor {
     current: Arc<Mutex<Supervised>>,
@@ -49,7 +50,7 @@ pub(super) struct MongodSupervisor {
 #[derive(Debug)]
 struct Supervised {
     child: Arc<Child>,
-    /// True: the child must end and must not be restarted.
+    /// Whether the child must end and must not be restarted.
     stopping: bool,
 }
 
@@ -66,7 +67,7 @@ impl MongodSupervisor {
         locked(&self.current).child.clone()
     }
 
-    /// Ends the child and waits until it is gone. Sends SIGTERM, and SIGKILL after `limit`.
+    /// Ends the child and waits for its end. Sends SIGTERM. If the child still runs after `limit`, sends SIGKILL.
     pub(super) async fn stop(&self, limit: Duration) {
         self.stop_restarts().stop(limit).await;
     }
@@ -120,7 +121,8 @@ async fn restart_when_ended(current: Arc<Mutex<Supervised>>, program: MongodComm
     }
 }
 
-/// Starts the next child. Returns its process id when it is primary. If it doesn't become primary, ends it.
+/// Starts the next child. Returns the process id when the child is primary. If the child doesn't become primary, ends
+/// it and fails.
 async fn restart(
     current: &Mutex<Supervised>,
     program: &MongodCommand,

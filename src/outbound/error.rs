@@ -1,4 +1,4 @@
-//! The reasons why a request to a receiver fails.
+//! The reasons why a request to a receiver (a server of the application) fails.
 
 use std::error::Error;
 use std::fmt;
@@ -11,7 +11,8 @@ use crate::config::url::UnusableUrl;
 pub enum OutboundError {
     /// The receiver's limit of concurrent requests is reached. No request was sent.
     Busy,
-    /// The caller's limit of concurrent requests is reached. No request was sent.
+    /// The caller (the user or room for which Parlor sends the request) has reached the limit of concurrent requests.
+    /// No request was sent.
     CallerBusy,
     /// The circuit breaker is open, because the receiver failed repeatedly. No request was sent.
     Open,
@@ -33,21 +34,21 @@ pub enum OutboundError {
 }
 
 impl OutboundError {
-    /// Converts an error of the HTTP client, without the URL, which may include a key.
+    /// Converts an error of the HTTP client. Removes the URL from the error, because the URL may include a key.
     pub(super) fn from_client(error: reqwest::Error) -> Self {
         let error = error.without_url();
         if error.is_connect() { Self::Connect(error) } else { Self::Broken(error) }
     }
 
-    /// Returns the outcome that the circuit breaker records. The outcome `Failed` means that the request itself may be
-    /// the cause.
+    /// Returns the outcome that the circuit breaker records. The outcome `Failed` means that the content of the request
+    /// may be the cause.
     pub(super) fn outcome(&self) -> RequestOutcome {
         match self {
             Self::Connect(_) => RequestOutcome::Unconnected,
             Self::Broken(_) | Self::Timeout => RequestOutcome::Failed,
             Self::Status(status) if *status >= 500 => RequestOutcome::Failed,
-            // A status below 500, or an answer that is too large, shows that the receiver works. For the other errors,
-            // no request was sent.
+            // A status below 500, or an answer that is too large, shows that the receiver works. The errors that remain
+            // never get here: no request was sent, so the breaker has no attempt to finish.
             _ => RequestOutcome::Answered,
         }
     }
@@ -93,7 +94,7 @@ impl fmt::Display for OutboundError {
 
 impl Error for OutboundError {}
 
-/// Returns an error with all of its causes. The outermost error alone does not say what failed.
+/// Returns the text of an error and of all its causes. The text of the outermost error alone does not say what failed.
 fn chain(error: &dyn Error) -> String {
     let mut said = error.to_string();
     let mut cause = error.source();
@@ -104,7 +105,7 @@ fn chain(error: &dyn Error) -> String {
     said
 }
 
-/// Converts the error of an HTTP client that can't be built on this machine.
+/// Converts the error if no HTTP client can be built on this machine, for example without trusted certificates.
 pub(super) fn client_error(error: reqwest::Error) -> UnusableUrl {
     UnusableUrl::new(format!("can't be used on this machine: {}", chain(&error.without_url())))
 }

@@ -1,16 +1,16 @@
-//! Sends requests to receivers: the application's own servers for functions and webhooks. Each request is one signed
-//! POST of JSON, and its result is the body of the answer.
+//! Sends requests to receivers: the application's own servers for functions and webhooks. Each request is one POST of a
+//! signed JSON body. The result is the body of the answer.
 //!
-//! A receiver that hangs, dies or answers wrongly affects only the callers that need it. A caller is the user, or for
-//! some hooks the room, for which a request is sent:
+//! If a receiver hangs, dies or answers wrongly, only the callers of this receiver are affected. A caller is the user
+//! for whom a request is sent, or for some hooks the room. These rules limit the effect:
 //!
 //! - Every request has a deadline. The size of an answer is limited, and redirects are not followed.
 //! - The number of concurrent requests is limited, in total and for each caller.
 //! - After repeated failures, the circuit breaker stops the requests for a while ([`breaker`]).
 //!
-//! Connections are kept and reused. This module never retries a request, because only the code that calls it knows
-//! whether a repetition is harmless. Errors and log lines contain no URL, which may include a key, and no part of a
-//! body.
+//! Connections are kept and reused. This module never repeats a request, because only the calling code knows whether a
+//! repetition is harmless. Errors and log lines contain no URL, because a URL may include a key. They also contain no
+//! part of a body.
 
 pub(crate) mod breaker;
 pub(crate) mod error;
@@ -37,7 +37,8 @@ use crate::config::url::{self, UnusableUrl};
 use crate::telemetry::metrics::{Metrics, OutboundMetrics};
 
 /// The time for which an idle connection is kept. Node closes idle connections after 5 s. If Parlor sent a request at
-/// that moment, the request would be lost and could not be retried here. So Parlor closes the connection earlier.
+/// the moment when Node closes the connection, the request would be lost, and this module does not repeat requests. So
+/// Parlor closes the connection earlier than Node.
 const IDLE: Duration = Duration::from_secs(4);
 
 /// A server of the application that receives signed requests.
@@ -51,8 +52,8 @@ pub struct Receiver {
     in_flight: Semaphore,
     per_caller: CallerPermits,
     breaker: Breaker,
-    /// Hashes the callers' ids with a random key. So no user can choose an id with the same hash as another caller's
-    /// id.
+    /// Hashes the callers' ids with a random key. Therefore no user can choose an id that has the hash of another
+    /// caller's id.
     callers: RandomState,
     /// The number of requests that were answered with 2xx.
     answered: AtomicU64,
@@ -78,7 +79,8 @@ impl Receiver {
             .no_proxy()
             .pool_idle_timeout(IDLE)
             .user_agent(concat!("parlor/", env!("CARGO_PKG_VERSION")));
-        // The system's certificates are loaded only for https, because a container image may have none.
+        // The system's certificates are loaded only for an https URL. A container image may have no certificates, and
+        // the load would then fail.
         let client = if url.scheme() == "https" { client } else { client.tls_certs_only([]) };
         Ok(Self {
             url,
@@ -108,8 +110,8 @@ impl Receiver {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Posts a signed JSON body. Returns the body of the answer if its status is 2xx. Permits and failures are counted
-    /// for `caller`. A call that is dropped before its end counts as failed.
+    /// Posts a signed JSON body. Returns the body of the answer if its status is 2xx. The limit of concurrent requests
+    /// and the failures are counted for `caller`. A call that is dropped before its end counts as failed.
     ///
     /// # Errors
     /// The request was not sent, or there was no valid answer with status 2xx. [`OutboundError`] names the reason.

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The permits of all callers. The map contains only callers with a running request. Therefore the number of running
-/// requests limits its size.
+/// The permits of all callers. The map contains only callers with a running request. Therefore the map never has more
+/// entries than there are running requests.
 #[derive(Debug)]
 pub(super) struct CallerPermits {
     most: usize,
@@ -23,7 +23,7 @@ impl CallerPermits {
         Self { most, taken: Mutex::default() }
     }
 
-    /// Returns a permit, or None if the caller already holds the highest allowed number.
+    /// Returns a permit, or `None` if the caller already holds `most` permits.
     pub(super) fn acquire(&self, caller: u64) -> Option<CallerPermit<'_>> {
         let mut taken = self.taken();
         let own = taken.entry(caller).or_default();

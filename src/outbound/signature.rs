@@ -1,6 +1,6 @@
-//! Signs requests. With the signature, a receiver can check that a request comes from Parlor, is complete, and is
-//! recent. The header is `Parlor-Signature: t=<seconds>,v1=<hex>`. `t` is the Unix time, and `v1` is the HMAC-SHA256 of
-//! `<seconds>.<body>` with the shared secret.
+//! Signs requests. With the signature, a receiver (a server of the application) can check that a request comes from
+//! Parlor, is complete, and is recent. The header is `Parlor-Signature: t=<seconds>,v1=<hex>`. `t` is the Unix time,
+//! and `v1` is the HMAC-SHA256 of `<seconds>.<body>` with the shared secret.
 //!
 //! A receiver should refuse requests that are older than a few minutes. Otherwise an attacker could send a recorded
 //! request again.
@@ -12,7 +12,7 @@ use aws_lc_rs::hmac;
 
 use crate::config::Secret;
 
-/// The header's name.
+/// The name of the header that contains the signature.
 pub const SIGNATURE: &str = "parlor-signature";
 
 /// Signs the requests of one receiver with its shared secret.
@@ -31,7 +31,8 @@ impl Signer {
 
     /// Returns the header's value for a body that is sent now.
     pub(super) fn sign(&self, body: &[u8]) -> String {
-        // A clock before 1970 gives the time 0, and receivers refuse the request as too old.
+        // If the clock of this machine shows a time before 1970, the header gets the time 0. Receivers then refuse the
+        // request as too old.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.sign_at(now.as_secs(), body)
     }

@@ -1,8 +1,10 @@
-//! Finds dead servers and removes their sockets from the presence of their users.
+//! Finds dead servers, and removes the sockets of a dead server from the presence of its users. The presence of a user
+//! is a document that lists the servers with open sockets of this user.
 //!
 //! Each server writes a heartbeat (a document with a rising number) at intervals. A server counts as dead if the
-//! searching server has seen no change of its heartbeat for `presence.silence_ms`. Wall clocks of different servers
-//! are never compared. Time in which the searching server could not observe heartbeats does not count.
+//! searching server has seen no change of this server's heartbeat for `presence.silence_ms`. The wall clocks of
+//! different servers are never compared. The time in which the searching server could not observe heartbeats does not
+//! count.
 //!
 //! All servers search. Each step can be repeated, even by several servers concurrently, because a server can also die
 //! during the clean-up.
@@ -31,7 +33,8 @@ pub(super) struct DeadServerSearch {
     store: Store,
     heartbeat: Arc<Heartbeat>,
     silence: Duration,
-    /// The last observed heartbeat of each server (number and dead flag), and the time when it last changed.
+    /// The last observed heartbeat of each server (number and dead flag), and the time when this heartbeat last
+    /// changed.
     seen: HashMap<ObjectId, (i64, bool, Instant)>,
     orphans_at: Option<Instant>,
     metrics: Arc<Metrics>,
@@ -49,7 +52,7 @@ impl DeadServerSearch {
         }
     }
 
-    /// Searches at every interval. Never returns.
+    /// Searches for dead servers every [`INTERVAL`]. Never returns.
     pub(super) async fn run(mut self) {
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -74,12 +77,12 @@ impl DeadServerSearch {
         let own = self.heartbeat.server();
         let others = beats.iter().any(|beat| beat.server != own && !beat.dead);
         self.store.peers().on_search(received, others);
-        // The limit for this server's own heartbeat is shorter than for other servers. Its age counts from its return
-        // through the change stream, which is later than its write.
+        // The limit for this server's own heartbeat is shorter than the limit for other servers. The age of the own
+        // heartbeat counts from the moment when the change stream returns it, which is later than the write.
         let own_is_late = self.heartbeat.age().is_none_or(|age| age >= self.silence * 3 / 4);
         if own_is_late || asked.elapsed() >= self.silence {
-            // A database this slow may delay the heartbeats of the other servers as well. So all observations start
-            // again.
+            // If the own heartbeat is late or the read was slow, the database may also delay the heartbeats of the
+            // other servers. So all observations start from the beginning.
             self.seen.clear();
         }
         self.seen.retain(|server, _| beats.iter().any(|beat| beat.server == *server));

@@ -1,13 +1,15 @@
-//! Tracks which users have sockets on this server, and writes these users to the database for all servers.
+//! Tracks which users have sockets on this server, and writes these users to the database. There all servers see which
+//! users are online.
 //!
-//! A socket that opens or closes only changes an entry in memory. A separate task writes the changes in batches, so
-//! no connect waits for a write. After a user's last socket has closed, a short grace period passes before the user
-//! counts as offline. Therefore a page reload or a change of the mobile network causes no offline and online events.
+//! A socket that opens or closes only changes an entry in memory. A separate task writes the changes in batches, so no
+//! connect waits for a write. After a user's last socket has closed, a short grace period passes before the user counts
+//! as offline. Therefore a user who reloads a page or changes the mobile network does not appear offline in between.
 //!
-//! After the death of a server, any other server removes the dead server's users from the database
-//! ([`dead_servers`]). If a live server was declared dead, it finds its heartbeat document removed, and writes all
-//! its users again. A server that shuts down does not remove its users. The users soon reconnect to other servers.
-//! The old entries are later removed as for a dead server.
+//! After the death of a server, any other server removes the dead server's entries from the database
+//! ([`dead_servers`]). The other servers may wrongly declare a live server dead. This server then finds that its
+//! heartbeat document was removed, and writes all its users again. A server that shuts down does not remove its
+//! entries, because its users soon reconnect to other servers. Another server later removes these entries, as for a
+//! dead server.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +25,7 @@ use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
-/// How long changes are collected for one write. A write of many users costs less than many writes.
+/// The time for which changes are collected before one write. A write of many users costs less than many writes.
 const GATHER: Duration = Duration::from_millis(100);
 
 /// The users that are connected to this server. Cheap to clone.
@@ -33,16 +35,16 @@ pub(crate) struct PresenceTracker(Arc<SharedTracker>);
 #[derive(Default)]
 struct SharedTracker {
     state: Mutex<TrackerState>,
-    /// Notified when a change has to be written.
+    /// Notified when a user's online or offline state has to be written.
     changed: Notify,
 }
 
 #[derive(Default)]
 struct TrackerState {
     users: HashMap<UserId, LocalUser>,
-    /// Connected users whom the database may not list as connected to this server. A user may be in the list twice.
+    /// The connected users whose online state still has to be written to the database. A user may be in the list twice.
     arriving: Vec<UserId>,
-    /// Users that closed their last socket, oldest first.
+    /// The users whose last socket has closed, each with the start of the grace period. The earliest start comes first.
     leaving: VecDeque<(Instant, UserId)>,
 }
 
@@ -51,7 +53,8 @@ struct TrackerState {
 struct LocalUser {
     sockets: usize,
     recorded: Recorded,
-    /// When the grace period began, and when the last socket closed. A failed write restarts the grace period.
+    /// The time when the grace period began, and the time when the last socket closed. A failed offline write restarts
+    /// the grace period. `None` while the user has a socket.
     left: Option<(Instant, Instant)>,
 }
 
@@ -60,13 +63,13 @@ struct LocalUser {
 enum Recorded {
     #[default]
     No,
-    /// The online write had an unknown outcome. It has to be repeated. When the user leaves, offline has to be
-    /// written, too.
+    /// The online write had an unknown outcome, so it has to be repeated. If the user disconnects before the
+    /// repetition, the offline state has to be written, because the first write may have succeeded.
     Perhaps,
     Yes,
 }
 
-/// Counts one socket of a user until it is dropped.
+/// Counts as one socket of a user. The drop of this guard ends the count.
 pub(crate) struct PresenceGuard {
     present: PresenceTracker,
     user: UserId,
@@ -87,7 +90,7 @@ impl PresenceTracker {
         PresenceGuard { present: self.clone(), user: user.clone() }
     }
 
-    /// Resolves when a change has to be written, now or after the grace period.
+    /// Resolves when a user's state has to be written, now or after the grace period.
     async fn wait_for_changes(&self) {
         while self.state().is_settled() {
             self.0.changed.notified().await;
@@ -114,7 +117,7 @@ impl Drop for PresenceGuard {
 }
 
 impl TrackerState {
-    /// Takes up to `most` users whose online state has to be written. They count as recorded from now on.
+    /// Takes up to `most` users whose online state has to be written. These users count as recorded from this call on.
     fn take_arrivals(&mut self, most: usize) -> Vec<UserId> {
         let mut arrivals = Vec::new();
         while arrivals.len() < most
@@ -130,7 +133,8 @@ impl TrackerState {
         arrivals
     }
 
-    /// Takes up to `most` users that have had no socket for `grace`, each with the time of the last close.
+    /// Takes up to `most` users that have had no socket for the time `grace`. Returns each user with the time when the
+    /// last socket closed.
     fn take_departures(&mut self, most: usize, grace: Duration) -> Vec<(UserId, Instant)> {
         let mut departures = Vec::new();
         while departures.len() < most
@@ -138,8 +142,8 @@ impl TrackerState {
         {
             let Some(here) = self.users.get(&user) else { continue };
             let Some((_, at)) = here.left.filter(|(left, _)| left.elapsed() >= grace) else { continue };
-            // The user is removed here before the offline write. If the user reconnects during that write, the online
-            // write comes after it.
+            // The entry is removed before the offline write. If the user reconnects during the offline write, `enter`
+            // creates a new entry. The online write then comes after the offline write.
             if self.users.remove(&user).is_some_and(|here| here.recorded != Recorded::No) {
                 departures.push((user, at));
             }
@@ -158,7 +162,8 @@ impl TrackerState {
 
     fn restore_departures(&mut self, departures: Vec<(UserId, Instant)>) {
         for (user, at) in departures {
-            // The outcome does not matter for users that have reconnected: their online write follows.
+            // A user who has reconnected has a new entry. The online write of this entry follows, so the failed offline
+            // write need not be repeated.
             if !self.users.contains_key(&user) {
                 let left = Instant::now();
                 self.users.insert(
@@ -170,7 +175,7 @@ impl TrackerState {
         }
     }
 
-    /// Queues all connected users again, because the database has lost them.
+    /// Queues an online write for all connected users, because their entries were removed from the database.
     fn re_announce(&mut self) {
         for (user, here) in &mut self.users {
             if here.sockets > 0 {
@@ -219,7 +224,7 @@ impl PresenceWriter {
         }
     }
 
-    /// Writes all changes that are due.
+    /// Writes the online and offline states that are due.
     async fn write(&self) -> Result<(), StoreError> {
         let server = self.heartbeat.server();
         loop {
@@ -255,7 +260,7 @@ mod tests {
         let guard = present.enter(&user);
         let arrivals = present.state().take_arrivals(10);
         assert_eq!(arrivals, std::slice::from_ref(&user));
-        // The write had an unknown outcome.
+        // The online write had an unknown outcome: it may have succeeded.
         present.state().restore_arrivals(arrivals);
         drop(guard);
         assert_eq!(present.state().take_arrivals(10), []);

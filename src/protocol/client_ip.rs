@@ -1,9 +1,9 @@
-//! Finds the address of the client whose request came through proxies.
+//! Finds the address of a client that sends its request through proxies.
 //!
-//! A client can write anything into `X-Forwarded-For`. Therefore Parlor believes only the addresses that its
-//! configured proxies (`http.proxies`) have written. Each proxy appends the address of its own client. The right-most
-//! address that is no configured proxy is the client's address. The client itself may have written the addresses to
-//! the left of it.
+//! A client can write anything into `X-Forwarded-For`. Therefore Parlor believes only the addresses that its configured
+//! proxies (`http.proxies`) have written. Each proxy appends the address of its own client. The right-most address that
+//! is not a configured proxy is the client's address. The client itself may have written the addresses to the left of
+//! this address.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -13,7 +13,8 @@ use salvo::http::HeaderMap;
 /// The header to which proxies append addresses.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Returns the client's address. This is `peer`, unless `peer` is one of `proxies`.
+/// Returns the client's address. If `peer` (the address of the TCP connection) is not one of `proxies`, `peer` is the
+/// client's address.
 pub(crate) fn resolve(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
     let mut client = peer.to_canonical();
     let lists = headers.get_all(FORWARDED_FOR).into_iter().rev();
@@ -28,13 +29,15 @@ pub(crate) fn resolve(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> I
     client
 }
 
-/// Returns whether refused connects from an address are never counted. This is so for a proxy, because the clients
-/// behind it can't be told apart, and for loopback, because it is this machine.
+/// Returns whether refused connects from an address are never counted. They are not counted for a proxy, because Parlor
+/// could not distinguish the clients behind the proxy. They are not counted for loopback, because loopback is this
+/// machine.
 pub(crate) fn is_exempt(address: IpAddr, proxies: &[IpNet]) -> bool {
     address.is_loopback() || is_listed(address, proxies)
 }
 
-/// Returns the network that counts as one address. For IPv6 it is the /64, because one client has the whole /64.
+/// Returns the network that counts as one address. For IPv6 this is the /64 network, because one client usually owns
+/// all addresses of a /64 network.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -50,7 +53,7 @@ pub(crate) fn is_listed(address: IpAddr, proxies: &[IpNet]) -> bool {
     proxies.iter().any(|network| network.contains(&address))
 }
 
-/// Parses an address that may have a port or brackets.
+/// Parses an address, which may have a port or stand in brackets.
 fn parse(written: &str) -> Option<IpAddr> {
     let written = written.trim();
     let bare = || written.strip_prefix('[')?.strip_suffix(']')?.parse().ok();

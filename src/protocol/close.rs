@@ -1,6 +1,7 @@
-//! The close codes of the protocol, and the close reasons that the client reads.
+//! The close codes of the protocol, and the close reasons: the texts that a client receives with a code.
 
-/// The close codes. Each has a text for the contract (`/asyncapi.json`) that says when the server sends the code.
+/// The close codes. Each code has a text that says when the server sends the code. The text is part of the contract
+/// (`/asyncapi.json`).
 pub(crate) const CODES: &[(u16, &str)] = &[
     (1000, "the client closed the connection, and the server agrees"),
     (1001, "ping timeout: the client sent nothing and did not answer a ping"),
@@ -30,12 +31,13 @@ pub(crate) const CODES: &[(u16, &str)] = &[
     (4400, "a parameter is missing, malformed or given twice, or both users are the same"),
 ];
 
-/// A close of a socket by the server: the code, the reason and the label in metrics follow from the variant.
+/// The reason for which the server closes a socket. The variant decides the close code, the text of the reason, and the
+/// label in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Close {
     /// 4400: the URL is invalid.
     Malformed(&'static str),
-    /// 4001: no token, or a token that fails a check. The reason contains nothing of the token.
+    /// 4001: there is no token, or the token fails a check. The reason contains no part of the token.
     Unauthorized(&'static str),
     /// 4001: the token has expired.
     Expired,
@@ -45,19 +47,20 @@ pub(crate) enum Close {
     Disconnected,
     /// 4001: the user is being erased at the application's request.
     Erased,
-    /// 4003: the token belongs to another user.
+    /// 4003: the user id in the URL is not the user of the token.
     NotCaller,
     /// 4003: the user is not a member of the room.
     NotMember,
     /// 4004: there is no such room.
     NoRoom,
-    /// 4008: the send queue is full, one write took too long, or all send queues together are too large.
+    /// 4008: the socket's send queue is full, a write to the socket took too long, or all send queues of the server
+    /// together are too large.
     TooSlow,
-    /// 4029: the client kept sending after it received rate-limit errors.
+    /// 4029: the client continued to send too much after it received rate-limit errors.
     TooMuch,
     /// 4029: the user has too many sockets.
     TooManySockets,
-    /// 4029: the user connects too often, or reads too much by connecting.
+    /// 4029: the user connects too often, or the user's connects read too many documents from the database.
     TooManyConnects,
     /// 4029: the user creates too many rooms by connecting.
     TooManyRooms,
@@ -65,20 +68,20 @@ pub(crate) enum Close {
     TooLarge,
     /// 1009: a message has too many fragments.
     TooFragmented,
-    /// 1002 and 1007: the bytes were not WebSocket, or a text frame was not UTF-8.
+    /// 1002: the client's bytes are not valid WebSocket frames. 1007: a text frame is not UTF-8.
     BadFraming(u16),
     /// 1011: an internal error.
     Internal,
     /// 1012: the server is shutting down, usually for a deployment.
     GoingAway,
-    /// 1013: the room or the membership can't be read now.
+    /// 1013: the room or the membership can't be read from the database now.
     Unavailable,
-    /// 1013: the first frame could not be read in time, because the first frames of many other sockets are being
-    /// read.
+    /// 1013: the data of the first frame could not be read from the database in time. The server reads the first frames
+    /// of many other sockets.
     Busy,
     /// 1013: the room can't be created now, because the other user is being erased.
     PeerErasing,
-    /// 1013: the token's key can't be fetched now.
+    /// 1013: the issuer's keys, which are needed to check the token, can't be fetched now.
     NoKeys,
     /// 1001: ping timeout. The client sent nothing for too long and did not answer a ping.
     Dead,
@@ -108,7 +111,8 @@ impl Close {
         }
     }
 
-    /// Returns the reason on the wire: at most 123 bytes, the limit of a control frame.
+    /// Returns the reason on the wire. It has at most 123 bytes, because a WebSocket control frame is limited to 125
+    /// bytes and the code takes two.
     pub(crate) const fn reason(self) -> &'static str {
         match self {
             Self::Normal => "",
@@ -138,7 +142,8 @@ impl Close {
         }
     }
 
-    /// Returns whether the client caused the close, and not a failure of this server.
+    /// Returns whether a connect that is refused with this close counts against the client. Too many such refusals
+    /// block the client for a while ([`crate::auth`]).
     pub(crate) const fn is_client_error(self) -> bool {
         matches!(
             self,

@@ -1,10 +1,10 @@
-//! Ephemeral events: events for sockets on every server that are not stored for long. Each event is a small document
-//! that expires within minutes. The [change stream](crate::realtime::change_stream) brings the document to each
-//! server, in order with all other commits.
+//! Ephemeral events: events for the sockets of all servers, such as `typing`. The database stores each event as a small
+//! document that expires within minutes. The [change stream](crate::realtime::change_stream) brings the document to
+//! each server, in the order of all commits.
 //!
-//! A server receives every event that was written, even after an outage, if its change stream can continue. If the
-//! database has lost the history of the stream, the server misses the events in the gap. A client that is not
-//! connected misses an event, too. So no part of Parlor may depend on an ephemeral event being received.
+//! After an outage, a server continues its change stream and receives every event that was written during the outage.
+//! If the database no longer has the history of the stream, the server misses these events. A client that is not
+//! connected misses events, too. So no part of Parlor may rely on an ephemeral event, because the event may be lost.
 
 use std::fmt;
 
@@ -16,14 +16,14 @@ use super::json::json;
 /// The events that [`Store::signal`](crate::store::Store::signal) writes.
 #[derive(Clone, Debug)]
 pub enum EphemeralEvent {
-    /// An event for all sockets of a room, in order with the room's other events.
+    /// An event for all sockets of a room. The sockets receive it in the order of the room's other events.
     Event {
         /// The room whose sockets receive the event.
         room: RoomId,
         /// The event, already encoded as a frame.
         event: CustomEvent,
     },
-    /// A user is typing. The room's other Level 2 sockets are notified.
+    /// A user is typing. The Level 2 and Level 3 sockets of the room's other members are notified.
     Typing {
         /// The room in which the user is typing.
         room: RoomId,
@@ -37,11 +37,12 @@ pub enum EphemeralEvent {
     },
 }
 
-/// `{"type":"custom","name":...}`: an event with the application's own fields. Their values are not changed.
+/// `{"type":"custom","name":...}`: an event with fields that the application defines. Parlor does not change the values
+/// of the fields.
 #[derive(Clone, Debug)]
 pub struct CustomEvent(Utf8Bytes);
 
-/// The longest part of a field's name that an error shows, in characters.
+/// The number of characters of a field's name that an error shows. The rest of a longer name is cut off.
 const SHOWN_CHARS: usize = 64;
 
 /// The reason why an event is invalid.
@@ -61,7 +62,7 @@ pub enum InvalidEvent {
 }
 
 impl CustomEvent {
-    /// Builds an event with this name and these fields. Its frame may have at most `most` bytes.
+    /// Builds an event with this name and these fields. The encoded event may have at most `most` bytes.
     ///
     /// # Errors
     /// A field is reserved or given twice, or the frame is too large.
@@ -111,8 +112,8 @@ impl fmt::Display for InvalidEvent {
 
 impl std::error::Error for InvalidEvent {}
 
-/// Returns JSON on one line, for streams that send one event per line. In a string of JSON, line breaks are always
-/// escaped.
+/// Returns JSON on one line, because the API's stream of room events sends one event on each line. The values do not
+/// change: inside a JSON string, line breaks are always escaped.
 fn one_line(json: &str) -> Utf8Bytes {
     if json.contains(['\n', '\r']) { json.replace(['\n', '\r'], " ").into() } else { json.into() }
 }

@@ -1,9 +1,9 @@
-//! Appends fields that differ between sockets. An event is encoded once for all sockets of its room. Then a `ref` or
-//! a `cursor` is appended for each socket that needs it.
+//! Appends fields that differ between sockets. An event is encoded once for all sockets of its room. Then the field
+//! `ref` or `cursor` is appended for each socket that needs this field.
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-/// Returns the object with these fields appended. The values must be encoded as JSON already.
+/// Returns the JSON object with these fields appended. The values must already be encoded as JSON.
 pub(crate) fn append_fields(object: &str, fields: &[(&str, &str)]) -> Utf8Bytes {
     let Some(open) = object.strip_suffix('}') else { return object.to_owned().into() };
     let more: usize = fields.iter().map(|(name, json)| name.len() + json.len() + 4).sum();
@@ -24,7 +24,7 @@ pub(crate) fn append_fields(object: &str, fields: &[(&str, &str)]) -> Utf8Bytes 
 
 /// Encodes a text as JSON.
 pub(crate) fn quoted(text: &str) -> String {
-    // Encoding a text can't fail.
+    // The encoding of a text as JSON can't fail.
     serde_json::to_string(text).unwrap_or_default()
 }
 

@@ -1,4 +1,4 @@
-//! The wire format that several layers share: close codes, cursors, ephemeral events and fields for one socket.
+//! The parts of the wire format that several layers share, such as close codes, cursors and ephemeral events.
 
 pub(crate) mod client_ip;
 pub(crate) mod close;

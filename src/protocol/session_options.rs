@@ -1,12 +1,13 @@
-//! The options of a connection beyond Level 1.
+//! The options that a client sends in the URL to get more than the features of Level 1 (the basic connection mode).
 
-/// The options that a client chose for its connection beyond Level 1 (docs/protocol.md, "Connecting").
+/// The options of one connection (docs/protocol.md, "Connecting"). By default, the connection has only the features of
+/// Level 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SessionOptions {
-    /// The cursor from which the client resumes. With an empty text, or a text that is no cursor, the client asks for
-    /// a fresh start on Level 2.
+    /// The cursor from which the client resumes. If the text is empty or not a valid cursor, the connection starts on
+    /// Level 2 with the current state.
     pub(crate) since: Option<String>,
-    /// The client sends read receipts itself (manual receipts).
+    /// Whether the client sends read receipts itself (`receipts=manual`).
     pub(crate) manual_receipts: bool,
 }
 

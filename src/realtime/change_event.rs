@@ -1,12 +1,12 @@
-//! Decodes change-stream events about rooms, their messages and members.
+//! Decodes the events of MongoDB's change stream, for example about rooms, messages and members.
 
 use bson::{DateTime, RawDocument, Timestamp};
 
 use crate::model::change::CommittedChange;
 use crate::store::codec::{self, Undecodable};
 
-/// A change event. Its ten fields are found in one pass over the document, because each look-up by name would start
-/// at the first field.
+/// A change event. One pass over the event's ten fields finds all values. A look-up by name would each time start at
+/// the first field.
 pub(super) struct ChangeEvent<'a> {
     pub(super) operation: &'a str,
     pub(super) collection: &'a str,
@@ -18,18 +18,18 @@ pub(super) struct ChangeEvent<'a> {
     pub(super) key: &'a RawDocument,
     /// The whole document, if it was inserted or replaced.
     document: Option<&'a RawDocument>,
-    /// The update description, if the document was updated.
+    /// The event's `updateDescription` (the changed and removed fields), if the document was updated.
     update: Option<&'a RawDocument>,
 }
 
-/// Operations on a whole collection, not on one of its documents.
+/// Operations that change a whole collection or its indexes instead of one document.
 const OF_COLLECTIONS: [&str; 3] = ["drop", "rename", "dropIndexes"];
 
-/// An event of the change stream, by its subject.
+/// An event of the change stream: about one document, or about a whole collection.
 pub(super) enum StreamEvent<'a> {
     /// A changed document.
     Change(ChangeEvent<'a>),
-    /// A collection that was dropped or renamed, or lost an index.
+    /// A collection was dropped or renamed, or one of its indexes was dropped.
     Dropped {
         collection: &'a str,
         /// Whether the documents of the collection are lost, too.
@@ -76,8 +76,8 @@ impl<'a> ChangeEvent<'a> {
         found(self.update, "updateDescription")
     }
 
-    /// Returns the change of a room, if the room's sockets are notified of this kind of change. `id` is the `_id` of
-    /// the document.
+    /// Returns the change of a room that this event reports. Returns `None` if the room's sockets are not notified of
+    /// this kind of change. `id` is the `_id` of the document.
     pub(super) fn change(&self, id: &RawDocument) -> Result<Option<CommittedChange>, Undecodable> {
         Ok(match (self.collection, self.operation) {
             ("messages", "insert") => codec::read_message(self.document()?)?.map(CommittedChange::Sent),
@@ -94,13 +94,15 @@ impl<'a> ChangeEvent<'a> {
     /// Returns whether this server handles this kind of change.
     pub(super) fn is_of_interest(&self) -> Result<bool, Undecodable> {
         Ok(match (self.collection, self.operation) {
-            // A message is deleted only together with its room. Then no socket is left to notify.
+            // The document of a message is removed only after its room was deleted. The room then has no sockets that
+            // need a notification.
             ("messages" | "heartbeats", "insert" | "update")
             | ("members", "insert" | "update" | "delete")
             | ("presence", "insert" | "update" | "replace")
-            // A batch of receipt markers is deleted after its markers were written into the members' documents.
+            // The document of a batch of receipt markers is deleted after a server has written the markers into the
+            // members' documents.
             | ("marks" | "erasures", "insert" | "delete")
-            // Ephemeral events are deleted when they expire.
+            // The documents of ephemeral events are deleted when they expire. No server needs to know this.
             | ("rooms" | "signals", "insert") => true,
             // The room was renamed or deleted.
             ("rooms", "update") => {
@@ -114,7 +116,7 @@ impl<'a> ChangeEvent<'a> {
         })
     }
 
-    /// Returns whether a change of a member affects the list of members or a role.
+    /// Returns whether a change of a member's document affects the list of members or a role.
     pub(super) fn is_of_membership(&self) -> Result<bool, Undecodable> {
         if self.operation != "update" {
             return Ok(true);
@@ -122,7 +124,7 @@ impl<'a> ChangeEvent<'a> {
         Ok(self.removes("pending")? || self.updated_fields()?.get("role")?.is_some())
     }
 
-    /// Returns whether a change of a member sets or removes the member's e-mail address.
+    /// Returns whether a change of a member's document sets or removes the member's e-mail address.
     pub(super) fn is_of_address(&self) -> Result<bool, Undecodable> {
         let is_update = self.operation == "update";
         Ok(is_update && (self.updated_fields()?.get("email")?.is_some() || self.removes("email")?))
@@ -134,12 +136,12 @@ impl<'a> ChangeEvent<'a> {
     }
 }
 
-/// Returns the value of a field. Fails if the field is missing or has another type.
+/// Returns the value of a field. Fails if the field is missing or has an unexpected type.
 fn found<T>(value: Option<T>, name: &str) -> Result<T, Undecodable> {
     value.ok_or_else(|| Undecodable::new(&format!("no `{name}`")))
 }
 
-/// Reads an edit or a delete of a message.
+/// Reads an edit or a delete from the updated fields of a message's document.
 fn read_update(id: &RawDocument, fields: &RawDocument) -> Result<Option<CommittedChange>, Undecodable> {
     let (_, id) = codec::read_message_id(id)?;
     if fields.get("deleted_at")?.is_some() {

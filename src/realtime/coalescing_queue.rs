@@ -1,8 +1,9 @@
-//! A queue that holds at most one pending change for each key. A later change of the key merges with its pending
-//! change.
+//! A queue that holds at most one pending change for each key. A later change of a key merges with the pending change
+//! of this key.
 //!
-//! A task takes changes from the queue, oldest first. Later changes of a taken key stay in the queue until the task
-//! releases the key. Therefore two tasks never handle changes of one key concurrently or out of order.
+//! A task takes changes from the queue, oldest first. After a task has taken the change of a key, later changes of this
+//! key stay in the queue until the task releases the key. Therefore two tasks never handle changes of one key
+//! concurrently or out of order.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,11 +15,11 @@ use tokio::time::Instant;
 
 /// A change that merges with a later change of the same key.
 pub(crate) trait Coalesce: Sized {
-    /// Merges this change with a later one. Returns `None` if the two changes cancel each other.
+    /// Merges this change with a later change of the same key. Returns `None` if the two changes cancel each other.
     fn merge(self, later: Self) -> Option<Self>;
 }
 
-/// The queue. Its clones share the same changes. Its length is at most the number of distinct keys.
+/// The queue. All clones of a queue share its changes. The length of the queue is at most the number of distinct keys.
 pub(crate) struct CoalescingQueue<K, V>(Arc<SharedQueue<K, V>>);
 
 impl<K, V> Clone for CoalescingQueue<K, V> {
@@ -41,8 +42,8 @@ impl<K, V> Default for CoalescingQueue<K, V> {
 
 struct SharedQueue<K, V> {
     changes: Mutex<QueuedChanges<K, V>>,
-    /// Notified when another change can be taken: after a push, and after a task released or put back the changes that
-    /// it had taken.
+    /// Notified when a change can be taken: after a push, and after a task has released or put back the changes that it
+    /// had taken.
     added: Notify,
 }
 
@@ -50,7 +51,7 @@ struct QueuedChanges<K, V> {
     pending: HashMap<K, PendingChange<V>>,
     /// The keys of the pending changes that can be taken now. They are ordered by [`PendingChange::number`].
     order: BTreeMap<u64, K>,
-    /// The keys whose changes are taken and not released. New changes of these keys stay pending.
+    /// The keys that a task has taken and not yet released. New changes of these keys stay pending.
     taken: HashSet<K>,
     /// The number of the last push that created a pending change.
     pushes: u64,
@@ -64,7 +65,8 @@ struct PendingChange<V> {
     number: u64,
 }
 
-/// Changes that a task has taken from the queue. Dropping them releases their keys, even if the task panics.
+/// Changes that a task has taken from the queue. The drop of this value releases the keys of the changes, even if the
+/// task panics.
 pub(crate) struct TakenChanges<K: Clone + Eq + Hash, V: Coalesce> {
     queue: CoalescingQueue<K, V>,
     pub(crate) changes: Vec<TakenChange<K, V>>,
@@ -81,7 +83,7 @@ pub(crate) struct TakenChange<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Coalesce> CoalescingQueue<K, V> {
-    /// Adds a change to the queue. Merges it with the pending change of its key, if there is one.
+    /// Adds a change to the queue. If the key already has a pending change, merges the two changes.
     pub(crate) fn push(&self, key: K, change: V) {
         let can_be_taken = self.changes().push(key, change);
         if can_be_taken {
@@ -102,8 +104,8 @@ impl<K: Clone + Eq + Hash, V: Coalesce> CoalescingQueue<K, V> {
     fn take_now(&self, most: usize) -> Option<TakenChanges<K, V>> {
         let mut changes = self.changes();
         let taken: Vec<_> = std::iter::from_fn(|| changes.take_oldest()).take(most).collect();
-        // An empty result is `None`. Dropping empty `TakenChanges` would notify the waiting task, which would find the
-        // queue empty again, in an endless loop.
+        // If no change was taken, the result is `None`. An empty `TakenChanges` would notify the waiting task when it
+        // is dropped. The task would find the queue empty and create the next empty `TakenChanges`, in an endless loop.
         (!taken.is_empty()).then(|| TakenChanges { queue: self.clone(), changes: taken })
     }
 
@@ -113,7 +115,7 @@ impl<K: Clone + Eq + Hash, V: Coalesce> CoalescingQueue<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Coalesce> QueuedChanges<K, V> {
-    /// Adds a change. Returns whether one more change can be taken now.
+    /// Adds a change. Returns whether the change is a new entry that can be taken now.
     fn push(&mut self, key: K, change: V) -> bool {
         match self.pending.entry(key) {
             Entry::Occupied(entry) => {
@@ -144,7 +146,7 @@ impl<K: Clone + Eq + Hash, V: Coalesce> QueuedChanges<K, V> {
         Some(TakenChange { key, change, since, number })
     }
 
-    /// Releases a taken key. If the key has a pending change, that change can be taken now.
+    /// Releases a taken key. A pending change of this key can be taken from now on.
     fn release(&mut self, key: &K) {
         self.taken.remove(key);
         if let Some(pending) = self.pending.get(key) {
@@ -170,7 +172,7 @@ impl<K: Clone + Eq + Hash, V: Coalesce> TakenChanges<K, V> {
                 changes.pending.insert(key, PendingChange { change, since, number });
             }
         }
-        // Unlocks the queue: the drop of `self` locks it again and notifies the waiting task.
+        // Unlocks the queue, because the drop of `self` locks the queue and notifies the waiting task.
         drop(changes);
     }
 }
@@ -192,7 +194,8 @@ mod tests {
 
     use super::*;
 
-    /// A change is a number, and changes of a key are added. A sum of zero means that nothing changed.
+    /// In these tests a change is a number, and two changes of a key merge into their sum. If the sum is zero, the
+    /// changes cancel each other.
     impl Coalesce for i32 {
         fn merge(self, later: Self) -> Option<Self> {
             Some(self + later).filter(|sum| *sum != 0)

@@ -1,4 +1,4 @@
-//! A frame is an event for sockets. It is encoded once, and all receiving sockets share it.
+//! A frame is an event for sockets. The event is encoded once, and all receiving sockets share the frame.
 
 use std::sync::Arc;
 
@@ -14,13 +14,15 @@ use crate::protocol::cursor::Position;
 /// An encoded event, shared by all sockets that receive it.
 #[derive(Debug)]
 pub(crate) struct Frame {
-    /// The text for the client. Empty if the socket only processes the frame and does not send it.
+    /// The text for the client. It is empty if sockets only process the frame and do not send it.
     pub(crate) json: Utf8Bytes,
-    /// The commit time of the change. A history (the first frame of a socket) that was read at this time or later
-    /// already contains the change. Receipt markers are an exception: a history may contain older markers.
+    /// The commit time of the change. If a history (the first frame of a socket) was read from the database at this
+    /// time or later, it already contains the change. Receipt markers are an exception: such a history may contain
+    /// older markers.
     pub(crate) time: Timestamp,
     pub(crate) kind: FrameKind,
-    /// The frame's share of the server's [held bytes](super::held_bytes), until the last queue drops the frame.
+    /// The frame's share of the server's [held bytes](super::held_bytes). The share ends when the last queue drops the
+    /// frame.
     charge: Charge,
 }
 
@@ -37,11 +39,12 @@ pub(crate) enum FrameKind {
 /// An event for all sockets of a room.
 #[derive(Debug)]
 pub(crate) enum RoomFrame {
-    /// A new message. It counts as delivered as soon as the frame is written to a socket of another member.
+    /// A new message. The message counts as delivered to a member as soon as the frame is written to a socket of this
+    /// member.
     Message {
         id: MessageId,
         author: UserId,
-        /// The id of the request that sent the message, if known.
+        /// The id of the request that sent the message, if this id is known.
         request: Option<ObjectId>,
     },
     Edited(Revision),
@@ -56,11 +59,12 @@ pub(crate) enum RoomFrame {
         author: UserId,
         status: Status,
     },
-    /// The user is typing. The frame is sent to other users only, and never to Level 1 sockets.
+    /// The user is typing. The frame is sent only to other users, and never to Level 1 sockets.
     Typing(UserId),
     /// A `custom` event, sent by an action of the application.
     Custom,
-    /// The user left the room. The frame closes the user's sockets in the room. Other sockets ignore the frame.
+    /// The user left the room. The user's sockets for this room close when they receive the frame. The sockets of other
+    /// users ignore the frame.
     MemberRemoved(UserId),
 }
 
@@ -69,28 +73,29 @@ pub(crate) enum RoomFrame {
 pub(crate) enum UnreadBeforeDelete {
     /// Every other member had read the message.
     No,
-    /// At least one other member had not read this author's message.
+    /// At least one member other than the author had not read the message.
     Yes { author: UserId },
-    /// The room's state does not reach back to this message. The message may have been unread for any member except its
-    /// author.
+    /// The room's state in memory does not contain this old message. The message may have been unread for any member
+    /// except its author.
     Unknown,
 }
 
 /// An event for inbox connections only.
 #[derive(Debug)]
 pub(crate) enum InboxFrame {
-    /// The room or its list of members has changed. The frame's text contains the new state of the room.
+    /// The room, or the room's list of members, has changed. The frame's text contains the new state of the room.
     RoomChanged(RoomId),
     /// A user who shares a room with the recipients went online or offline.
     Presence(UserId),
-    /// The user has read the room up to the message `up_to`. `all` is true if this is the last message of the room. The
-    /// frame has no text.
+    /// The user has read the room up to the message `up_to`. `all` is true if `up_to` is the last message of the room.
+    /// The frame has no text.
     MarkerRaised { room: RoomId, user: UserId, up_to: i64, all: bool },
-    /// A membership in the room has changed. The connection must re-read the room. The frame has no text.
+    /// A membership in the room has changed. The connection must read the room from the database again. The frame has
+    /// no text.
     Recheck(RoomId),
 }
 
-/// The bytes that a frame uses besides its text, including its slots in the sockets' queues.
+/// The memory of a frame besides its text, in bytes. It includes the entries for the frame in the sockets' queues.
 const FRAME_BYTES: usize = 256;
 
 impl Frame {
@@ -98,12 +103,13 @@ impl Frame {
         Self { json, time, kind, charge: Charge::default() }
     }
 
-    /// Creates a frame that is not sent to clients. Sockets only process it.
+    /// Creates a frame that is not sent to clients. The tasks of the sockets only process it.
     pub(crate) fn without_text(time: Timestamp, kind: FrameKind) -> Self {
         Self::new(Utf8Bytes::default(), time, kind)
     }
 
-    /// Returns the bytes that the frame counts while it is queued: its text plus [`FRAME_BYTES`].
+    /// Returns the number of bytes for which the frame counts while it is queued: the length of the text plus
+    /// [`FRAME_BYTES`].
     pub(super) fn bytes(&self) -> usize {
         self.json.len() + FRAME_BYTES
     }
@@ -141,8 +147,8 @@ impl RoomFrame {
         }
     }
 
-    /// Returns the cursor position that a client has reached when it has this event. Only messages, edits and deletes
-    /// move the position.
+    /// Returns the cursor position that a client has reached after it has received this event. Only messages, edits and
+    /// deletes move the position.
     pub(crate) fn position(&self) -> Position {
         match self {
             Self::Message { id, .. } => Position::message(id.get()),

@@ -1,5 +1,6 @@
-//! The heartbeat is a document that each server writes at intervals, and then expects in its change stream. An idle
-//! change stream looks like a stream that hangs. When a heartbeat comes back through the stream, the stream works.
+//! The heartbeat is a document that each server writes at intervals, and then expects in its change stream. A change
+//! stream without events looks like a stream that hangs. A heartbeat that comes back through the stream shows that the
+//! stream works.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -15,8 +16,8 @@ use crate::protocol::close::Close;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The number of outstanding heartbeats whose send times are kept. The send times measure the database's clock, and
-/// older heartbeats have taken too long for that.
+/// The number of outstanding heartbeats whose send times are kept. A send time is needed to measure the database's
+/// clock. For older heartbeats the measurement would be too inexact, because they have taken too long to come back.
 const MAX_PENDING: usize = 32;
 
 /// The number of checks in `feed.close_ms`. Each check decides whether all sockets have to be closed.
@@ -25,7 +26,7 @@ const CHECKS: u32 = 20;
 /// The longest interval between two checks.
 const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The numbers and times of this server's heartbeats: of those that were written, and of those that came back.
+/// The numbers and times of the heartbeats that this server has written, and of the heartbeats that came back.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     server: ObjectId,
@@ -34,8 +35,7 @@ pub(crate) struct Heartbeat {
     received_at: Mutex<Option<Instant>>,
     /// The numbers and send times of the last heartbeats that have not come back.
     sent: Mutex<VecDeque<(i64, Instant)>>,
-    /// The number of the first heartbeat that was written after the last one came back, and the time at which a
-    /// majority had stored it.
+    /// The first stored heartbeat that has not come back: its number, and the time at which a majority had stored it.
     unreturned: Mutex<Option<(i64, Instant)>>,
     /// Notified when this server's heartbeat document was missing and had to be created.
     re_registered: Notify,
@@ -46,7 +46,7 @@ pub(crate) struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Creates the heartbeats of a server. `overdue` is `feed.overdue_ms`.
+    /// Creates the state before the first heartbeat of a server. `overdue` is the setting `feed.overdue_ms`.
     pub(crate) fn new(server: ObjectId, overdue: Duration) -> Self {
         Self {
             server,
@@ -66,9 +66,9 @@ impl Heartbeat {
         self.server
     }
 
-    /// Resolves when this server's heartbeat document was created. This happens at the start, and after another server
-    /// declared this server dead. Then the other server has also removed the presence of this server's users. Only one
-    /// task may wait.
+    /// Resolves when this server's heartbeat document was created. The document is created at the start, and after
+    /// another server has declared this server dead. In the second case, the other server has also removed the presence
+    /// of this server's users. Only one task may wait in this function.
     pub(crate) async fn re_registered(&self) {
         self.re_registered.notified().await;
     }
@@ -79,12 +79,12 @@ impl Heartbeat {
         self.re_registered.notify_one();
     }
 
-    /// Returns how long ago the last heartbeat came back. Returns none if no heartbeat has ever come back.
+    /// Returns the time since the last heartbeat came back. Returns `None` if no heartbeat has come back yet.
     pub(crate) fn age(&self) -> Option<Duration> {
         self.received_at.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
     }
 
-    /// Records a heartbeat that came back. Returns its send time, if this is still kept.
+    /// Records a heartbeat that came back. Returns the send time of this heartbeat, if the time is still kept.
     pub(crate) fn on_beat(&self, beat: i64) -> Option<Instant> {
         *self.received_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.received.send_if_modified(|last| std::mem::replace(last, beat.max(*last)) < beat);
@@ -104,7 +104,8 @@ impl Heartbeat {
         self.age().is_none_or(|age| age > self.overdue)
     }
 
-    /// Returns whether a stored heartbeat is overdue. In this case the database works, and the stream hangs.
+    /// Returns whether no heartbeat has come back for `feed.overdue_ms`, although the database has stored one. In this
+    /// case the database works, but the stream hangs.
     pub(crate) fn is_missing(&self) -> bool {
         // A heartbeat that a majority has just stored may still be on its way through the stream.
         let on_its_way = self.overdue / 4;
@@ -117,7 +118,8 @@ impl Heartbeat {
         self.silent.load(Ordering::Relaxed)
     }
 
-    /// Closes all sockets while no heartbeat has come back for `feed.close_ms`. Never returns.
+    /// Closes all sockets when no heartbeat has come back for `feed.close_ms`, and repeats this until a heartbeat comes
+    /// back. Never returns.
     pub(crate) async fn watch(self: Arc<Self>, close: Duration, outboxes: Sessions, metrics: Arc<Metrics>) {
         let tick = (close / CHECKS).min(MAX_CHECK_INTERVAL);
         let mut ticks = tokio::time::interval(tick);
@@ -125,8 +127,8 @@ impl Heartbeat {
         let mut silence = Duration::ZERO;
         loop {
             ticks.tick().await;
-            // The loop counts its checks instead of reading a clock. While the process is suspended, the clock runs on,
-            // but no heartbeat can arrive.
+            // The loop counts its checks instead of reading a clock. While the process is suspended, the clock
+            // continues, but no heartbeat can arrive. A count does not include this time.
             silence = if self.is_overdue() { silence + tick } else { Duration::ZERO };
             let silent = silence + self.overdue >= close;
             if silent {
@@ -166,8 +168,8 @@ impl Heartbeat {
         }
     }
 
-    /// Resolves when the change stream has delivered everything that was written before this call. The caller sets a
-    /// timeout.
+    /// Resolves when the change stream has delivered every event that was written before this call. This function has
+    /// no timeout, so the caller must set one.
     pub(crate) async fn wait_for_round_trip(&self, store: &Store) -> Result<(), StoreError> {
         let mut received = self.received.subscribe();
         let written = self.beat(store).await?;
@@ -176,7 +178,7 @@ impl Heartbeat {
         Ok(())
     }
 
-    /// Writes a heartbeat. Returns its number after a majority of the database's members has stored it.
+    /// Writes a heartbeat. After a majority of the database's members has stored the heartbeat, returns its number.
     pub(crate) async fn beat(&self, store: &Store) -> Result<i64, StoreError> {
         let beat = {
             let mut sent = self.sent();

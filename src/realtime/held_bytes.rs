@@ -1,9 +1,10 @@
 //! Counts the bytes that a server holds for its clients: events in the queues of sockets, first frames and large
 //! answers.
 //!
-//! An event is encoded once and shared by all sockets. The server's total therefore counts it once. A user's total
-//! counts it once for each socket of the user. A socket that exceeds its own bound, or the bound of its user, is
-//! closed. If the server exceeds its bound, it closes the sockets with the most waiting bytes.
+//! An event is encoded once, and all sockets share its bytes. The server's total therefore counts an event once. The
+//! total of a user counts the event once for each socket of this user. A socket that exceeds its own bound, or the
+//! bound of its user, is closed. If the server exceeds its bound, the server closes the sockets with the most held
+//! bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,12 +27,13 @@ struct SharedBytes {
 pub(crate) struct Charge(Option<(HeldBytes, usize)>);
 
 impl HeldBytes {
-    /// Creates a count of zero. `most` is the bound in bytes.
+    /// Creates a counter that starts at zero. `most` is the bound in bytes.
     pub(crate) fn new(most: usize) -> Self {
         Self(Arc::new(SharedBytes { bytes: AtomicUsize::default(), most, over: Notify::new() }))
     }
 
-    /// Counts bytes as held until the returned charge is dropped.
+    /// Adds bytes to the counter until the returned charge is dropped. If the counter then exceeds the bound, wakes the
+    /// caller of [`exceeded`](Self::exceeded).
     pub(crate) fn charge(&self, bytes: usize) -> Charge {
         let before = self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
         if before.saturating_add(bytes) > self.0.most {
@@ -50,7 +52,7 @@ impl HeldBytes {
         self.0.over.notified().await;
     }
 
-    /// Returns by how many bytes the count exceeds the bound.
+    /// Returns the number of bytes by which the counter exceeds the bound.
     pub(super) fn excess(&self) -> usize {
         self.bytes().saturating_sub(self.0.most)
     }

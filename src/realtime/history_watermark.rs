@@ -7,16 +7,16 @@ use super::frame::RoomFrame;
 use crate::model::receipts::MinMarks;
 use crate::store::Snapshot;
 
-/// Describes the content of a connection's history. Each event is compared with it.
+/// Describes which changes a connection's history contains, so that each event can be compared with the history.
 pub(crate) struct HistoryWatermark {
     /// The cluster time (MongoDB's logical clock) at which the history was read. The history contains every change that
     /// was committed up to this time, except some receipt markers.
     time: Timestamp,
-    /// The number of the newest message in the history. After a catch-up, this message can arrive again with a time
-    /// later than `time`.
+    /// The number of the newest message in the history. When a room sends changes that a broken change stream missed,
+    /// this message can arrive again, with a time later than `time`.
     newest: i64,
-    /// The lowest receipt markers in the history. Status events are compared with them until an event with a time later
-    /// than `time` arrives.
+    /// The lowest receipt markers in the history, which determine each message's status. Status events are compared
+    /// with these markers until an event with a time later than `time` arrives.
     marks: Option<Box<MinMarks<UserId>>>,
 }
 
@@ -79,7 +79,7 @@ mod tests {
             (8, 1, Status::Delivered, false),
             (4, 1, Status::Read, true),
             (5, 1, Status::Read, false),
-            // Only the markers of the other member decide. The author's markers never count.
+            // Only the markers of the members other than the author decide. The author's markers never count.
             (8, 2, Status::Delivered, true),
             (9, 2, Status::Delivered, false),
             (5, 3, Status::Read, true),

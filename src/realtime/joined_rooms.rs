@@ -14,11 +14,12 @@ pub(crate) struct JoinedRooms(Mutex<KnownRooms>);
 
 #[derive(Default)]
 struct KnownRooms {
-    /// The rooms. The value is true if the client has the room open.
+    /// The rooms that the user is in. The value is true while the client has the room open.
     rooms: HashMap<RoomId, bool>,
-    /// The rooms to re-read, because a membership may have changed. The value is the time of the latest change.
+    /// The rooms to re-read, because a membership may have changed. The value is the commit time of the latest change.
     stale: HashMap<RoomId, Timestamp>,
-    /// The last messages of the rooms in an action's answer. They count as delivered after the answer is written.
+    /// The number of the last message of each room in an action's answer. These messages count as delivered after the
+    /// answer is written to the socket.
     shown: Vec<(RoomId, i64)>,
 }
 
@@ -36,12 +37,12 @@ impl JoinedRooms {
         self.known().rooms.remove(&room).is_some()
     }
 
-    /// Whether the user is in this room.
+    /// Returns whether the user is in this room.
     pub(crate) fn has(&self, room: RoomId) -> bool {
         self.known().rooms.contains_key(&room)
     }
 
-    /// Whether the client has the room open.
+    /// Returns whether the client has the room open.
     pub(crate) fn is_open(&self, room: RoomId) -> bool {
         self.known().rooms.get(&room).copied().unwrap_or_default()
     }
@@ -68,13 +69,13 @@ impl JoinedRooms {
         }
     }
 
-    /// Clears the stale mark of a room. Call this before the room is re-read, so that later changes mark it again.
-    /// Returns the time of the latest change; none if the room was not stale.
+    /// Clears the stale mark of a room. The caller re-reads the room afterwards, so that a change during the re-read
+    /// marks the room again. Returns the time of the latest change, or none if the room was not stale.
     pub(crate) fn take_stale(&self, room: RoomId) -> Option<Timestamp> {
         self.known().stale.remove(&room)
     }
 
-    /// Stores the last messages of the rooms in an answer that has not been written yet.
+    /// Stores the number of the last message of each room in an answer that is not yet written to the socket.
     pub(crate) fn show(&self, last: Vec<(RoomId, i64)>) {
         self.known().shown = last;
     }

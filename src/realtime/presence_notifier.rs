@@ -1,8 +1,8 @@
-//! Notifies inbox connections when a user who shares a room with them goes online or offline.
+//! Notifies inbox connections (Level 3 sockets) when a user who shares a room with their user goes online or offline.
 //!
-//! The change stream reader puts presence changes into a queue. A separate task sends them, because it first has to
-//! read the recipients from the database. If a user's presence changes several times meanwhile, only the last state is
-//! sent.
+//! The change stream reader puts presence changes into a queue. A separate task sends these changes, because the
+//! recipients must first be read from the database. If a user's presence changes several times while a change is in the
+//! queue, only the last state is sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::retry;
 use crate::store::{Store, StoreError, UserPresence};
 use crate::telemetry::metrics::Metrics;
 
-/// The maximum number of users whose rooms one query reads.
+/// The maximum number of users whose rooms are read at a time.
 const AT_ONCE: usize = 200;
 
-/// The pause before another attempt after a failure.
+/// The mean pause before another attempt after the database could not be read.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// The presence changes to send. The queue has at most one change for each user.
@@ -29,8 +29,8 @@ pub(crate) type PresenceQueue = CoalescingQueue<UserId, UserPresence>;
 
 impl Coalesce for UserPresence {
     fn merge(self, later: Self) -> Option<Self> {
-        // Clients know the state before the earlier change. If the later change returns to that state, there is nothing
-        // to send.
+        // Clients know the state before the earlier change. If the later change returns the user to that state, nothing
+        // is sent.
         (self.online == later.online).then_some(later)
     }
 }

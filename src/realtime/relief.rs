@@ -8,7 +8,7 @@ use super::sessions::Sessions;
 use crate::protocol::close::Close;
 use crate::telemetry::metrics::Metrics;
 
-/// The pause after sockets were closed. During the pause, they release their bytes.
+/// The pause after sockets were asked to close. During the pause, the closing sockets release their bytes.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The maximum number of sockets that are closed between two pauses.

@@ -1,9 +1,9 @@
 //! Notifies inbox connections when a room or its members have changed.
 //!
-//! A separate task reads the new state of the room once for all members, because the state is the same for all of them.
-//! Otherwise, in a group of a thousand members, each socket would read a thousand members. If several changes come in
-//! quick succession, the task reads once, after the last change. Each socket finds out by itself whether its own user
-//! is still in the room.
+//! A separate task reads the new state of the room from the database, once for all members, because all members receive
+//! the same state. Otherwise, in a group of a thousand members, each socket would read a thousand members. If several
+//! changes of a room wait in the queue, the task reads the room once for all these changes. Each socket finds out by
+//! itself whether its own user is still in the room.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,19 +22,20 @@ use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
 /// The time limit for sending a change, including its time in the queue. A client's cursor has a
-/// [settled](crate::protocol::cursor) time. All changes up to that time count as sent. The settled time lies further
-/// back than this limit. Therefore a resuming client still receives a change that waited here.
+/// [settled](crate::protocol::cursor) time. All changes up to the settled time count as sent. The settled time is
+/// earlier than the latest event by more than this limit. Therefore a client that resumes still receives a change that
+/// waited in the queue.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The mean pause before a room is read again. A read is repeated if it failed, or if its data is older than the
-/// change.
+/// The mean pause before a room is read again. A read is repeated if it failed, or if it returned data that is older
+/// than the change.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The maximum number of rooms that are read concurrently.
 const AT_ONCE: usize = 16;
 
-/// The rooms that have changed, each with the time of its last change. At most one change for each room with sockets on
-/// this server.
+/// The rooms that have changed, each with the time of its last change. The queue has at most one change for each room
+/// with sockets on this server.
 pub(crate) type RoomChangeQueue = CoalescingQueue<RoomId, RoomChangedAt>;
 
 /// The commit time of a room's last change.
@@ -73,8 +74,8 @@ impl RoomChangeNotifier {
         }
     }
 
-    /// Reads a room and sends its new state. Repeats a read whose cluster time is earlier than `time`. `since` is the
-    /// time at which the change was queued.
+    /// Reads a room and sends its new state. `time` is the cluster time (MongoDB's logical clock) of the change. If the
+    /// data is as of an earlier cluster time, reads the room again. `since` is the time at which the change was queued.
     async fn notify(&self, room: RoomId, time: Timestamp, since: Instant) {
         let end = since + TIMEOUT;
         let read = || async {

@@ -1,9 +1,9 @@
 //! Loads the state of rooms for inbox connections (Level 3 sockets).
 //!
 //! An inbox connection joins its rooms without loading their states. When the first change of a room arrives, the
-//! loader reads the room's state as of the time just before that change. It also reads the state when another socket
-//! connects to this room. Changes wait in the [`hub`](crate::realtime::hub) until the state is loaded. The loader also
-//! restores message texts that a room has dropped.
+//! loader reads the room's state as of the time just before that change. The loader also reads the state when a client
+//! opens a socket for only this room. Changes wait in the [`hub`](crate::realtime::hub) until the state is loaded. The
+//! loader also reads message texts again that a room has dropped to save memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +17,9 @@ use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
 /// The time limit of a load, including its time in the queue. A client's cursor has a
-/// [settled](crate::protocol::cursor) time, and all changes up to that time count as sent. The settled time lies
-/// further back than this limit. Therefore a resuming client still receives a change that waited here.
+/// [settled](crate::protocol::cursor) time, and all changes up to the settled time count as sent. The settled time is
+/// earlier than the latest event by more than this limit. Therefore a client that resumes still receives a change that
+/// waited for the load.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The mean pause before another attempt after a failed read.

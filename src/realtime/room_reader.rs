@@ -15,11 +15,11 @@ use crate::retry::{self, AttemptError};
 use crate::store::{LastMessage, ResumedRoom, Snapshot, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The mean pause before another read. A read is repeated if it failed, or if it is older than the hub's last received
-/// change.
+/// The mean pause before a read is repeated, for example because its data is older than the last change that the hub
+/// had received.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Reads the history of a room for its joining sockets. Cheap to clone.
+/// Reads the history (the first frame) of a room for its joining sockets. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct RoomReader {
     pub(crate) config: Arc<LiveConfig>,
@@ -33,7 +33,7 @@ impl RoomReader {
     /// received at the join. If the hub needs the room's state, also passes the result to the hub.
     ///
     /// # Errors
-    /// The room's members can't be read within `mongodb.operation_ms`.
+    /// The room's members can't be read, or no data that is new enough is read within `mongodb.operation_ms`.
     pub(crate) async fn read(
         &self,
         room: RoomId,
@@ -85,7 +85,8 @@ impl RoomReader {
                 Snapshot { time, members, messages: Vec::new(), waiting: Vec::new(), complete: false };
             (snapshot, None)
         });
-        // If the snapshot has no message, the room's last number is unknown: earlier messages may have been purged.
+        // If the snapshot has no message, the room's last message number is unknown: earlier messages may have been
+        // removed from the database.
         if let Some(newest) = snapshot.messages.first() {
             let delivered = snapshot.members.iter().map(|member| member.marks.delivered).max();
             let n = delivered.unwrap_or_default().max(newest.id.get());

@@ -1,5 +1,5 @@
-//! The list of all sockets that are open on this server. It serves requests that concern more than one room, such as a
-//! shutdown, or a request of the application to close a user's sockets.
+//! The list of all sockets that are open on this server. The server uses it for tasks that concern more than one room.
+//! Examples are a shutdown, and a request of the application to close a user's sockets.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
@@ -56,8 +56,8 @@ impl Sessions {
         SessionGuard { outboxes: self.clone(), key, user: user.cloned() }
     }
 
-    /// Wakes the task of every socket. The task checks again whether the server shuts down, and whether the key of its
-    /// token is still valid.
+    /// Wakes the task of every socket. The task checks again whether the server shuts down, and whether the key that
+    /// signed the socket's token is still valid.
     pub(crate) fn wake(&self) {
         self.open().outboxes.values().for_each(|outbox| outbox.wake());
     }
@@ -67,8 +67,8 @@ impl Sessions {
         self.open().outboxes.values().for_each(|outbox| outbox.close(close));
     }
 
-    /// Requests a ping to the clients of a user's open sockets, at most [`MAX_PROBED`]. Begins with the clients that
-    /// have been inactive longest.
+    /// Requests that a user's open sockets send a ping to their clients, at most [`MAX_PROBED`] sockets. The clients
+    /// that have been inactive longest come first.
     pub(crate) fn probe(&self, user: &UserId) -> Vec<ProbedSocket> {
         let mut sockets: Vec<_> = {
             let open = self.open();
@@ -79,7 +79,8 @@ impl Sessions {
         sockets.iter().take(MAX_PROBED).map(|(_, outbox)| outbox.request_probe()).collect()
     }
 
-    /// Returns up to `most` sockets with the most held bytes, and the bytes of each. Ignores sockets that are closing.
+    /// Returns the `most` sockets with the most held bytes, or fewer, and the bytes of each socket. Ignores sockets
+    /// without held bytes, and sockets that are closing.
     pub(crate) fn fullest(&self, most: usize) -> Vec<(usize, Arc<Outbox>)> {
         let mut waiting: Vec<_> = {
             let open = self.open();

@@ -1,4 +1,4 @@
-//! Opens the change stream, and decides from its errors at which position the next stream continues.
+//! Opens the change stream. If the stream fails, its error decides at which position the next stream continues.
 
 use std::time::Duration;
 
@@ -19,23 +19,23 @@ const MAX_AWAIT: Duration = Duration::from_secs(1);
 /// filter, a large event of another application's collection could break the stream (see [`is_too_large`]).
 ///
 /// The database applies this filter before it builds an event. In a test, a document with an `_id` of 5 MiB in another
-/// collection broke no stream. A list of excluded collections would be as fast (MongoDB 6.0.5, 38 microseconds of
-/// processor time for an event, inserts included; medians of three).
+/// collection did not break the stream. A list of excluded collections would be as fast. With both lists, an event took
+/// 38 microseconds of processor time, including the insert (MongoDB 6.0.5, medians of three runs).
 const FOLLOWED: [&str; 8] =
     ["rooms", "messages", "members", "marks", "heartbeats", "presence", "signals", "erasures"];
 
 /// The operations in the stream: writes of documents, drops and renames of collections, and drops of indexes.
 const OPERATIONS: [&str; 7] = ["insert", "update", "replace", "delete", "drop", "rename", "dropIndexes"];
 
-/// The error codes for a lost position: `ChangeStreamFatalError`, `ChangeStreamHistoryLost`, `CappedPositionLost`,
-/// `InvalidResumeToken`.
+/// The error codes of a database that can't continue a stream at its position: `ChangeStreamFatalError`,
+/// `ChangeStreamHistoryLost`, `CappedPositionLost`, `InvalidResumeToken`.
 const HISTORY_LOST: [i32; 4] = [280, 286, 136, 260];
 
-/// The error code `BSONObjectTooLarge`.
+/// The number of MongoDB's error code `BSONObjectTooLarge`.
 const TOO_LARGE: i32 = 10334;
 
-/// Returns whether a stream can't continue at its resume token, because the database no longer has the changes after
-/// the token.
+/// Returns whether a stream can't continue at its resume token, usually because the database no longer has the changes
+/// after the token.
 pub(crate) fn is_history_lost(error: &Error) -> bool {
     match &*error.kind {
         ErrorKind::Command(command) => HISTORY_LOST.contains(&command.code),
@@ -47,13 +47,13 @@ pub(crate) fn is_history_lost(error: &Error) -> bool {
 /// Returns whether the next event is larger than MongoDB's maximum document size. The database can never send this
 /// event, so a stream can only continue after it.
 ///
-/// A document whose `_id` has 5 MiB is enough for this error. The event contains the `_id`, and its resume token
-/// contains the `_id` again at twice its length.
+/// A document whose `_id` has 5 MiB is enough for this error. The event contains the `_id`, and the event's resume
+/// token contains the `_id` again at twice its length.
 pub(crate) fn is_too_large(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Command(command) if command.code == TOO_LARGE)
 }
 
-/// Returns the resume token of an event. A stream that resumes there continues right after the event.
+/// Returns the resume token of an event. A stream that is opened with this token continues right after the event.
 pub(super) fn token_after(event: &RawDocument) -> Option<ResumeToken> {
     let id = event.get_document("_id").ok()?;
     bson::deserialize_from_slice(id.as_bytes()).ok()
@@ -66,15 +66,15 @@ pub(super) struct Backoff {
     refusals: u32,
 }
 
-/// The first pause. It is short, because a broken connection is replaced quickly. An election takes some seconds, so
-/// the pauses get longer.
+/// The pause after the first failure. It is short, because a broken connection is replaced quickly. The later pauses
+/// are longer, because the election of a new primary takes some seconds.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The longest pause. It is short, because no socket receives events until the stream is open again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// After this many refusals in a row, the next stream starts at the current time. The next event at the old position is
-/// then the likely cause, even if the error names another cause.
+/// The number of successive refusals after which the next stream starts at the current time. After this many refusals,
+/// the next event at the old position is the likely cause, even if the error names another cause.
 const REFUSALS: u32 = 8;
 
 impl Default for Backoff {
@@ -84,15 +84,15 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Returns the pause after a failure. Each pause is twice as long as the one before, up to [`LONGEST_PAUSE`].
+    /// Returns the pause after a failure. Each pause is twice as long as the previous pause, up to [`LONGEST_PAUSE`].
     pub(super) fn next(&mut self) -> Duration {
         let pause = self.pause;
         self.pause = (pause * 2).min(LONGEST_PAUSE);
         pause
     }
 
-    /// Records that the database refused to continue the stream. Returns true after [`REFUSALS`] refusals: then the
-    /// caller abandons the position.
+    /// Records that the database refused to continue the stream. Returns true after [`REFUSALS`] refusals. The caller
+    /// then abandons the stream's position.
     pub(super) fn refused(&mut self) -> bool {
         self.refusals += 1;
         self.refusals >= REFUSALS
@@ -100,23 +100,25 @@ impl Backoff {
 }
 
 impl Store {
-    /// Opens the stream on this database: after `token`, or at the current time without a token.
+    /// Opens the change stream on this database. The stream starts after `token`, or at the current time if `token` is
+    /// none.
     pub(super) async fn watch(
         &self,
         token: Option<ResumeToken>,
         read_from: ReadFrom,
     ) -> Result<ChangeStream<RawDocumentBuf>, Error> {
         // The database evaluates the filter for each change, so the filter is short. With all conditions of
-        // `is_of_interest`, an event took the database 20 microseconds. With the operations alone, it took 12 (MongoDB
-        // 6.0.5, inserts of 50 messages one after the other, medians of three).
+        // `is_of_interest`, an event took the database 20 microseconds. With only the condition for the operations, an
+        // event took 12 microseconds. This was measured with MongoDB 6.0.5 and inserts of 50 messages one after the
+        // other (medians of three runs).
         let changes = doc! { "$match": {
             "operationType": { "$in": OPERATIONS.as_slice() },
             "ns.coll": { "$in": FOLLOWED.as_slice() },
-            // This update only copies receipt markers into their members' documents. The markers were already sent when
-            // they were raised.
+            // An update of this field only copies receipt markers into the documents of their members. The markers were
+            // already sent when they were raised.
             format!("updateDescription.updatedFields.{}", journal::MARKED_AT.as_str()): { "$exists": false },
         } };
-        // Only expanded events report dropped indexes.
+        // Without the option for expanded events, the stream does not report dropped indexes.
         let watch = self.database().watch().pipeline([changes]).show_expanded_events(true);
         let watch = watch.max_await_time(MAX_AWAIT).batch_size(1000);
         let member = match read_from {

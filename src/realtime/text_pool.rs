@@ -1,6 +1,6 @@
 //! Bounds the bytes for the texts of unread messages. A status event contains the whole message, so a text in memory
-//! saves a read. But 200 texts of the maximum length take 3 MB for one room. Each room may keep a few bytes without a
-//! share. For more bytes, the room takes a share of a pool that all rooms of the server use.
+//! saves a read from the database. But 200 texts of the maximum length take 3 MB for one room. Each room may keep 16
+//! KiB of texts without a share. For more bytes, the room takes a share of a pool that all rooms of the server use.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ impl TextPool {
     }
 }
 
-/// The bytes that one room has taken from a pool. Dropping the share returns them.
+/// The bytes that one room has taken from a pool. When the share is dropped, its bytes return to the pool.
 #[derive(Debug)]
 pub(crate) struct TextShare {
     pool: Arc<Pool>,

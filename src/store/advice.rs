@@ -5,8 +5,8 @@ use mongodb::options::ClientOptions;
 
 use crate::config;
 
-/// If the pool has fewer connections than this, messages, receipts, connects and requests wait for each other. With one
-/// connection, a message took 1.7 s in a measurement.
+/// The number of connections below which messages, receipts, connects and requests wait for each other. With a pool of
+/// one connection, a message took 1.7 s in a measurement.
 const FEW_CONNECTIONS: u32 = 8;
 
 /// Warns if the connection pool is smaller than [`FEW_CONNECTIONS`]. `maxPoolSize` in the URI takes precedence over

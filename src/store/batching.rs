@@ -1,24 +1,28 @@
-//! Sets the times at which batches are written. The writers of messages and of receipt markers collect several entries
-//! and write them in one database command (group commit). A batch costs the database one commit and one flush to disk,
-//! whether it has five entries or fifty. Therefore, under load, each batch waits a few milliseconds for more entries.
+//! Decides when a batch is written. The writers of messages and of receipt markers collect several entries and write
+//! them in one database command (group commit). A batch costs the database one commit and one flush to disk, whether
+//! the batch has five entries or fifty. Therefore, under load, each batch waits a few milliseconds for more entries.
 //!
-//! Clients that wait for their answers send in bursts. All clients of one batch get their answers together, and then
-//! send their next messages together. Without the wait, the first message of a burst would be written alone, and all
-//! other messages would wait for that write.
+//! Clients that wait for the answer to each message send in bursts. All clients whose messages are in one batch get
+//! their answers together, and then send their next messages together. Without the wait, the first message of a burst
+//! would be written alone, and all other messages would wait for that write.
 //!
-//! The figures below were measured with MongoDB 6.0.5 on two cores. They are medians of three runs, taken in turn. The
-//! first figure is the processor time of server and database, divided by the processor time of the load generator. The
-//! load generator does the same work for each message. Lower is better.
+//! The figures below were measured with MongoDB 6.0.5 on two cores. They are medians of three runs; the runs of the
+//! compared variants alternated. Figures without a unit are a ratio: the processor time of server and database, divided
+//! by the processor time of the load generator. The load generator does the same work for each message, so a lower
+//! ratio is better.
 //!
-//! - At full speed with 200 rooms: 3.48 with this timing. The first variant waits after each batch of [`MANY`] instead:
-//!   3.87 (in another hour 3.73 and 3.94). In this variant 380 of 1,025 batches had at most four messages.
-//! - At 4,000 messages/s: 4.02 with this timing, 4.69 with the first variant. The time until the other client received
-//!   a message was 10.3 ms with this timing and 9.4 ms with the variant (medians). At p99 it was 24 ms and 28 ms.
+//! - At full speed with 200 rooms, the ratio was 3.48 with this timing. In the first variant, only a batch that follows
+//!   a batch of [`MANY`] entries waits: 3.87 (in another hour, the ratios were 3.73 and 3.94). In this variant, 380 of
+//!   1,025 batches had at most four messages.
+//! - At 4,000 messages/s, the ratio was 4.02 with this timing and 4.69 with the first variant. The median time until
+//!   the other client received a message was 10.3 ms with this timing and 9.4 ms with the variant. At p99 (the time
+//!   within which 99 % of messages arrived) it was 24 ms with this timing and 28 ms with the variant.
 //! - Waits of 2 ms or 4 ms, or until 48 or 64 messages wait, gave a lower throughput or took more processor time.
-//! - A common timer for messages and receipts, without batches that are written immediately. At full speed: 3.87
-//!   instead of 3.91 (four runs each). At 4,000/s: 4.07 instead of 3.95. The timer is more complex and not better.
-//! - Two or three writers, each for a part of the rooms: 4.10 and 4.08, instead of 3.86 with one writer. The batches of
-//!   several writers were smaller.
+//! - In another variant, messages and receipts have a common timer, and no batch is written immediately. At full speed,
+//!   the ratio was 3.87 instead of 3.91 (four runs each). At 4,000 messages/s, it was 4.07 instead of 3.95. The common
+//!   timer is more complex and not better.
+//! - With two or three writers, each for a part of the rooms, the ratios were 4.10 and 4.08, instead of 3.86 with one
+//!   writer. The batches of several writers were smaller.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,14 +33,14 @@ use tokio::time::{Instant, sleep};
 /// rate, 6 messages and their 12 receipt markers arrive within 6 ms.
 const MANY: usize = 16;
 
-/// After a batch of at least [`MANY`] entries, load is assumed to continue for this time. The time is longer than the
-/// time between two bursts of clients.
+/// The time for which load is assumed to continue after a batch of at least [`MANY`] entries. It is longer than the
+/// time between two bursts of messages.
 const BUSY: Duration = Duration::from_millis(48);
 
 /// The time for which a batch waits for more entries under load.
 const LINGER: Duration = Duration::from_millis(3);
 
-/// If at least this many entries are queued, the batch is written without a wait.
+/// The number of queued entries from which on a batch is written without a wait.
 const ENOUGH: usize = 96;
 
 /// The timing of batches, shared by all writers of one server.

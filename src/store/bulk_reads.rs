@@ -1,14 +1,14 @@
-//! Limits bulk reads. These are reads that can keep the database busy for up to a second: first frames of inbox
+//! Limits bulk reads. A bulk read can keep the database busy for up to a second. Bulk reads are first frames of inbox
 //! connections (Level 3), resumes, pages of rooms, large histories, and the API's lists and exports.
 //!
-//! The number of concurrent bulk reads is bounded, for the server and for each user. Bulk reads use separate database
-//! connections, so a write or a small read never waits for a connection of a bulk read. A bulk read waits first for a
-//! permit of its user, and then for a permit of the server. Therefore a user's waiting reads hold no permits that other
-//! users need.
+//! The number of concurrent bulk reads is bounded, for the server and for each user. Bulk reads have their own database
+//! connections, so a write or a small read never waits for a connection that a bulk read uses. A bulk read waits first
+//! for a permit of its user, and then for a permit of the server. Therefore reads that wait for their user's permit
+//! hold no permit of the server.
 //!
-//! After a bulk read, the user's permit rests for twice the duration of the read. Only then it is returned. Therefore
-//! one user keeps the database busy for at most a third of the time. In a measurement with such a user, the median
-//! delay of the other users did not change.
+//! After a bulk read, the user's permit rests: it is returned only after twice the duration of the read. Therefore each
+//! permit of a user keeps the database busy for at most a third of the time. In a measurement in which one user kept
+//! the database busy in this way, the median delay of the other users did not change.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,10 +26,11 @@ use super::{Store, StoreError, client_options};
 use crate::config::Config;
 use crate::telemetry::metrics::Metrics;
 
-/// A history with more messages than this is a bulk read. A smaller history is not.
+/// The maximum number of messages of a small history. The read of a larger history is a bulk read.
 pub(crate) const SMALL_HISTORY: usize = 100;
 
-/// The number of users whose permits are kept in memory. Above this number, users without a running read are removed.
+/// The number of users whose permits are kept in memory. When this number is reached, the permits of users without a
+/// running or waiting read are removed.
 const REMEMBERED: usize = 1_000;
 
 /// The maximum number of concurrent small reads of a user. A small read costs the database little, but may take some MB
@@ -51,14 +52,14 @@ pub(super) struct BulkReads {
     metrics: Arc<Metrics>,
 }
 
-/// After a read, the user's permit rests for this many times the duration of the read.
+/// The rest of a user's permit after a read, as a multiple of the read's duration.
 const REST: u32 = 2;
 
 /// The maximum duration of a rest.
 const LONGEST_REST: Duration = Duration::from_secs(5);
 
-/// The permits of one bulk read. When this value is dropped, the server's permit is returned immediately, and the
-/// user's permit after its rest.
+/// The permits of one bulk read. When this value is dropped, the server's permit is returned immediately. The user's
+/// permit is returned after its rest.
 #[derive(Debug)]
 pub(crate) struct BulkTurn {
     user: Option<OwnedSemaphorePermit>,
@@ -68,8 +69,8 @@ pub(crate) struct BulkTurn {
 }
 
 impl BulkTurn {
-    /// Returns the user's permit without a rest. Used for the read of a single room: a reconnecting client may read
-    /// many rooms concurrently, on a separate socket for each room.
+    /// Makes the user's permit return without a rest when this value is dropped. This is for the read of a single room:
+    /// a client that reconnects may read many rooms concurrently, on separate sockets.
     pub(crate) fn without_rest(mut self) -> Self {
         self.rests = false;
         self
@@ -99,8 +100,8 @@ impl From<NoTurn> for StoreError {
 }
 
 impl Store {
-    /// Applies the bounds of a server to the store: the number of bulk reads, their connections, and the sizes of the
-    /// room caches.
+    /// Applies the configured bounds of a server to the store. These are the number of bulk reads, the number of their
+    /// database connections, and the sizes of two caches (members and deletions).
     ///
     /// # Errors
     /// The same errors as those of [`open`](Self::open).
@@ -111,8 +112,8 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let limits = &config.limits;
         let mut options = client_options(&config.mongodb).await?;
-        // Exports have a separate bound (`api.exports`), because an export takes as long as its client needs to read
-        // it.
+        // Exports have a separate bound (`api.exports`), because an export uses its connection until the client has
+        // received the whole export.
         let most = u32::try_from(limits.bulk_reads + config.api.exports).unwrap_or(u32::MAX);
         options.max_pool_size = Some(options.max_pool_size.map_or(most, |set| set.min(most)));
         self.bulk = Some(Arc::new(BulkReads {
@@ -129,16 +130,16 @@ impl Store {
         Ok(self)
     }
 
-    /// Waits for the permits of a bulk read. `user` is `None` for a read of the API. Returns the store for the read,
-    /// and the permits. The caller must hold the permits until it has encoded the result.
+    /// Waits for the permits of a bulk read. `user` is `None` if a request of the HTTP API needs the read. Returns the
+    /// store for the read, and the permits. The caller must hold the permits until it has encoded the result.
     pub(crate) async fn bulk(&self, user: Option<&UserId>) -> Result<(Self, Option<BulkTurn>), NoTurn> {
         let Some(bulk) = &self.bulk else { return Ok((self.clone(), None)) };
         let turn = bulk.turn(user).await?;
         Ok((self.on_bulk_connections(), Some(turn)))
     }
 
-    /// Waits for a permit of a small read. A small read costs the database little, but takes memory. A user has
-    /// [`SMALL_READS`] of these permits.
+    /// Waits for a permit for a small read. Each user has [`SMALL_READS`] such permits, which bound the memory that the
+    /// user's small reads take.
     pub(crate) async fn own_turn(&self, user: &UserId) -> Result<Option<BulkTurn>, NoTurn> {
         let Some(bulk) = &self.bulk else { return Ok(None) };
         let end = Instant::now() + bulk.wait;
@@ -146,7 +147,8 @@ impl Store {
         Ok(Some(BulkTurn { user: None, _server: permit, began: Instant::now(), rests: false }))
     }
 
-    /// Returns this store with the connections of bulk reads. The caller must already hold the permits.
+    /// Returns this store with the database connections of bulk reads. The caller must already hold the permits of a
+    /// bulk read.
     pub(crate) fn on_bulk_connections(&self) -> Self {
         let Some(bulk) = &self.bulk else { return self.clone() };
         let db = bulk.client.database(self.db.name());
@@ -193,7 +195,7 @@ impl BulkReads {
     }
 }
 
-/// Returns a user's semaphore. If the user has none, creates it with `most` permits.
+/// Returns a user's semaphore. If the user has no semaphore in `turns`, creates one with `most` permits.
 fn of_user(turns: &Turns, user: &UserId, most: usize) -> Arc<Semaphore> {
     let mut users = turns.lock().unwrap_or_else(PoisonError::into_inner);
     if users.len() >= REMEMBERED {

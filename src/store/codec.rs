@@ -1,7 +1,7 @@
-//! Converts stored documents to the types of the handlers, and back.
+//! Converts documents of the database to Parlor's types, and back.
 //!
 //! A document in an unexpected form causes the error [`Undecodable`]. The code never panics, and never skips a document
-//! silently. The caller decides how to continue.
+//! silently. The caller decides what happens after the error.
 
 use std::fmt;
 
@@ -44,14 +44,15 @@ pub(crate) fn message_id(room: RoomId, id: MessageId) -> bson::Document {
     bson::doc! { "room": room.get(), "n": id.get() }
 }
 
-/// Returns a filter for the messages of a room that are not deleted. `n` is a condition for their numbers. A deleted
-/// message has no text, and this filter uses an index of the messages with a text. Therefore any number of deleted
-/// messages adds no cost to a read.
+/// Returns a filter for the messages of a room that are not deleted. `n` is a condition for the messages' numbers. A
+/// deleted message has no text, and this filter uses an index that contains only messages with a text. Therefore
+/// deleted messages do not slow down a read.
 pub(super) fn alive(room: RoomId, n: bson::Document) -> bson::Document {
     bson::doc! { "_id.room": room.get(), "_id.n": n, "text": { "$exists": true } }
 }
 
-/// Returns the sort order by message number for a read with [`alive`]: 1 for ascending, -1 for descending.
+/// Returns the sort order by message number for a read with the filter [`alive`]. `direction` is 1 for ascending and -1
+/// for descending.
 pub(super) fn by_number(direction: i32) -> bson::Document {
     bson::doc! { "_id.n": direction }
 }
@@ -61,8 +62,8 @@ pub(crate) fn member_id(room: RoomId, user: &UserId) -> bson::Document {
     bson::doc! { "room": room.get(), "user": user_bson(user) }
 }
 
-/// Returns a filter for the `_id`s of all messages or members of a room. `last` is `n` for messages and `user` for
-/// members.
+/// Returns a filter for the `_id`s of all messages or members of a room. `last` is the name of the last field of the
+/// `_id`: `n` for messages and `user` for members.
 pub(crate) fn of_room(room: RoomId, last: &str) -> bson::Document {
     bson::doc! {
         "$gte": { "room": room.get(), last: Bson::MinKey },
@@ -70,7 +71,7 @@ pub(crate) fn of_room(room: RoomId, last: &str) -> bson::Document {
     }
 }
 
-/// Encodes a user's id for a raw document.
+/// Encodes a user's id for a raw document (`RawDocument`).
 pub(crate) fn user(user: &UserId) -> RawBson {
     match user {
         UserId::Int(n) => RawBson::Int64(*n),
@@ -78,7 +79,7 @@ pub(crate) fn user(user: &UserId) -> RawBson {
     }
 }
 
-/// Encodes a user's id for an ordinary document.
+/// Encodes a user's id for an ordinary document (`Document`).
 pub(crate) fn user_bson(id: &UserId) -> Bson {
     match id {
         UserId::Int(n) => Bson::Int64(*n),
@@ -127,7 +128,7 @@ pub(crate) fn read_int(document: &RawDocument, key: &str) -> Result<i64, Undecod
     }
 }
 
-/// Reads an integer. None if the field is missing.
+/// Reads an integer. Returns none if the field is missing.
 pub(crate) fn read_int_if_any(document: &RawDocument, key: &str) -> Result<Option<i64>, Undecodable> {
     if document.get(key)?.is_none() { Ok(None) } else { read_int(document, key).map(Some) }
 }
@@ -163,15 +164,16 @@ pub(crate) fn read_revision(document: &RawDocument) -> Result<Revision, Undecoda
 /// Reads the text and the time of an edit from the updated fields of a change event. Returns none if the update is not
 /// an edit.
 ///
-/// The field `edit` repeats the message's text and time. A change event contains only the fields whose values have
-/// changed. The field `edit` changes with each edit, so the event always contains it.
+/// The field `edit` repeats the message's text and the time of its last edit. A change event contains only the fields
+/// whose values have changed. The field `edit` has a new value after each edit, so the event of an edit always contains
+/// this field.
 pub(crate) fn read_edit(fields: &RawDocument) -> Result<Option<(String, Time)>, Undecodable> {
     let Some(RawBsonRef::Document(edit)) = fields.get("edit")? else { return Ok(None) };
     Ok(Some((edit.get_str("text")?.to_owned(), read_time(edit, "at")?)))
 }
 
-/// Reads the stamp of a write: the database's cluster time at the write, which is not later than the commit. Returns
-/// none if the document has no stamp, because another program inserted it.
+/// Reads the stamp of a write: the cluster time (MongoDB's logical clock) at the write. It is not later than the time
+/// of the commit. Returns none if the document has no stamp, because another program inserted the document.
 pub(crate) fn read_stamp(document: &RawDocument, key: &str) -> Result<Option<Timestamp>, Undecodable> {
     match document.get(key)? {
         Some(RawBsonRef::Timestamp(time)) => Ok(Some(time)),
@@ -179,12 +181,12 @@ pub(crate) fn read_stamp(document: &RawDocument, key: &str) -> Result<Option<Tim
     }
 }
 
-/// The placeholder for the time at which a membership begins. When the database inserts the document, it replaces the
-/// placeholder by its cluster time.
+/// The placeholder for the time at which a membership begins. When the database inserts the document, the database
+/// replaces this placeholder with its cluster time.
 pub(crate) const BEGINS: Timestamp = Timestamp { time: 0, increment: 0 };
 
-/// Reads the time at which a membership began: the database's cluster time, not later than the commit. If a user leaves
-/// a room and joins it again, the new membership has a later time than the old one.
+/// Reads the cluster time at which a membership began. It is not later than the time of the commit. If a user leaves a
+/// room and joins it again, the new membership has a later time than the old membership.
 pub(crate) fn read_beginning(member: &RawDocument) -> Result<Timestamp, Undecodable> {
     Ok(member.get_timestamp("joined")?)
 }
@@ -206,7 +208,7 @@ pub(crate) fn read_message(document: &RawDocument) -> Result<Option<StoredMessag
     }))
 }
 
-/// Reads a room. Returns none if the room is deleted but its document still exists.
+/// Reads a room. Returns none if the room is deleted: the document of a deleted room still exists for some time.
 pub(crate) fn read_room_document(document: &RawDocument) -> Result<Option<StoredRoom>, Undecodable> {
     if document.get("deleted_at")?.is_some() {
         return Ok(None);

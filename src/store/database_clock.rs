@@ -1,10 +1,11 @@
-//! Estimates the database's clock. All times that clients see, and all times that order lists, come from this estimate.
-//! The servers' own clocks may differ by seconds, and an operator may set them forwards or backwards.
+//! Estimates the time of the database's clock. All times that clients see, and all times by which lists are sorted,
+//! come from this estimate. The clocks of the Parlor servers are not used, because they may differ by seconds, and an
+//! operator may set them forwards or backwards.
 //!
 //! The database writes its time into each heartbeat (a document that this server writes at intervals). This server
 //! knows when it sent the heartbeat, and when the heartbeat came back through the change stream. The database wrote its
-//! time between these two instants. Therefore the estimate has an error of at most half of the round trip. The estimate
-//! costs no extra request. Between heartbeats, a monotonic clock measures the time.
+//! time between these two instants. Therefore the estimate has an error of at most half of the time between them. The
+//! estimate costs no extra request. Between heartbeats, a monotonic clock measures the time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,11 +13,11 @@ use std::time::{Duration, Instant};
 use bson::DateTime;
 use handlers::Time;
 
-/// The bound for the drift between two clocks: one part in this number. The drift of quartz clocks is ten times
-/// smaller.
+/// The bound for the drift between this server's monotonic clock and the database's clock. A duration is divided by
+/// this number: 1,000 means at most 1 ms in 1 s. The drift of quartz clocks is ten times smaller.
 const DRIFT: u32 = 1_000;
 
-/// The last kept reading of the database's clock. None before the first reading.
+/// The reading of the database's clock from which the time is estimated. None before the first reading.
 #[derive(Default)]
 pub(crate) struct DatabaseClock(Mutex<Option<ClockReading>>);
 
@@ -27,7 +28,7 @@ struct ClockReading {
     millis: i64,
     /// The instant at which the database's clock showed that time.
     at: Instant,
-    /// The maximum error of that time. The true time may be earlier or later.
+    /// The maximum error of `millis`. The true time may be earlier or later by this duration.
     error: Duration,
 }
 
@@ -45,8 +46,9 @@ impl ClockReading {
 impl DatabaseClock {
     /// Records that the database's clock showed `time` at some instant between `sent` and `received`.
     ///
-    /// If the old reading is more exact than the new one and agrees with it, the old reading stays. If the two readings
-    /// contradict each other, one of the clocks was set, so the new reading replaces the old one.
+    /// If the old reading is more exact than the new reading, and the two readings agree within their errors, the old
+    /// reading stays. If the two readings contradict each other, an operator has set a clock. Then the new reading
+    /// replaces the old reading.
     pub(crate) fn read(&self, time: Time, sent: Instant, received: Instant) {
         let error = received.saturating_duration_since(sent) / 2;
         let half = i64::try_from(error.as_millis()).unwrap_or(i64::MAX);
@@ -80,7 +82,7 @@ impl DatabaseClock {
 mod tests {
     use super::*;
 
-    /// Returns the estimated time, `after` milliseconds after `begin`.
+    /// Returns the estimated time of the database's clock, `after` milliseconds after `begin`.
     fn shown(clock: &DatabaseClock, begin: Instant, after: u64) -> i64 {
         clock.known().unwrap().millis_at(begin + Duration::from_millis(after))
     }

@@ -1,8 +1,8 @@
-//! Finds the reason why a database can't be used, for `parlor serve` and `parlor check`: what is wrong, where, and what
-//! to do.
+//! Finds the reason why Parlor can't use its database. `parlor serve` and `parlor check` show this reason: the problem,
+//! the database server that has the problem, and the remedy.
 //!
-//! If the driver finds no usable database server, its error does not name the cause. Parlor then sends the command
-//! `hello`, which needs no login, to each database server in the URI.
+//! If the driver finds no usable database server, the driver's error does not name the cause. Parlor then sends the
+//! command `hello`, which needs no login, to the database servers in the URI.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::{Store, StoreError};
 /// The time limit for a database server's answer to `hello`.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The maximum number of database servers to which Parlor sends `hello`, and which an error names.
+/// The maximum number of database servers to which Parlor sends `hello`, and the maximum number that an error names.
 const MAX_SERVERS: usize = 5;
 
 /// `maxWireVersion` of MongoDB 6.0.
@@ -28,7 +28,7 @@ const OLDEST_WIRE_VERSION: i32 = 17;
 /// The reason why a database can't be used.
 #[derive(Debug)]
 pub struct Diagnosis {
-    /// What is wrong, where, and what to do, on one line.
+    /// The problem, the database server that has the problem, and the remedy, on one line.
     pub text: String,
     /// True if the error lasts until an operator changes the settings or the database. False if the error may pass by
     /// itself.
@@ -36,8 +36,8 @@ pub struct Diagnosis {
 }
 
 impl Store {
-    /// Explains the error of an operation. If the driver could not reach the database, asks the database servers in the
-    /// URI, at most `MAX_SERVERS`.
+    /// Explains the error of an operation. If the driver could not reach the database, first sends `hello` to the
+    /// database servers in the URI, at most `MAX_SERVERS`.
     pub async fn diagnose(&self, error: &StoreError) -> Diagnosis {
         match error {
             StoreError::Unreachable(_) => self.ask_servers(error).await,
@@ -83,7 +83,8 @@ impl Store {
         self.run_detached(async move { Ok(db.watch().await.map(drop)?) }).await
     }
 
-    /// Returns the database's answer to the command `hello`. It contains the version and the name of the replica set.
+    /// Returns the database's answer to the command `hello`. The answer contains the version of the wire protocol and
+    /// the name of the replica set.
     pub(super) async fn hello(&self) -> Result<Document, StoreError> {
         let admin = self.client.database("admin");
         self.run_detached(async move { Ok(admin.run_command(doc! { "hello": 1 }).await?) }).await
@@ -105,8 +106,9 @@ impl Store {
         named.join(", ")
     }
 
-    /// Sends `hello` to the database servers in the URI, at most [`MAX_SERVERS`]. The answer of a member of the wanted
-    /// replica set explains most. Answers of servers without a replica set are used only if no member of a set answers.
+    /// Sends `hello` to the database servers in the URI, at most [`MAX_SERVERS`], and explains `error` from the
+    /// answers. Prefers the answer of a member of the replica set that the URI names. The next choice is a member of
+    /// another replica set, and the last is a database server without a replica set.
     async fn ask_servers(&self, error: &StoreError) -> Diagnosis {
         let asked = self.options.hosts.iter().take(MAX_SERVERS).map(|address| self.ask(address));
         let (mut members, mut others, mut silent) = (Vec::new(), Vec::new(), Vec::new());
@@ -160,8 +162,8 @@ impl Store {
         }
     }
 
-    /// Sends `hello` to one database server, and returns its answer. This needs no login, and works with a member of
-    /// any replica set.
+    /// Sends `hello` to one database server, and returns the answer. The command needs no login, and the database
+    /// server may be a member of any replica set.
     async fn ask<'a>(&self, address: &'a ServerAddress) -> (&'a ServerAddress, Result<Document, StoreError>) {
         let options = ClientOptions::builder()
             .hosts(vec![address.clone()])
@@ -186,8 +188,8 @@ fn cause(error: &StoreError) -> String {
     }
 }
 
-/// Returns the problem of a database server that is neither in a replica set nor a router (`mongos`) of a cluster.
-/// Change streams don't work on such a server.
+/// Returns the problem of a database server that is neither in a replica set nor a router (`mongos`) of a sharded
+/// cluster. Change streams don't work on such a database server.
 fn fault_of_set(address: &str, hello: &Document) -> Option<UnusableDatabase> {
     if hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|kind| kind == "isdbgrid") {
         return None;

@@ -1,6 +1,7 @@
-//! Ephemeral events are sent to connected clients and not kept. The change stream must bring each event to every
-//! server. Therefore an event is a document, which the database deletes after a minute. The documents are `{_id, at,
-//! room, frame}` for a custom event, `{_id, at, room, typing}`, and `{_id, at, disconnect}` to close a user's sockets.
+//! Ephemeral events are sent to connected clients and not kept. Each event must reach every server through the change
+//! stream. Therefore Parlor stores an event as a document, which the database deletes after a minute. The document is
+//! `{_id, at, room, frame}` for a custom event and `{_id, at, room, typing}` for a typing event. For a request to close
+//! a user's sockets it is `{_id, at, disconnect}`.
 
 use bson::oid::ObjectId;
 use bson::{DateTime, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};

@@ -1,5 +1,5 @@
-//! The errors of database operations. The most important question of a caller is whether the operation may have written
-//! something. Therefore the variants distinguish this.
+//! The errors of database operations. A caller must know whether the failed operation may have written something.
+//! Therefore each variant says whether it may have.
 
 use std::fmt;
 
@@ -15,13 +15,14 @@ use crate::retry::AttemptError;
 pub enum StoreError {
     /// The database can't be reached, and the operation did not start. Nothing was written.
     Unreachable(Option<Error>),
-    /// The operation started, but its outcome is unknown. It may or may not have written something.
+    /// The operation started, but its outcome is unknown. The operation may or may not have written something.
     Unknown(Option<Error>),
-    /// The database rejected the operation, or its answer can't be used.
+    /// The database rejected the operation, or Parlor can't use the database's answer.
     Fault(Box<dyn std::error::Error + Send + Sync>),
     /// Too many operations wait for the database (`limits.write_queue`, `limits.bulk_wait_ms`). Nothing was written.
     Full,
-    /// The sender left the room or was removed while the write waited. Nothing was written.
+    /// The sender is no longer a member of the room: the membership ended while the message waited in the write queue.
+    /// Nothing was written.
     NotMember,
     /// The user is being erased. Nothing is written for the user until the erasure has ended.
     Erasing(UserId),
@@ -49,7 +50,7 @@ impl fmt::Display for StoreError {
     }
 }
 
-/// A database that Parlor can't use. The text says what is wrong and what to do.
+/// The error for a database that Parlor can't use. The text names the problem and the remedy.
 #[derive(Debug)]
 pub(super) struct UnusableDatabase {
     pub(super) text: String,
@@ -71,8 +72,8 @@ impl From<UnusableDatabase> for StoreError {
     }
 }
 
-/// Returns advice for a driver's error that is probably caused by TLS: either TLS is required but not configured, or
-/// the reverse.
+/// Returns advice if the text of a driver's error suggests a wrong TLS setting: TLS is required but not configured, or
+/// configured but not supported.
 pub(super) fn hint(words: &str) -> Option<&'static str> {
     const ENDED: [&str; 3] = ["unexpected end of file", "early eof", "Connection reset by peer"];
     if ENDED.iter().any(|ended| words.contains(ended)) {
@@ -91,14 +92,15 @@ impl From<Error> for StoreError {
             ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. } | ErrorKind::Shutdown => {
                 Self::Unreachable(Some(error))
             }
-            // The driver reports this error in two cases: the operation got no connection, or it was running when the
-            // driver's monitor of the node got no answer. Only the beginning of the text shows that the operation did
-            // not start.
+            // The driver reports this error in two cases. In the first, the operation got no connection and did not
+            // start. In the second, the operation was running when the driver's monitor got no answer from the database
+            // node. Only the beginning of the text distinguishes the two cases.
             ErrorKind::ConnectionPoolCleared { ref message, .. } if message.starts_with(NO_CONNECTION) => {
                 Self::Unreachable(Some(error))
             }
             ErrorKind::ConnectionPoolCleared { .. } => Self::Unknown(Some(error)),
-            // A write concern error: not enough nodes have confirmed the write. It may be rolled back.
+            // In a write concern error, too few database nodes have confirmed the write, so the write may be rolled
+            // back.
             ErrorKind::Io(_) | ErrorKind::Write(WriteFailure::WriteConcernError(_)) => {
                 Self::Unknown(Some(error))
             }
@@ -114,19 +116,20 @@ impl From<Error> for StoreError {
     }
 }
 
-/// The beginning of the driver's text for an operation that got no connection. If a new version of the driver changes
-/// the text, the outcome counts as unknown, which is the safe case.
+/// The beginning of the driver's error text for an operation that got no connection. If a new version of the driver
+/// changes the text, the outcome of the operation counts as unknown. This is safe: Parlor then does not claim that
+/// nothing was written.
 const NO_CONNECTION: &str = "Connection pool for ";
 
-/// The error codes of a node that is no longer the primary, and of a router that can't reach the primary. The
-/// specifications of MongoDB's drivers list them: "not writable primary" and "node is recovering" in the specification
-/// of server discovery (SDAM), and "retryable error" in the specification of retryable writes. The database labels
-/// these errors only if the driver may retry the write. The clients of Parlor's writers don't retry, so they get no
-/// label.
+/// The error codes of a node that is no longer the primary, and of a router that can't reach the primary. After such an
+/// error, another attempt may succeed. The specifications of MongoDB's drivers list the codes. The specification of
+/// server discovery (SDAM) calls them "not writable primary" and "node is recovering". The specification of retryable
+/// writes calls them "retryable error". The database adds a label to these errors only if the driver may retry the
+/// write. The database clients of Parlor's writers don't retry, so their errors have no label.
 const PASSING: [i32; 13] = [6, 7, 89, 91, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436];
 
-/// Returns whether the first document that was not inserted failed with an error in [`PASSING`]. A router reports these
-/// errors for each document.
+/// Returns whether the first document that was not inserted failed with a code in [`PASSING`]. A router (`mongos`)
+/// reports these codes for each document, and not for the whole command.
 fn is_passing(failed: &InsertManyError) -> bool {
     let first = failed.write_errors.as_ref().and_then(|errors| errors.first());
     first.is_some_and(|error| PASSING.contains(&error.code))
@@ -139,8 +142,8 @@ impl From<Undecodable> for StoreError {
 }
 
 impl StoreError {
-    /// Converts the error of a step that follows a successful write. Something was written, so the result is never
-    /// [`Unreachable`](Self::Unreachable).
+    /// Converts the error of a step that follows a successful write in the same operation. The operation has written
+    /// something, so the result is never [`Unreachable`](Self::Unreachable).
     pub(crate) fn after_a_write(self) -> Self {
         match self {
             Self::Unreachable(cause) => Self::Unknown(cause),
@@ -148,8 +151,8 @@ impl StoreError {
         }
     }
 
-    /// Returns the error for [`retry`](crate::retry). [`Fault`](Self::Fault) is final. All other errors, such as those
-    /// during an election, may pass.
+    /// Converts the error for [`retry`](crate::retry). [`Fault`](Self::Fault) is final. After any other error, another
+    /// attempt may succeed, for example when the election of a new primary has ended.
     pub(crate) fn attempt(self) -> AttemptError<Self> {
         match self {
             Self::Fault(_) => AttemptError::Final(self),

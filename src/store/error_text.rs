@@ -1,17 +1,19 @@
-//! Shortens a driver's error to one line. The driver's own text is a debug output with whole server responses.
+//! Shortens an error of the MongoDB driver to one line. The driver's own text is a debug output with whole responses of
+//! database servers.
 
 use std::fmt::Write as _;
 
 use mongodb::error::{Error, ErrorKind, InsertManyError, WriteFailure};
 
-/// The maximum length of the line, in characters. A database server's message may quote a whole document.
+/// The maximum length of the shortened line, in characters. A database server's message may quote a whole document.
 const MAX_CHARS: usize = 300;
 
-/// The error codes `Unauthorized` and `AuthenticationFailed`.
+/// The number of MongoDB's error code `Unauthorized`.
 const NO_RIGHT: i32 = 13;
+/// The number of MongoDB's error code `AuthenticationFailed`.
 pub(super) const NO_LOGIN: i32 = 18;
 
-/// Returns the problem in one line.
+/// Returns one line that says what failed, with advice if a setting is the likely cause.
 pub(crate) fn summary(error: &Error) -> String {
     let text = match &*error.kind {
         ErrorKind::Command(command) => of_code(command.code, &command.code_name, &command.message),
@@ -35,8 +37,8 @@ pub(crate) fn summary(error: &Error) -> String {
     one_line(&text)
 }
 
-/// Returns the cause of a failed server selection, if the driver names a cause. Otherwise returns the same as
-/// [`summary`].
+/// Returns the reason why the driver found no usable database server, if the driver names a reason. For any other
+/// error, returns the [`summary`].
 pub(super) fn cause(error: &Error) -> String {
     match &*error.kind {
         ErrorKind::ServerSelection { message, .. } => {
@@ -57,8 +59,8 @@ fn of_insert(failed: &InsertManyError) -> String {
     )
 }
 
-/// Returns the database's message and error code. If the code means a wrong setup, the text also says how to correct
-/// it.
+/// Returns the database's message and error code. If the code shows a wrong user, password or right, the text also says
+/// how to correct this.
 fn of_code(code: i32, name: &str, message: &str) -> String {
     let advice = match code {
         NO_RIGHT if message.ends_with("requires authentication") => {
@@ -104,8 +106,8 @@ fn of_selection(message: &str) -> String {
     text
 }
 
-/// Returns the inner error in the driver's text. For example, the text of a failed server selection contains an I/O
-/// error.
+/// Returns the inner error in the driver's text. For example, the text for an unreachable database server contains an
+/// I/O error.
 fn nested(text: &str) -> Option<&str> {
     let (_, error) = text.split_once("Kind: ")?;
     let error = error.split(", labels: ").next().unwrap_or_default();

@@ -1,12 +1,13 @@
 //! Idempotent requests of the HTTP API: a client may send a request several times with the same `Idempotency-Key`, and
-//! the server applies it once. Each key has a record in the database, which expires after a while. The record contains
-//! a hash of the request. After the request was processed, it also contains the response.
+//! Parlor applies the request once. Each `Idempotency-Key` has a record in the database, which expires some time after
+//! the first attempt. The record contains a hash of the request. After the request was processed, the record also
+//! contains the response.
 //!
 //! An attempt that processes a request holds a lease on the record: until a time in the record, no other attempt may
 //! process the request. If the lease ends without a response, the server died or the database was unavailable, and the
-//! outcome is unknown. The next attempt takes over the record. The record contains the id of the first attempt's write
-//! (`write_id`), so the next attempt can find this write. All times come from the database's clock. If two servers used
-//! their own clocks, a lease could have ended on one server and still run on the other.
+//! outcome of the attempt is unknown. The next attempt takes over the record. The record contains the id of the first
+//! attempt's write (`write_id`), so the next attempt can find this write. All times come from the database's clock. If
+//! two servers used their own clocks, a lease could have ended on one server and still run on the other server.
 
 use std::time::Duration;
 
@@ -20,14 +21,14 @@ use super::rooms::create::is_duplicate;
 use super::{Store, StoreError, codec, from_now};
 use crate::model::message::StoredMessage;
 
-/// The maximum number of attempts to read a record. A read finds nothing if the record expires between the failed
-/// insert and the read.
+/// The maximum number of attempts to claim a request. An attempt fails if the record exists when the insert is tried,
+/// but expires before it is read.
 const TRIES: usize = 3;
 
 /// An idempotency key, together with the service that sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestKey {
-    /// A hash of the service's API key. It identifies the key without revealing it.
+    /// A hash of the service key. The hash identifies the service key without revealing it.
     pub(crate) service: [u8; 16],
     /// The value of the header `Idempotency-Key`, unchanged.
     pub(crate) key: String,
@@ -45,7 +46,8 @@ pub(crate) struct RequestAttempt {
 
 impl RequestAttempt {
     /// Returns the `client_id` of the request's message. All attempts use the same `client_id`, so the unique index
-    /// lets only one of them write the message. It is longer than any `client_id` that a client can send.
+    /// lets only one attempt write the message. The returned id is longer than any `client_id` that a client can send,
+    /// so the two never collide.
     pub(crate) fn client_id(&self) -> String {
         let id = format!("request {}", self.write_id);
         format!("{id:.>width$}", width = ClientId::MAX_CHARS + 1)
@@ -77,8 +79,8 @@ impl Store {
         self.db.collection("requests")
     }
 
-    /// Claims a request if it is new, or if the lease of its last attempt has ended. `content` is a hash of the
-    /// request. `lease` is the time limit for processing the request. `kept` is the lifetime of its record.
+    /// Claims a request if the request is new, or if the lease of its last attempt has ended. `content` is a hash of
+    /// the request. `lease` is the time limit for processing the request. `kept` is the lifetime of the record.
     pub(crate) async fn claim(
         &self,
         key: &RequestKey,
@@ -154,8 +156,8 @@ impl Store {
         })
     }
 
-    /// Stores the response to a request. `about` are the users in the response. If one of them is erased, the record is
-    /// deleted.
+    /// Stores the response to a request. `about` are the users in the response. If one of these users is erased, the
+    /// record is deleted.
     pub(crate) async fn keep_answer(
         &self,
         attempt: &RequestAttempt,
@@ -168,7 +170,8 @@ impl Store {
         self.update_request(attempt, update).await
     }
 
-    /// Ends the lease, so that another attempt can start immediately. Used if the attempt has no response to store.
+    /// Ends the lease, so that another attempt can start immediately. The caller uses this if the attempt has no
+    /// response to store.
     pub(crate) async fn release(&self, attempt: &RequestAttempt) -> Result<(), StoreError> {
         self.update_request(attempt, doc! { "$set": { "until": DateTime::from_millis(0) } }).await
     }
@@ -179,15 +182,16 @@ impl Store {
         self.run_detached(async move { Ok(requests.update_one(filter, update).await.map(|_| ())?) }).await
     }
 
-    /// Deletes the record of an attempt that changed nothing. The key may then be used for any request.
+    /// Deletes the record of an attempt that changed nothing. The idempotency key may then be used for any request.
     pub(crate) async fn forget(&self, attempt: &RequestAttempt) -> Result<(), StoreError> {
         let requests = self.requests();
         let filter = doc! { "_id": attempt.id.clone() };
         self.run_detached(async move { Ok(requests.delete_one(filter).await.map(|_| ())?) }).await
     }
 
-    /// Returns the message that an earlier attempt wrote. Returns none if no attempt wrote it. If the message was
-    /// deleted since, it is returned with the request's text, because the first response had this text.
+    /// Returns the message that an earlier attempt of this request wrote. Returns none if no attempt wrote a message.
+    /// If the message was deleted since, it is returned with the request's text, because the first response had this
+    /// text.
     pub(crate) async fn written(
         &self,
         room: RoomId,
@@ -217,8 +221,8 @@ impl Store {
     /// Returns the room that an attempt of this request created, even if the room was deleted since. Returns none if no
     /// attempt created a room.
     ///
-    /// The read is linearizable, because another attempt may be writing the room now. The read finds the room only when
-    /// the write can no longer be rolled back.
+    /// The read has the read concern `linearizable`, because another attempt may be writing the room now. Such a read
+    /// finds the room only when the write can no longer be rolled back.
     pub(crate) async fn made(&self, attempt: &RequestAttempt) -> Result<Option<RoomId>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let filter = doc! { "write_id": attempt.write_id };
@@ -229,8 +233,8 @@ impl Store {
         Ok(found.await?.map(|room| codec::read_room_id(&room)).transpose()?)
     }
 
-    /// Deletes the records whose responses concern a user. If a client then repeats a request, the request is processed
-    /// again.
+    /// Deletes the records whose responses concern a user. If a client repeats such a request afterwards, the request
+    /// is processed again.
     pub(crate) async fn erase_answers(&self, user: &UserId) -> Result<(), StoreError> {
         let requests = self.requests();
         let filter = doc! { "about": codec::user_bson(user) };

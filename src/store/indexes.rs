@@ -1,9 +1,9 @@
-//! Checks that all collections and indexes exist, and creates missing ones.
+//! Checks that all collections and indexes exist, and creates the missing collections and indexes.
 //!
 //! An operator may drop the database, a collection or an index while the server runs. Without a unique index, wrong
-//! data can arise: for example, a pair of users could get two direct rooms. Therefore a server with a missing unique
+//! data can arise: for example, a pair of users could get two direct rooms. Therefore a server that misses a unique
 //! index reports that it is not ready. The change stream reports most drops immediately. A check every
-//! `mongodb.indexes_seconds` finds the other drops.
+//! `mongodb.indexes_seconds` finds the drops that the change stream does not report.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,10 +17,11 @@ use tokio::sync::Notify;
 use super::{Store, StoreError, codec, schema};
 use crate::telemetry::metrics::Metrics;
 
-/// The pause before a failed check is repeated. It doubles with each failure.
+/// The pause before the first repetition of a check that failed or found a missing index. The pause doubles with each
+/// repetition.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// The longest pause.
+/// The longest pause between two repetitions of a check.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The database's error code for a missing collection (`NamespaceNotFound`).
@@ -29,22 +30,23 @@ const NO_COLLECTION: i32 = 26;
 /// The database's error code for a hint that names a missing index (`BadValue`).
 const BAD_VALUE: i32 = 2;
 
-/// What this server knows about the indexes.
+/// The result of this server's last check of the indexes.
 #[derive(Default)]
 pub(crate) struct Indexes {
-    /// The problem for the operator. None if no unique index is missing.
+    /// The text that tells the operator which indexes are missing. None if no unique index is missing.
     problem: Mutex<Option<String>>,
     check_requested: Notify,
 }
 
 impl Indexes {
-    /// Requests an immediate check, because an index may be missing. The server is not ready until the check has ended.
+    /// Requests an immediate check, because an index may be missing. The server reports that it is not ready until the
+    /// check has ended.
     pub(crate) fn request_check(&self) {
         self.lock_problem().get_or_insert_with(|| "an index may be missing; checking the indexes".to_owned());
         self.check_requested.notify_one();
     }
 
-    /// Returns the problem for the operator. Returns none if no unique index is missing.
+    /// Returns the text that tells the operator which indexes are missing. Returns none if no unique index is missing.
     pub(crate) fn problem(&self) -> Option<String> {
         self.lock_problem().clone()
     }
@@ -67,12 +69,12 @@ struct MissingIndex {
 }
 
 impl Store {
-    /// Returns what this server knows about the indexes.
+    /// Returns the result of this server's last check of the indexes.
     pub(crate) fn indexes(&self) -> &Indexes {
         &self.indexes
     }
 
-    /// Checks the indexes every `period` and on request, and creates missing ones. Never returns.
+    /// Checks the indexes every `period` and on request, and creates missing indexes. Never returns.
     pub(crate) async fn keep_indexes(self, period: Duration, metrics: Arc<Metrics>) {
         loop {
             let _ = tokio::time::timeout(period, self.indexes.check_requested.notified()).await;
@@ -84,7 +86,7 @@ impl Store {
         }
     }
 
-    /// Checks the indexes once and creates missing ones. Returns true if none was missing.
+    /// Checks the indexes once and creates missing indexes. Returns true if no index was missing.
     async fn mend_indexes(&self, metrics: &Metrics) -> bool {
         let missing = match self.missing_indexes().await {
             Ok(missing) => missing,
@@ -152,15 +154,15 @@ impl Store {
         Ok(batch.iter().filter_map(Bson::as_document).cloned().collect())
     }
 
-    /// Raises the counter of room ids to the greatest room id in use. If the counter was dropped, a new room would
-    /// otherwise get the id of an existing room.
+    /// Raises the counter of room ids to the greatest room id in use. Without this step, a new room could get the id of
+    /// an existing room after an operator dropped the counter.
     pub(super) async fn raise_room_counter(&self) -> Result<(), StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let counters = self.db.collection::<Document>("counters");
         self.run_detached(async move {
             let last = rooms.find_one(doc! {}).sort(doc! { "_id": -1 }).projection(doc! { "_id": 1 });
             let Some(last) = last.await? else { return Ok(()) };
-            // Another program may have written a room whose `_id` has any type.
+            // The `_id` may have an unexpected type, if another program wrote the room.
             let Ok(last) = codec::read_room_id(&last).map(RoomId::get) else { return Ok(()) };
             let raise = doc! { "$max": { "last": last } };
             counters.update_one(doc! { "_id": "rooms" }, raise).upsert(true).await?;
@@ -169,15 +171,16 @@ impl Store {
         .await
     }
 
-    /// Requests a check of the indexes. Returns the error for a statement that failed because an index is missing, and
-    /// wrote nothing.
+    /// Requests a check of the indexes, after a database command failed because an index is missing. Returns the error
+    /// of the command, which says that nothing was written.
     pub(super) fn without_index(&self) -> StoreError {
         self.indexes.request_check();
         StoreError::Unreachable(None)
     }
 }
 
-/// Returns whether two index keys mean the same to the database. A direction may be stored as a number of any type.
+/// Returns whether two index keys have the same fields and directions. A direction may be stored as a number of any
+/// type.
 fn is_same_key(one: &Document, other: &Document) -> bool {
     let number = |value: &Bson| {
         value
@@ -191,7 +194,7 @@ fn is_same_key(one: &Document, other: &Document) -> bool {
     of(one) == of(other)
 }
 
-/// Returns whether a statement failed because its hint names a missing index.
+/// Returns whether a database command failed because its hint names a missing index.
 pub(super) fn lacks_index(error: &Error) -> bool {
     has_code(error, BAD_VALUE)
 }

@@ -1,7 +1,7 @@
 //! Estimates the size of data as JSON, in bytes, before the data is encoded. The sizes of pages and first frames are
 //! bounded in bytes.
 //!
-//! A bound for the number of messages would not be enough: 4,096 characters U+0001 in one message take 24,576 bytes of
+//! A bound for the number of messages would not be enough: one message of 4,096 characters U+0001 takes 24,576 bytes of
 //! JSON.
 
 use handlers::UserId;
@@ -10,11 +10,12 @@ use super::rooms::summary::RoomSummary;
 use crate::model::message::StoredMessage;
 use crate::model::room::StoredMember;
 
-/// The bytes of a message's keys, numbers and two times: all except the text, the sender's id and the e-mail address.
+/// The bytes of a message's JSON without the text, the sender's id and the sender's e-mail address. These are the keys,
+/// the numbers and two times.
 const MESSAGE: usize = 220;
 
-/// The maximum bytes of an id in JSON. An id has up to 128 bytes. JSON may escape each byte with a second byte, and
-/// adds two quotes.
+/// The maximum bytes of a user's id in JSON. An id has up to 128 bytes. JSON may escape each byte with a second byte,
+/// and adds two quotes.
 const ID: usize = 258;
 
 /// The assumed bytes of an e-mail address if the address is not known.
@@ -53,7 +54,7 @@ pub(crate) fn of_user(user: &UserId) -> usize {
     }
 }
 
-/// Returns the bytes of the longest e-mail address of these members. Zero if no member has one.
+/// Returns the bytes of the longest e-mail address of these members, or zero if no member has an e-mail address.
 pub(super) fn of_longest_email(members: &[StoredMember]) -> usize {
     members.iter().filter_map(|member| member.email.as_deref()).map(of_text).max().unwrap_or_default()
 }
@@ -69,7 +70,7 @@ pub(super) fn of_listed(listed: &RoomSummary) -> usize {
     ROOM + name + members + last
 }
 
-/// A budget of bytes. It accepts items in their order while they fit. It always accepts the first item.
+/// A budget of bytes. It accepts an item that fits into the remaining bytes. It always accepts the first item.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ByteBudget {
     left: usize,

@@ -1,21 +1,21 @@
-//! A map with a maximum of entries. A new entry beyond the maximum replaces the least recently used one.
+//! A map with a maximum number of entries. A new entry in a full map replaces the least recently used entry.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
 
 use lru::LruCache;
 
-/// An [`LruCache`] that allocates memory only for the entries it has.
+/// An [`LruCache`] that allocates memory only for the entries that it has.
 ///
-/// `LruCache::new` allocates its maximum at once. The caches of the store have room for many more entries than a small
-/// installation needs.
+/// `LruCache::new` immediately allocates memory for the maximum number of entries. The maximum of the store's caches is
+/// much higher than the number of entries that a small installation needs.
 pub(super) struct LruMap<K, V> {
     entries: LruCache<K, V>,
     limit: usize,
 }
 
 impl<K: Hash + Eq, V> LruMap<K, V> {
-    /// Creates a map for at most `limit` entries. A limit of zero is taken as one.
+    /// Creates a map for at most `limit` entries. A limit of zero counts as a limit of one.
     pub(super) fn new(limit: usize) -> Self {
         Self { entries: LruCache::unbounded(), limit: limit.max(1) }
     }
@@ -36,7 +36,7 @@ impl<K: Hash + Eq, V> LruMap<K, V> {
         self.entries.peek(key)
     }
 
-    /// Sets a value, and marks it as used. Returns the entry that had to leave the full map.
+    /// Sets a value, and marks it as used. Returns the entry that was removed because the map was full.
     pub(super) fn insert(&mut self, key: K, value: V) -> Option<(K, V)> {
         self.entries.put(key, value);
         if self.entries.len() > self.limit { self.entries.pop_lru() } else { None }

@@ -1,8 +1,8 @@
 //! The database layer: the stored documents, their indexes, and all operations on MongoDB.
 //!
-//! A write that succeeds is a majority write: a majority of the database's members has stored it, so it survives the
-//! loss of a member. No caller waits longer than `mongodb.operation_ms` for an operation, except for change streams and
-//! exports. This layer does not know the clients' sockets. Sockets receive writes through the [change
+//! A write succeeds only after a majority of the database's members has stored it, so the write survives the loss of a
+//! member. No caller waits longer than `mongodb.operation_ms` for an operation, except for change streams and exports.
+//! This layer does not know the clients' sockets. Sockets receive the written changes through the [change
 //! stream](crate::realtime::change_stream), which is the database's ordered list of committed changes.
 
 pub(crate) mod advice;
@@ -105,7 +105,8 @@ pub struct Store {
     touched: Arc<RecentRoomChanges>,
     overlay: Arc<Overlay>,
     reached: Arc<StreamPosition>,
-    /// The permits of bulk reads. None in a command, and in the store that a bulk read itself uses.
+    /// The permits of bulk reads (large reads whose number is limited). None in a command of the command line, and in
+    /// the store that a bulk read itself uses.
     bulk: Option<Arc<BulkReads>>,
     indexes: Arc<Indexes>,
     database_clock: Arc<DatabaseClock>,
@@ -115,7 +116,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store. The driver connects later, so this call reports errors of the URI and not of the network.
+    /// Opens the store. The driver connects at the first operation, so this call reports only errors of the URI, and
+    /// not an unreachable database.
     ///
     /// # Errors
     /// [`StoreError::Fault`] if the URI is missing or can't be used.
@@ -147,7 +149,7 @@ impl Store {
         })
     }
 
-    /// Returns this store with new connections. Used if the old connections may hang.
+    /// Returns this store with new database connections, for callers whose old connections may hang.
     pub(crate) fn reconnected(&self) -> Result<Self, StoreError> {
         let client = Client::with_options(ClientOptions::clone(&self.options))?;
         let db = client.database(self.db.name());
@@ -160,12 +162,12 @@ impl Store {
         &self.db
     }
 
-    /// Writes a server's heartbeat with the number `beat`. Returns after a majority has stored it. Returns true if the
-    /// server had no heartbeat document: the server is new, or another server removed the document because it declared
-    /// this server dead.
+    /// Writes the heartbeat of the server `server`, with the number `beat`. Returns after a majority has stored the
+    /// heartbeat. Returns true if this server had no heartbeat document. Then the server is new, or another server
+    /// declared this server dead and removed the document.
     pub(crate) async fn beat(&self, server: ObjectId, beat: i64) -> Result<bool, StoreError> {
         let heartbeats = self.db.collection::<Document>("heartbeats");
-        // If two of these updates arrive in the wrong order, the greater number stays.
+        // If two heartbeats reach the database in the wrong order, `$max` keeps the greater number.
         let update = doc! { "$max": { "beat": beat }, "$currentDate": { "at": true } };
         self.run_detached(async move {
             let beaten = heartbeats.update_one(doc! { "_id": server }, update).upsert(true).await?;
@@ -184,15 +186,15 @@ impl Store {
         self.database_clock.now()
     }
 
-    /// Returns the time for a new document in a room. The time is not earlier than the room's last message that this
-    /// server knows.
+    /// Returns the time for a new document in a room. The time is not earlier than that of the last message in the room
+    /// that this server knows.
     pub(crate) fn now_in(&self, room: RoomId) -> DateTime {
         let last = self.numbers.last(room).unwrap_or_default();
         DateTime::from_millis(self.now().max(last.at).0)
     }
 
-    /// Clears all caches of rooms. Needed after collections were dropped: a room id may then belong to a new room,
-    /// whose message numbers begin at 1 again.
+    /// Clears all caches of rooms. The caller does this after collections were dropped: a room id may then belong to a
+    /// new room, whose message numbers begin at 1 again.
     pub(crate) fn forget_rooms(&self) {
         self.numbers.clear();
         self.activity.clear();
@@ -233,7 +235,7 @@ impl Store {
         &self.reached
     }
 
-    /// Returns this server's id and its knowledge of other servers.
+    /// Returns this server's id, and whether other servers use the same database.
     pub(crate) fn peers(&self) -> &Peers {
         &self.peers
     }
@@ -255,8 +257,8 @@ impl Store {
     ) -> Result<(Writer, Receipts), StoreError> {
         // The driver's own retries are off, because the two writers find out themselves whether a write happened. With
         // retries, the database would record the session of each write, which costs processor time. At full speed, the
-        // database's processor time was 0.061 ms for each message with retries, and 0.056 ms without. These are medians
-        // of five runs in turn with MongoDB 6.0.5.
+        // database's processor time for each message was 0.061 ms with retries, and 0.056 ms without retries. These are
+        // medians of five runs with MongoDB 6.0.5; the runs with and without retries alternated.
         let mut options = client_options(&config.mongodb).await?;
         options.retry_writes = Some(false);
         let db = Client::with_options(options)?.database(self.db.name());
@@ -273,8 +275,8 @@ impl Store {
 /// has a limit.
 ///
 /// The client has no default read concern, because a default would override the snapshot of a session. Each read that
-/// needs a read concern sets it. The configuration refuses options of the URI that contradict these options
-/// (`config/uri.rs`). Options from a DNS record are overridden here.
+/// needs a read concern sets the concern itself. If options in the URI contradict these options, the configuration
+/// refuses the URI (`config/uri.rs`). Contradicting options from a DNS record are overridden here.
 async fn client_options(settings: &config::MongodbConfig) -> Result<ClientOptions, StoreError> {
     let uri = settings.uri.as_ref().ok_or_else(|| StoreError::Fault("mongodb.uri is not set".into()))?;
     let mut options = ClientOptions::parse(uri.expose()).await?;
@@ -291,8 +293,8 @@ async fn client_options(settings: &config::MongodbConfig) -> Result<ClientOption
     Ok(options)
 }
 
-/// Returns an expression for the database's current time plus `by`. Leases use the database's time, because the
-/// servers' clocks may differ.
+/// Returns an aggregation expression for the database's current time plus `by`. Leases (rights that expire at a stored
+/// time) use the database's time, because the servers' clocks may differ.
 fn from_now(by: Duration) -> Document {
     doc! { "$add": ["$$NOW", i64::try_from(by.as_millis()).unwrap_or(i64::MAX)] }
 }

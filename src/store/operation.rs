@@ -1,5 +1,5 @@
-//! Runs the store's database operations. An operation always runs to its end, even if its caller stops waiting. The
-//! caller's wait has a time limit.
+//! Runs the store's database operations. An operation always runs to its end, even if its caller stops waiting. A
+//! caller waits for an operation only for a limited time.
 
 use bson::{RawArrayBuf, doc, rawdoc};
 use tracing::Instrument;
@@ -8,7 +8,7 @@ use super::{Store, StoreError};
 
 impl Store {
     /// Runs an operation in a separate task, because the driver's futures must not be dropped before they end. The
-    /// caller waits for at most `mongodb.operation_ms`. After this time it receives [`StoreError::Unknown`].
+    /// caller waits for at most `mongodb.operation_ms`. After this time, the caller receives [`StoreError::Unknown`].
     pub(super) async fn run_detached<T: Send + 'static>(
         &self,
         operation: impl Future<Output = Result<T, StoreError>> + Send + 'static,

@@ -1,11 +1,11 @@
-//! Stores this server's id, and whether other servers use the same database. If no other server does, this server can
-//! skip work that only other servers need.
+//! Stores this server's id, and whether other Parlor servers use the same database. If this server is the only server,
+//! it can skip work that only other servers need.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bson::oid::ObjectId;
 
-/// What this server knows about the other servers at the database. Cheap to clone.
+/// This server's id, and its observations of other servers at the same database. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Peers(Arc<PeersState>);
 
@@ -37,19 +37,20 @@ impl Peers {
         observed.heartbeats += 1;
     }
 
-    /// Returns the number of heartbeats received from other servers. Call this before a search for other servers.
+    /// Returns the number of heartbeats that this server has received from other servers. The caller passes the number
+    /// to [`on_search`](Self::on_search) after a search for other servers.
     pub(crate) fn heartbeats(&self) -> u64 {
         self.observed().heartbeats
     }
 
-    /// Records the result of a search for other servers. `heartbeats` is the number before the search. If a heartbeat
-    /// of another server arrived during the search, this server does not count as alone.
+    /// Records the result of a search for other servers. `heartbeats` is the number of received heartbeats before the
+    /// search. If a heartbeat of another server arrived during the search, this server does not count as alone.
     pub(crate) fn on_search(&self, heartbeats: u64, found: bool) {
         let mut observed = self.observed();
         observed.alone = !found && observed.heartbeats == heartbeats;
     }
 
-    /// Returns whether no other server uses the database. Returns false before the first search.
+    /// Returns whether this server is the only server at the database. Returns false before the first search.
     pub(crate) fn is_alone(&self) -> bool {
         self.observed().alone
     }

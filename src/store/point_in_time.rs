@@ -1,6 +1,6 @@
 //! Reads the database's state at a cluster time of a few seconds ago. The cluster time is MongoDB's logical clock: each
-//! commit has a cluster time. A change event contains the cluster time of its change. Therefore these reads can return
-//! the state at a change, or just before it.
+//! commit has a cluster time. An event of the change stream contains the cluster time of its change. Therefore these
+//! reads can return the state right after a change, or just before the change.
 //!
 //! The database keeps the history for these reads for five minutes (`minSnapshotHistoryWindowInSeconds`). The driver
 //! has no option for the cluster time of a read, so these reads are sent as raw commands.
@@ -20,7 +20,7 @@ use super::{Store, StoreError};
 use crate::model::message::StoredMessage;
 use crate::model::room::StoredMember;
 
-/// A member's number of unread messages and read marker, at a cluster time.
+/// A member's number of unread messages and the member's read marker, at one cluster time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnreadCount {
     pub(crate) unread: i64,
@@ -28,7 +28,7 @@ pub(crate) struct UnreadCount {
 }
 
 impl Store {
-    /// Reads the database's clock with a request.
+    /// Returns the time of the database's clock. Asks the database, and does not use the estimate.
     pub(crate) async fn clock(&self) -> Result<DateTime, StoreError> {
         let admin = self.client.database("admin");
         let hello =
@@ -36,8 +36,9 @@ impl Store {
         Ok(*hello.get_datetime("localTime").map_err(|error| StoreError::Fault(Box::new(error)))?)
     }
 
-    /// Updates the estimate of the database's clock ([`database_clock`](super::database_clock)) with a request. Without
-    /// this, documents that are written before the first heartbeat comes back would contain this server's own time.
+    /// Asks the database for its time, and updates the estimate of the database's clock
+    /// ([`database_clock`](super::database_clock)). Before the first heartbeat comes back, the estimate would otherwise
+    /// be this server's own time.
     pub(crate) async fn read_clock(&self) -> Result<(), StoreError> {
         let sent = Instant::now();
         let time = self.clock().await?;
@@ -59,8 +60,8 @@ impl Store {
         .await
     }
 
-    /// Returns a room at a cluster time that the change stream has reached. Includes the messages that some member had
-    /// not read.
+    /// Returns a room at a cluster time that the change stream has reached. The snapshot includes the messages that at
+    /// least one member had not read at that time.
     pub(crate) async fn snapshot_at(&self, room: RoomId, at: Timestamp) -> Result<Snapshot, StoreError> {
         let store = self.clone();
         self.run_detached(async move {
@@ -110,7 +111,8 @@ impl Store {
         .await
     }
 
-    /// Returns how many messages after `read` from other users were deleted at a cluster time.
+    /// Returns how many messages of users other than `user`, with numbers above `read`, were deleted at the cluster
+    /// time `at`.
     async fn deleted_at(
         &self,
         room: RoomId,
@@ -148,7 +150,8 @@ impl Store {
         Ok(messages.collect::<Result<_, _>>()?)
     }
 
-    /// Returns the documents that a `find` command finds. They must fit into one reply of the database.
+    /// Returns the documents that a `find` command finds at the cluster time `at`. The documents must fit into one
+    /// reply of the database.
     async fn find_at(&self, at: Timestamp, mut find: Document) -> Result<Vec<RawDocumentBuf>, StoreError> {
         find.insert("singleBatch", true);
         find.insert("batchSize", i32::MAX);

@@ -18,23 +18,24 @@ use super::{Audience, Receipts, Snapshot, Store, StoreError, Writer, Written};
 use crate::model::message::StoredMessage;
 use crate::model::receipts::Marks;
 
-/// A write must start at least this long before the call's deadline, plus the time for the selection of a database node
-/// (`mongodb.selection_ms`). If it has not started by then, there is still time to answer `unavailable`, which says
-/// that nothing was written. The sum is at most half of the time until the deadline.
+/// A write must start some time before the call's deadline. The time is the sum of this margin and
+/// `mongodb.selection_ms`, the limit for the selection of a database node. It is at most half of the time until the
+/// deadline. If the write has not started by then, there is still time to answer `unavailable`, which says that nothing
+/// was written.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// If a call has waited longer than this before its write, the membership is read again. A user who was removed
-/// meanwhile must not write.
+/// If a call has waited for this time before its write, the caller's membership is read again. A user who was removed
+/// from the room during the wait must not write.
 pub(super) const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
-/// The rights of a caller that are checked again if an edit or a deletion had to wait.
+/// The rights that a caller needs for an edit or a deletion. They are checked again if the write had to wait.
 #[derive(Clone, Copy)]
 enum RevisionRights {
     /// The caller is a service, which may change any message.
     Service,
     /// The caller must be a member.
     Member,
-    /// The caller must be an admin, or both the author and a member.
+    /// The caller must be a member, and either an admin or the author of the message.
     AuthorOrAdmin,
 }
 
@@ -69,12 +70,13 @@ pub(crate) fn begin_by(deadline: Instant, selection: Duration) -> Instant {
     now + left.saturating_sub(selection + MARGIN).max(left / 2)
 }
 
-/// The wait for a write's confirmation ends this long before the call's deadline, but a tenth of the remaining time at
-/// most. This leaves time to answer the client that the outcome is unknown.
+/// The time between the end of the wait for a write's confirmation and the call's deadline. It is at most a tenth of
+/// the time until the deadline. It leaves time to answer the client that the outcome is unknown.
 const CONFIRM_MARGIN: Duration = Duration::from_millis(100);
 
 impl BoundRoom {
-    /// Waits for a write, until shortly before the call's deadline. Then returns [`StoreError::Unknown`].
+    /// Waits for a write, until [`CONFIRM_MARGIN`] before the call's deadline. Returns [`StoreError::Unknown`] if the
+    /// write has not ended by then.
     async fn confirmed<T>(
         &self,
         write: impl Future<Output = Result<T, StoreError>>,
@@ -138,9 +140,9 @@ impl BoundRoom {
     }
 
     async fn change_text(&self, id: MessageId, text: &Text, standing: RevisionRights) -> Result<Time, Error> {
-        // A change event contains only fields whose values have changed. If an edit has the same text or the same
-        // millisecond as before, the event lacks `text` or `updated_at`. The field `edit` changes with each edit,
-        // because it contains this call's id.
+        // An event of the change stream contains only fields whose values have changed. The event of an edit lacks
+        // `text` if the edit does not change the text, and `updated_at` if two edits have the same millisecond. The
+        // field `edit` changes with each edit, because it contains this call's id.
         let at = self.store.now_in(self.room);
         let now = Bson::DateTime(at);
         let edit = doc! { "text": text.as_str(), "id": self.request, "at": &now };
@@ -165,7 +167,7 @@ impl BoundRoom {
         self.delete_message(id, RevisionRights::Service).await
     }
 
-    /// Returns the outcome for a message that an earlier call wrote.
+    /// Returns the outcome of `append` for a message that an earlier call wrote.
     async fn again(&self, id: MessageId) -> Result<AppendOutcome, Error> {
         let found = self.store.message(self.room, id).await.map_err(of_stored)?;
         let Some(snapshot) = found else { return self.deleted(id).await };
@@ -189,8 +191,8 @@ impl BoundRoom {
         Err(Error::new(Code::NotFound, "no such room"))
     }
 
-    /// Returns the outcome for a deleted message. Fails if the message is not deleted: then the previous read was
-    /// outdated.
+    /// Returns the outcome of `append` for a message that was deleted after an earlier call wrote it. Fails if the
+    /// message is not deleted: then the caller's read, which did not find the message, was outdated.
     async fn deleted(&self, id: MessageId) -> Result<AppendOutcome, Error> {
         if self.store.is_deleted(self.room, id).await.map_err(of_stored)? {
             return Ok(AppendOutcome::Deleted(id));
@@ -198,8 +200,8 @@ impl BoundRoom {
         Err(of_stored(StoreError::Unreachable(None)))
     }
 
-    /// Returns the outcome for the caller's message with this `client_id`. Returns none if this message was not
-    /// written.
+    /// Returns the outcome of `append` for the caller's message with this `client_id`. Returns none if no such message
+    /// was written.
     pub(crate) async fn appended_before(&self, client_id: ClientId) -> Result<Option<AppendOutcome>, Error> {
         let found = self.store.of_client_id(self.room, &self.caller, &client_id.into_string()).await;
         match found.map_err(StoreError::of_read)? {
@@ -208,8 +210,8 @@ impl BoundRoom {
         }
     }
 
-    /// Returns the smaller of a message's number and the room's last number, so that future messages can't be marked as
-    /// read.
+    /// Returns the smaller of a message's number and the room's last number. So a client can't mark messages as read
+    /// that do not exist yet.
     async fn within(&self, id: MessageId) -> Result<i64, StoreError> {
         let numbers = self.store.numbers();
         if let Some(last) = numbers.last(self.room).filter(|last| last.n >= id.get()) {
@@ -273,8 +275,8 @@ impl Room for BoundRoom {
                 let turn = self.store.bulk(Some(&self.caller)).await;
                 turn.map_err(|busy| StoreError::from(busy).of_read())?
             } else {
-                // A page of very long texts takes much memory. Therefore the number of concurrent pages of a user is
-                // bounded.
+                // A page of very long texts takes much memory. Therefore the number of pages that one user reads
+                // concurrently is bounded.
                 let turn = self.store.own_turn(&self.caller).await;
                 (self.store.clone(), turn.map_err(|busy| StoreError::from(busy).of_read())?)
             };

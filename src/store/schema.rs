@@ -12,11 +12,12 @@ use super::messages::revisions::UNFINISHED;
 use super::rooms::consent::PENDING;
 use super::{Store, StoreError};
 
-/// The time after which the heartbeat of a dead server is removed.
+/// The time after which MongoDB removes the heartbeat of a dead server. A heartbeat is a document that a running server
+/// updates regularly.
 const HEARTBEAT_KEPT: Duration = Duration::from_hours(1);
 
-/// The time after which an ephemeral event (for example typing) is removed. By then, every server has received the
-/// event from the change stream.
+/// The time after which MongoDB removes an ephemeral event (for example typing). Within this time, every server
+/// receives the event from the change stream.
 const SIGNALS_KEPT: Duration = Duration::from_mins(1);
 
 /// The names of all collections.
@@ -35,15 +36,15 @@ const COLLECTIONS: [&str; 12] = [
     "set_aside",
 ];
 
-/// The name of the index that makes a sender's `client_id` unique in a room.
+/// The name of the index that makes each `client_id` unique among the messages of one sender in one room.
 pub(super) const BY_CLIENT: &str = "client_id";
 
 /// The database's error code for a collection that exists already (`NamespaceExists`).
 const EXISTS: i32 = 48;
 
 impl Store {
-    /// Checks that Parlor can use the database, and creates missing collections and indexes. Every server runs this at
-    /// its start. Concurrent runs do no harm.
+    /// Checks that Parlor can use the database, and creates missing collections and indexes. Every server calls this
+    /// function at its start. Several servers may call it concurrently.
     ///
     /// # Errors
     /// Fails if Parlor can't use or reach the database. [`Store::diagnose`] explains the error.
@@ -73,15 +74,16 @@ fn already_there(error: &(dyn std::error::Error + Send + Sync + 'static)) -> boo
     matches!(kind, Some(ErrorKind::Command(command)) if command.code == EXISTS)
 }
 
-/// Returns all indexes that Parlor creates, with their collections. MongoDB itself creates the index on `_id`. Queries
-/// for a room's messages and members use that index.
+/// Returns all indexes that Parlor creates, with their collections. MongoDB itself creates an index on `_id` in each
+/// collection. Queries for a room's messages and members use the index on `_id`.
 pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
     let unique_pair = IndexOptions::builder()
         .name("pair".to_owned())
         .unique(true)
         .partial_filter_expression(doc! { "pair": { "$exists": true } })
         .build();
-    // Lets only one attempt of an HTTP request with an idempotency key create a room.
+    // Several attempts of one HTTP request with an idempotency key have the same `write_id`. With this index, only one
+    // of the attempts creates a room.
     let made_once = IndexOptions::builder().name("write_id".to_owned()).unique(true).sparse(true).build();
     let deleted = IndexOptions::builder()
         .name("deleted".to_owned())
@@ -92,8 +94,8 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
         let options = IndexOptions::builder().name("at".to_owned()).expire_after(after).build();
         IndexModel::builder().keys(doc! { "at": 1 }).options(options).build()
     };
-    // Finds the messages of a user for the export and the erasure. Also counts a user's messages after a receipt
-    // marker. Messages without a sender are not in the index.
+    // Finds the messages of a user for the export and the erasure. Also serves the count of a user's messages after a
+    // receipt marker. The index leaves out messages without a sender.
     let by_sender = IndexOptions::builder()
         .name("sender_room".to_owned())
         .partial_filter_expression(doc! { "sender": { "$exists": true } })
@@ -120,15 +122,15 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
         .partial_filter_expression(doc! { UNFINISHED: { "$exists": true } })
         .build();
     let spent = IndexOptions::builder().name("expires_at".to_owned()).expire_after(Duration::ZERO).build();
-    // This index is empty unless users create direct rooms by connecting (`rooms.direct`).
+    // This index has entries only if users create direct rooms by connecting (`rooms.direct`).
     let pending = IndexOptions::builder()
         .name(PENDING.to_owned())
         .partial_filter_expression(doc! { PENDING: true })
         .build();
     let about = IndexOptions::builder().name("about".to_owned()).sparse(true).build();
     let named = IndexOptions::builder().name("users".to_owned()).build();
-    // If a server dies while it delivers an event to a webhook, another server delivers the event again. With this
-    // index, only one of them can set the event aside.
+    // If a server dies while it delivers an event to a webhook, another server delivers the event again. Then two
+    // servers may set this event aside. With this index, the collection has only one document of the event.
     let event = IndexOptions::builder().name("event".to_owned()).unique(true).build();
     let connected = IndexOptions::builder()
         .name("servers".to_owned())

@@ -9,8 +9,8 @@
 //! | `users` | all users that the event names; a user's erasure deletes the event, an export includes it |
 //! | `tries`, `reason`, `at` | the number of tries, the reason of the last failure, the time when the event was set aside |
 //!
-//! The documents contain no text. A message that is sent again has its current text. A message that was deleted
-//! meanwhile is not sent.
+//! The documents contain no text of a message. When Parlor sends such an event again, it reads the message's current
+//! text. If the message was deleted, Parlor does not send the event.
 
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, doc};
@@ -58,7 +58,8 @@ pub(crate) struct SetAside {
 
 /// The result of setting an event aside.
 pub(crate) struct SetAsideOutcome {
-    /// The number of events that were dropped, the oldest first, because too many events were set aside.
+    /// The number of events that were dropped because more than the permitted number were set aside. The oldest events
+    /// are dropped first.
     pub(crate) dropped: u64,
 }
 
@@ -107,8 +108,8 @@ impl Store {
         self.db.collection("set_aside")
     }
 
-    /// Sets an event aside. If more than `most` events are then set aside, the oldest ones are dropped. If the database
-    /// has no data of the event's user, the user was erased, and the event is not kept.
+    /// Sets an event aside. If more than `most` events are set aside afterwards, drops the oldest ones. Stores nothing
+    /// if the database has no data of the event's user, because then the user was erased.
     pub(crate) async fn set_aside(
         &self,
         new: NewSetAside<'_>,
@@ -233,7 +234,7 @@ impl Store {
         Ok(sender.map(codec::read_user).transpose()?)
     }
 
-    /// Tells whether the database has any data of a user: a membership, or a presence document.
+    /// Tells whether the database has a membership or a presence document of a user.
     async fn is_known(&self, user: &UserId) -> Result<bool, StoreError> {
         let (members, presence) = (self.members.clone(), self.db.collection::<RawDocumentBuf>("presence"));
         let user = codec::user_bson(user);

@@ -1,11 +1,11 @@
 //! The position of this server's change stream, and the wait until the stream reaches a cluster time (a time of
 //! MongoDB's logical clock).
 //!
-//! This server receives receipt markers only from the change stream. A socket needs no wait, because it gets later
-//! markers as events. A caller that reads once, for example the HTTP API, must wait. It waits until the stream has
+//! This server receives receipt markers only from the change stream. A socket does not wait, because it receives later
+//! markers as events. A caller that reads only once, for example the HTTP API, must wait. It waits until the stream has
 //! reached the snapshot time of the documents that the caller read. Usually the stream has reached that time already.
 //! Without changes in the database, the stream does not advance. Then one of the waiting callers writes a document, and
-//! the stream advances for all of them.
+//! this write advances the stream for all of them.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use tokio::sync::{Mutex, watch};
 use super::{Store, StoreError};
 use crate::model::cluster_time;
 
-/// The time for which a caller first waits for events that the database has already sent. After it, a caller writes a
-/// document to advance the stream.
+/// A caller first waits this long for events that the database has already sent. If the stream has not reached the
+/// caller's time by then, the caller writes a document to advance the stream.
 const ON_ITS_WAY: Duration = Duration::from_millis(3);
 
 /// The longest wait of a caller. After it, the caller treats the stream as broken, and uses the markers up to the
@@ -46,7 +46,8 @@ impl StreamPosition {
         *self.time.borrow()
     }
 
-    /// Returns the cluster time up to which this server knows all receipt markers, at most `time`.
+    /// Returns the cluster time up to which this server knows all receipt markers. If this time is later than `time`,
+    /// returns `time`.
     pub(super) fn capped_at(&self, time: Timestamp) -> Timestamp {
         self.last().min(time)
     }
@@ -59,10 +60,10 @@ impl StreamPosition {
 
 impl Store {
     /// Waits until the stream has reached the cluster time `to`, for [`TIMEOUT`] at most. Returns the time up to which
-    /// this server knows all receipt markers, at most `to`.
+    /// this server knows all receipt markers. If this time is later than `to`, returns `to`.
     ///
-    /// A process that runs a command, for example `parlor check`, reads no change stream. There, this function does not
-    /// wait.
+    /// Does not wait in a process that runs a command, for example `parlor check`, because such a process reads no
+    /// change stream.
     pub(super) async fn wait_until_reached(&self, to: Timestamp) -> Timestamp {
         let reached = &*self.reached;
         if reached.last().time > 0 && reached.last() < to {

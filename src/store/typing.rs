@@ -2,9 +2,9 @@
 //! permanently.
 //!
 //! A notification is an ephemeral event, and reaches the servers through the change stream like all events. This module
-//! avoids needless writes and reads. If no other member is online, nothing is written. This server does not know the
-//! sockets of other servers, so it reads the presence of the members from the database. If no other server uses the
-//! database, this read is skipped.
+//! avoids needless writes and reads. If no other member is online, it writes nothing. A server knows only its own
+//! sockets. Therefore it reads from the database whether other members are online on other servers. If no other server
+//! uses the database, it skips this read.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,7 +27,8 @@ pub trait Audience: Send + Sync {
 /// The minimum time between two notifications of a user in a room (docs/protocol.md, `typing`).
 const PERIOD: Duration = Duration::from_secs(3);
 
-/// The maximum of users who type at the same time. Users beyond it may be announced more often than once in [`PERIOD`].
+/// The maximum number of typing users that the server remembers. If more users type, some of them may be announced more
+/// often than once in [`PERIOD`].
 const REMEMBERED: usize = 10_000;
 
 /// The time of the last notification of each user in each room.
@@ -40,7 +41,8 @@ impl Default for Typists {
 }
 
 impl Typists {
-    /// Tells whether a notification of the user in the room is due. If so, the next one is due after [`PERIOD`].
+    /// Tells whether a notification of the user in the room is due. If it is due, records the current time. The next
+    /// notification is then due after [`PERIOD`].
     fn is_news(&self, room: RoomId, user: &UserId) -> bool {
         let mut typists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (room, user.clone());
@@ -51,7 +53,7 @@ impl Typists {
         true
     }
 
-    /// Makes the next notification of the user in the room due immediately.
+    /// Forgets the last notification of the user in the room. The next notification is then due immediately.
     fn end(&self, room: RoomId, user: &UserId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(room, user.clone()));
     }
@@ -80,7 +82,7 @@ impl Store {
         self.signal(&EphemeralEvent::Typing { room, user: user.clone() }).await
     }
 
-    /// Ends the typing of a user who sends a message. When the user types again, the other members are notified
+    /// Ends the typing of a user who sends a message. If the user types again, the other members are notified
     /// immediately.
     pub(super) fn end_typing(&self, room: RoomId, user: &UserId) {
         self.typists.end(room, user);

@@ -1,7 +1,7 @@
 //! The leases of webhooks. A lease names the server that delivers a webhook's events. A lease ends by itself if the
 //! server does not renew it. The lease's document also has the webhook's position in the change stream. The collection
-//! `hooks` has one document for each event source: `after_send`, `offline`, and `presence`. The webhooks `connected`
-//! and `disconnected` share the source `presence`.
+//! `hooks` has one document for each event source (a change stream of events): `after_send`, `offline`, and `presence`.
+//! The webhooks `connected` and `disconnected` share the source `presence`.
 //!
 //! | field | meaning |
 //! |---|---|

@@ -24,8 +24,8 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 
 type LogError = Box<dyn std::error::Error>;
 
-/// Starts logging. The caller keeps the returned guard until the process ends. When the guard is dropped, it sends the
-/// remaining traces, and then writes the remaining lines for two seconds at most.
+/// Starts logging. The caller keeps the returned guard until the process ends. When the caller drops the guard, the
+/// guard sends the remaining traces. It then writes the remaining lines, for two seconds at most.
 ///
 /// # Errors
 /// Fails if the configured filter or the collector's URL is invalid, or if logging is already set up.
@@ -44,28 +44,30 @@ pub fn init(config: &Config) -> Result<LogGuard, LogError> {
     Ok(LogGuard { traces: Some(traces), written: Some(written), dropped })
 }
 
-/// Returns the operator's filter, limited to the lines and spans for which [`is_discreet`] returns true.
+/// Returns the operator's filter, limited to the lines and spans for which [`is_discreet`] returns true. A span is a
+/// named period of work in a trace.
 ///
-/// The level hint lets the whole filter keep the operator's level. Without a hint, every `trace!` of the libraries
-/// reached the filter. The WebSocket library tungstenite has several `trace!` calls for each frame. They took 7% of the
-/// processor time of a busy server.
+/// The level hint tells the `tracing` library that [`is_discreet`] alone would pass all levels. So the combined filter
+/// keeps the maximum level of the operator's filter, and the library skips calls above this level early. Without the
+/// hint, every `trace!` of the libraries reached the filter. The WebSocket library tungstenite has several `trace!`
+/// calls for each frame. These calls took 7% of the processor time of a busy server.
 fn filter(directives: &str) -> Result<impl Filter<Registry> + Send + Sync + 'static, ParseError> {
     let discreet = filter_fn(is_discreet).with_max_level_hint(LevelFilter::TRACE);
     Ok(EnvFilter::try_new(directives)?.and(discreet))
 }
 
 /// Returns the message of a panic up to the first quotation mark or backtick, because a quoted value may be
-/// confidential. For example, Rust panics when code cuts a text in the middle of a character, and the message quotes
-/// the whole text.
+/// confidential. For example, Rust panics when code cuts a text in the middle of a character. The message of this panic
+/// quotes the whole text.
 pub fn discreet(panic: &str) -> &str {
     panic.split(['`', '"', '\'']).next().unwrap_or_default()
 }
 
-/// The targets (the crate names) of Parlor's own log lines. These lines contain ids and outcomes, never a message's
-/// text or a token.
+/// The targets (the crate names) of Parlor's own log lines. These lines contain ids and outcomes, but no message text
+/// and no token.
 const OWN_TARGETS: &[&str] = &["parlor", "parlor_handlers", "handlers"];
 
-/// Returns whether a line or a span may be logged, regardless of the operator's filter. At the levels debug and trace,
+/// Returns whether a line or a span may be logged, whatever the operator's filter says. At the levels debug and trace,
 /// libraries may log frames, request heads with tokens, and database commands with users' texts. At info and above,
 /// libraries log only events of their own work.
 fn is_discreet(metadata: &Metadata<'_>) -> bool {
@@ -73,7 +75,7 @@ fn is_discreet(metadata: &Metadata<'_>) -> bool {
     OWN_TARGETS.contains(&of) || *metadata.level() <= Level::INFO
 }
 
-/// The longest time that the last lines wait for the process that reads stderr.
+/// The maximum time that the end of the process waits until stderr has taken the last lines.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Keeps the log open until it is dropped. If the last traces can't be sent, the last log line says so.
@@ -94,13 +96,13 @@ impl Drop for LogGuard {
     fn drop(&mut self) {
         self.traces = None;
         let written = self.written.take();
-        // If the queue is full, the library prints to stdout. This may block if no process reads stdout.
+        // If the queue is full, the library prints an error to stdout. This print may block if no process reads stdout.
         for_at_most(LAST_LINES, move || drop(written));
     }
 }
 
-/// Runs `work`, which may block, on a separate thread. Waits until the work has ended, but no longer than `limit`. If
-/// no thread can be started, the work is not done.
+/// Runs `work`, which may block, on a separate thread. Waits until `work` has ended, but no longer than `limit`. If no
+/// thread can be started, `work` does not run.
 pub fn for_at_most(limit: Duration, work: impl FnOnce() + Send + 'static) {
     let (done, waits) = mpsc::channel();
     let thread = std::thread::Builder::new().spawn(move || {

@@ -1,10 +1,10 @@
-//! Rebuilds webhook events from the database's collections. Parlor does this if the change stream no longer has the
-//! changes after the position of the events' source. The backfill sends every event since that position that the
-//! collections still show. It differs from the stream:
+//! Rebuilds webhook events from the database's collections. A hook's source is a change stream with a stored position.
+//! Parlor runs the backfill if the change stream no longer has the changes after that position. The backfill sends
+//! every event since the position that the collections still show. Its events differ from the events of the stream:
 //!
-//! - For a message that was deleted meanwhile, only the event `deleted` is sent.
+//! - For a message that was deleted since the position, only the event `deleted` is sent.
 //! - For a message that was edited several times, only the last edit is sent.
-//! - For each user, only the current presence is sent, without the changes in between.
+//! - For each user, only the current presence is sent, without earlier changes.
 //! - Events that were delivered before are sent again, with the same `id`.
 //! - Messages without the field `stamp` (the database's time of the insert) are left out. Only another program can have
 //!   inserted such messages.
@@ -26,12 +26,12 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::users::presence;
 use crate::store::webhook_leases::WebhookPosition;
 
-/// The backfill starts this much before the source's position. The database sets the stamp of a change shortly before
+/// The backfill starts this long before the source's position. The database sets the stamp of a change shortly before
 /// it commits the change. So a change that was committed after the position may have a stamp from before the position.
 const BEFORE: Duration = Duration::from_secs(10);
 
-/// The number of documents in one batch of the database. The batch is small, so that the next batch is requested before
-/// the database closes the cursor, even if deliveries are slow.
+/// The number of documents in one batch of the database. The batch is small, so that even slow deliveries finish it
+/// before the database closes the idle cursor.
 const BATCH: u32 = 100;
 
 /// Sends the events since the position `from` to the dispatcher. The inner error means that the dispatcher has ended.
@@ -55,8 +55,8 @@ pub(super) async fn run(
     Ok(Ok(()))
 }
 
-/// Returns the collection to read, and the filter for documents that changed at or after `since`, by the database's
-/// clock.
+/// Returns the collection to read, and the filter for documents that changed at or after `since` (a time of the
+/// database's clock).
 fn changed_since(source: EventSource, since: Timestamp) -> (&'static str, Document) {
     let new = doc! { "stamp": { "$gte": since } };
     match source {

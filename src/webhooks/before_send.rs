@@ -7,7 +7,8 @@
 //! error `unavailable`.
 //!
 //! The sender may be removed from the room while Parlor waits for the hook. Therefore Parlor reads the membership again
-//! after each wait, before it writes the text. A server without this hook takes none of these steps.
+//! after each wait, before it writes the text. A server without this hook sends no request and does not read the
+//! membership again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use crate::telemetry::metrics::Metrics;
 /// The maximum number of characters of a rejection's reason that the sender sees. A longer reason is cut.
 pub(crate) const REASON_CHARS: usize = 200;
 
-/// The hook: the receiver of its requests, and its settings.
+/// The hook `before_send`: the receiver of its requests, and its settings.
 #[derive(Debug)]
 pub(crate) struct BeforeSend {
     receiver: Receiver,
@@ -49,10 +50,10 @@ struct BeforeSendRequest<'a> {
     text: &'a str,
 }
 
-/// The result of a question that got no valid answer.
+/// The result of a request to the hook that got no valid answer.
 struct Unanswered {
     failure: String,
-    /// Whether a request was sent. Then Parlor has waited for the receiver, and must check the membership again.
+    /// Whether a request was sent. If so, Parlor waited for the receiver, and must check the membership again.
     waited: bool,
     /// Whether the receiver works for other senders and fails only for the requests of this sender.
     own: bool,
@@ -80,8 +81,8 @@ impl BeforeSend {
         })))
     }
 
-    /// Returns the text that may be written. If Parlor waited for the hook, this function then checks that the caller
-    /// is still a member.
+    /// Asks the hook, and returns the text that may be written. If Parlor waited for the hook, then checks that the
+    /// caller is still a member.
     async fn ask(&self, room: &BoundRoom, message_id: Option<MessageId>, text: Text) -> Result<Text, Error> {
         let (text, waited) = self.moderate(room, message_id, text).await?;
         if waited {
@@ -106,7 +107,7 @@ impl BeforeSend {
             text: text.as_str(),
         };
         let question = serde_json::to_string(&question).map_err(Error::internal)?;
-        // The other half of the remaining time is for the write of the message.
+        // Half of the time until the action's deadline is for the hook. The other half is for the write of the message.
         let timeout = room.deadline.saturating_duration_since(Instant::now()) / 2;
         let answer = match self.request_answer(&room.caller, question, timeout).await {
             Ok(answer) => answer,
@@ -196,7 +197,8 @@ pub(crate) fn read(answer: &[u8]) -> Result<BeforeSendAnswer, String> {
     })
 }
 
-/// Returns the reason as the sender sees it: at most [`REASON_CHARS`] characters, and a default text if it is empty.
+/// Returns the reason as the sender sees it: at most [`REASON_CHARS`] characters. An empty reason becomes a default
+/// text.
 pub(crate) fn shorten_reason(reason: &str) -> String {
     match reason.trim() {
         "" => "the message was rejected".to_owned(),
@@ -216,8 +218,9 @@ impl Room for ModeratedRoom {
             match (self.hook.ask(&self.room, None, text).await, client_id) {
                 (Ok(text), client_id) => self.room.append(text, client_id).await,
                 (Err(refused), None) => Err(refused),
-                // A client may send a message again because the answer to the first `send` was lost. If the first
-                // `send` wrote the message, the sender gets that message, even if the hook rejects the text now.
+                // A client sends a message again if it did not receive the answer to its first `send`. The first `send`
+                // may have written the message. In this case the sender gets the written message, even if the hook
+                // rejects the text now.
                 (Err(refused), Some(client_id)) => self.room.appended_before(client_id).await?.ok_or(refused),
             }
         })

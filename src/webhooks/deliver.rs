@@ -28,7 +28,7 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    /// Delivers the event. Returns when all requests of the event were accepted or set aside, or are no longer needed.
+    /// Delivers the event. Returns when each request of the event was accepted, was set aside, or is no longer needed.
     pub(super) async fn run(self) {
         let mut pauses = RetryPauses::of(&self.settings);
         let mut requests = loop {
@@ -37,7 +37,7 @@ impl Delivery {
                 Err(error) => self.retry(&mut pauses, &error.to_string()).await,
             }
         };
-        // The order of the requests doesn't matter, because each request is about another offline member.
+        // The order of the requests doesn't matter, because each request is about a different offline member.
         while let Some(post) = requests.pop() {
             self.deliver(post, &mut pauses).await;
         }
@@ -126,8 +126,8 @@ impl Delivery {
         self.target.kind.name()
     }
 
-    /// Returns the requests for this event. The hook `offline` gets one request for each offline member; the other
-    /// hooks get exactly one request.
+    /// Returns the requests for this event. For the hook `offline` there is one request for each offline member. For
+    /// another hook there is exactly one request.
     async fn requests(&self) -> Result<Vec<WebhookRequest>, StoreError> {
         let post = |user| self.event.post(user).map_err(|error| StoreError::Fault(error.into()));
         match &self.event.what {
@@ -142,7 +142,7 @@ impl Delivery {
     }
 
     /// Returns the members who had no socket on any server since the message was committed. Leaves out the sender and
-    /// the members to whom the message was delivered. Returns an empty list if the message was deleted meanwhile.
+    /// the members to whom the message was delivered. Returns an empty list if the message is already deleted.
     async fn offline_members(
         &self,
         room: RoomId,
@@ -196,8 +196,8 @@ fn subject(what: &EventPayload) -> Subject {
     }
 }
 
-/// The pauses between the tries of one event. The first pause is `hooks.retry_ms`. Each pause is twice as long as the
-/// pause before, up to `hooks.retry_max_ms`.
+/// The pauses between the tries of one event. The first pause is `hooks.retry_ms`. Each later pause is twice as long as
+/// the previous pause, up to `hooks.retry_max_ms`.
 struct RetryPauses {
     first: bool,
     pause: Duration,

@@ -26,7 +26,7 @@ use crate::telemetry::metrics::Metrics;
 /// The number of renewals of a lease within its duration (`hooks.lease_ms`).
 const RENEWALS: u32 = 3;
 
-/// The receiver of one hook's events, and the permits for requests to it.
+/// A hook: the receiver of its events, and the permits for requests to this receiver.
 #[derive(Clone)]
 pub(super) struct HookTarget {
     pub(super) kind: HookKind,
@@ -98,8 +98,8 @@ impl Dispatcher {
                         }
                     }
                 }
-                // Either another server holds the lease, or the source's position was dropped. A dropped position is
-                // replaced by the stream's current end.
+                // Either another server holds the lease, or the database no longer has the source's position. `begin`
+                // replaces a missing position by the stream's current end.
                 Ok(None) => {
                     if let Err(error) = self.begin().await {
                         self.failed("could not store a position for a hook", &error);
@@ -124,7 +124,8 @@ impl Dispatcher {
         tracing::warn!(hook = self.source.name(), %error, "{what}; trying again");
     }
 
-    /// Delivers the events after the position `from`. `until` is the end of the lease.
+    /// Delivers the events after the position `from`. `until` is the end of the lease. Returns the reason why the
+    /// delivery ended.
     async fn deliver_events(
         &self,
         from: WebhookPosition,
@@ -202,8 +203,8 @@ impl Dispatcher {
         (reads, tokio::spawn(reading))
     }
 
-    /// Renews the lease and stores the position. Returns the new end of the lease. Returns the old end if the database
-    /// reported an error. Fails if the lease is lost.
+    /// Renews the lease and stores the position. Returns the new end of the lease. If the database reported an error,
+    /// returns the old end. Fails if this server has lost the lease.
     async fn renew(&self, window: &DeliveryWindow, until: Instant) -> Result<Instant, DispatchEnd> {
         let (hook, lease) = (self.source.name(), self.settings.lease);
         let now = self.store.now();
@@ -223,7 +224,7 @@ impl Dispatcher {
         }
     }
 
-    /// Releases the lease, so that another server can take it immediately.
+    /// Ends the lease now, so that another server can take it immediately.
     async fn release(&self, window: &DeliveryWindow) {
         let position = window.position().clone();
         let released = self.store.hold_hook(self.source.name(), self.server, Duration::ZERO, position).await;

@@ -1,5 +1,5 @@
 //! Webhook events, built from the changes in MongoDB's change stream. The `id` of an event is derived from its content.
-//! Therefore an event has the same `id` each time, even if it is sent twice, or by several servers.
+//! Therefore an event that is sent twice, or by several servers, always has the same `id`.
 
 use bson::oid::ObjectId;
 use bson::{Document, RawBsonRef, RawDocument, Timestamp, doc};
@@ -15,8 +15,8 @@ use crate::store::users::presence;
 pub(crate) enum EventSource {
     AfterSend,
     Offline,
-    /// The events `connected` and `disconnected`. They share one source, so that the events of each user keep their
-    /// order.
+    /// The events `connected` and `disconnected`. The two kinds share one source, so that the events of each user keep
+    /// their order.
     Presence,
 }
 
@@ -133,9 +133,9 @@ impl EventSource {
         }
     }
 
-    /// Returns the filter for the changes that become events. The filter does not depend on the configured hooks.
-    /// Otherwise a new configuration could change the filter, and a stream can resume only if its filter still matches
-    /// the change of the resume token.
+    /// Returns the filter for the changes that become events. A stream can resume only if its filter still matches the
+    /// change of its resume token. Therefore the filter does not depend on the configured hooks: a new configuration
+    /// must not change it.
     pub(super) fn changes(self) -> Document {
         let online = doc! { "updateDescription.updatedFields.online": { "$in": [true, false] } };
         match self {
@@ -144,7 +144,8 @@ impl EventSource {
             }
             Self::Offline => doc! { "ns.coll": "messages", "operationType": "insert" },
             Self::Presence => {
-                // A replacement with `online: false` is reported only if a user went offline.
+                // The database reports a removal of a server from a user's presence as a replacement or as an update. A
+                // replacement with `online: false` means that the user went offline.
                 let replaced = doc! { "operationType": "replace", "fullDocument.online": false };
                 doc! { "ns.coll": "presence", "$or": [{ "operationType": "insert" }, online, replaced] }
             }
@@ -193,8 +194,8 @@ impl EventSource {
     }
 }
 
-/// Returns the fields that a change has set. The database may report an update by a pipeline as a replacement. In this
-/// case, returns the whole document.
+/// Returns the fields that a change has set. The database may report an update by a pipeline as a replacement. For a
+/// replacement, returns the whole document.
 fn fields_of(change: &RawDocument) -> Result<&RawDocument, Undecodable> {
     match change.get_str("operationType")? {
         "replace" => Ok(change.get_document("fullDocument")?),
@@ -202,7 +203,7 @@ fn fields_of(change: &RawDocument) -> Result<&RawDocument, Undecodable> {
     }
 }
 
-/// Builds the event of a new message. None if the message was deleted meanwhile.
+/// Builds the event of a new message. None if the message is already deleted.
 pub(super) fn sent(message: &RawDocument) -> Result<Option<EventPayload>, Undecodable> {
     let room_id = codec::read_room(message.get_document("_id")?)?;
     Ok(codec::read_message(message)?.map(|message| EventPayload::Sent {
@@ -228,7 +229,8 @@ pub(super) fn changed(id: &RawDocument, fields: &RawDocument) -> Result<Option<E
 }
 
 impl EventPayload {
-    /// Returns the event's `id`. For the event `connected`, the cluster time `time` of the change makes the id unique.
+    /// Returns the event's `id`. `time` is the cluster time of the change (a time of MongoDB's logical clock). For the
+    /// event `connected`, this time makes the id unique.
     fn id(&self, time: Timestamp) -> String {
         match self {
             Self::Sent { room_id, message_id, .. } => format!("sent-{room_id}-{}", message_id.get()),
@@ -245,8 +247,9 @@ impl EventPayload {
 }
 
 impl WebhookEvent {
-    /// Creates an event. `at` is the time of the change by the database's clock, and `time` is its cluster time. For an
-    /// event of the backfill, `time` is the cluster time of the lost position.
+    /// Creates an event. `at` is the time of the change by the database's clock, and `time` is the cluster time of the
+    /// change. For an event of the backfill, `time` is the cluster time of the position from which the stream can't
+    /// continue.
     pub(super) fn new(source: EventSource, what: EventPayload, at: Time, time: Timestamp) -> Self {
         Self { kind: source.kind(&what), id: what.id(time), at, what }
     }
@@ -263,8 +266,8 @@ impl WebhookEvent {
         }
     }
 
-    /// Returns the HTTP request for this event. `user` is the offline member if the request is for the hook `offline`,
-    /// otherwise None.
+    /// Returns the HTTP request for this event. For the hook `offline`, `user` is the offline member. For other hooks,
+    /// `user` is None.
     pub(super) fn post(&self, user: Option<UserId>) -> Result<WebhookRequest, serde_json::Error> {
         let id = match &user {
             Some(user) => format!("offline-{}-{user}", self.id.trim_start_matches("sent-")),
@@ -277,8 +280,8 @@ impl WebhookEvent {
 
 /// One HTTP request to a hook's receiver.
 pub(super) struct WebhookRequest {
-    /// The id in the request's body: the event's `id`. For the hook `offline`, the id also contains the offline member,
-    /// because each of these members gets a request of its own.
+    /// The id in the request's body: the event's `id`. The hook `offline` sends one request for each offline member.
+    /// Therefore its ids also contain the member.
     pub(super) id: String,
     /// For the hook `offline`: the offline member who missed the message. Otherwise None.
     pub(super) user: Option<UserId>,

@@ -1,27 +1,29 @@
 //! Webhooks (`[hooks]`): Parlor asks the application's server before a message is written, and reports events to it.
 //!
-//! Only the hook [`before_send`] is asked during a `send` or an `edit`, so only this hook makes a sender wait. All
+//! Only the hook [`before_send`] is asked during a `send` or an `edit`. So only this hook makes a sender wait. The
 //! other hooks receive events about committed changes. Parlor reads these events from the database's change stream: the
 //! ordered list of all committed changes. The delivery of these events has these guarantees:
 //!
 //! - At least once. The database stores a position in the stream for each hook. The position moves past an event only
 //!   after the receiver has answered the event with 2xx, or after the event was set aside. After any other answer, the
 //!   event is sent again, with growing pauses.
-//! - One bad event does not block a hook for ever. If the receiver refuses one event but accepts other events, the
-//!   event is set aside after some tries ([`retry_budget`]). A set-aside event is stored. An operator can list such
-//!   events and send them again.
+//! - One bad event does not block a hook for ever. If the receiver refuses one event but accepts other events, Parlor
+//!   sets the event aside after some tries ([`retry_budget`]). Parlor stores a set-aside event. An operator can list
+//!   such events and send them again.
 //! - In order within a room, or for one user. An event waits until the previous event of its room or user is delivered.
 //!   Rooms don't wait for each other.
 //! - By one server at a time. Only the server that holds the lease delivers. A lease is a record in the database with
 //!   an end time. If that server dies, another server continues from the stored position. Some events are then sent
 //!   twice, with the same `id`.
-//! - A slow hook does not delay another hook. Each hook has its own stream, position and lease. The only exception are
-//!   the hooks `connected` and `disconnected`: they share these, so that the events of one user stay in order.
+//! - A slow hook does not delay another hook. Each hook has its own stream, position and lease. The hooks `connected`
+//!   and `disconnected` are the only exception. They share one stream, position and lease, so that the events of one
+//!   user stay in order.
 //! - Bounded memory. Even if a receiver is unavailable for hours, memory holds at most `hooks.window` undelivered
 //!   events for each stream.
 //!
 //! The database keeps the stream's history for a limited time only. If the stream no longer has the changes after a
-//! hook's position, Parlor logs and counts the error. It then rebuilds the events from the collections ([`backfill`]).
+//! hook's position, Parlor logs and counts the error. Parlor then rebuilds the events from the collections
+//! ([`backfill`]).
 
 pub(crate) mod backfill;
 pub(crate) mod before_send;

@@ -1,6 +1,6 @@
 //! Reads the change stream of one [`EventSource`], starting at the source's position in the stream. The reader is a
 //! separate task that hands the events to the dispatcher one at a time. The channel between the two tasks holds one
-//! event. So memory holds little more than the dispatcher's window and one batch of the database.
+//! event. So the server holds in memory only the dispatcher's window, one batch of the database, and this event.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +21,8 @@ use crate::store::webhook_leases::WebhookPosition;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The longest time for which the database waits for a change. If there is no change in this time, the database sends
-/// an empty answer.
+/// The longest time for which the database waits for a change. Without a change in this time, the database sends an
+/// empty answer.
 const MAX_AWAIT: Duration = Duration::from_secs(1);
 
 /// The maximum number of changes in one batch of the database.
@@ -32,7 +32,7 @@ const BATCH: u32 = 100;
 pub(super) struct StreamRead {
     /// None if the read only reports a new position, without an event for a hook.
     pub(super) event: Option<WebhookEvent>,
-    /// The source's position once the event is delivered. None for an event of the backfill.
+    /// The source's position after the event's delivery. None for an event of the backfill.
     pub(super) position: Option<WebhookPosition>,
 }
 
@@ -43,20 +43,20 @@ pub(super) struct HookStreamReader {
     pub(super) kinds: Vec<HookKind>,
     pub(super) store: Store,
     pub(super) stream_store: Store,
-    /// The minimum age of an event when it is handed to the dispatcher. For the hook `offline` this is
-    /// `hooks.offline.wait_ms`: after this time, Parlor checks which members have no socket. For the other hooks it is
-    /// zero.
+    /// The minimum age of an event when it is handed to the dispatcher. For the hook `offline` this age is
+    /// `hooks.offline.wait_ms`: only after this time, Parlor checks which members have no socket. For the other hooks
+    /// this age is zero.
     pub(super) rest: Duration,
     pub(super) clock: AgeClock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) to: mpsc::Sender<StreamRead>,
 }
 
-/// The error if the receiving end of the channel was dropped: the dispatcher has stopped.
+/// The error that the dispatcher has stopped: it dropped the receiving end of the channel.
 pub(super) struct ConsumerGone;
 
-/// Computes the age of a change by the database's clock. The fields are one time of this clock, in milliseconds, and
-/// the local instant at which that time was read.
+/// Computes the age of a change by the database's clock. The first field is a time of this clock, in milliseconds. The
+/// second field is the local instant at which that time was read.
 #[derive(Clone, Copy)]
 pub(super) struct AgeClock(i64, Instant);
 
@@ -73,7 +73,7 @@ impl AgeClock {
 }
 
 impl HookStreamReader {
-    /// Reads the stream after a position. Ends when the dispatcher stops, and with an error when the stream breaks.
+    /// Reads the stream after a position. Returns when the dispatcher stops. Fails when the stream breaks.
     pub(super) async fn run(self, mut from: WebhookPosition) -> Result<(), StoreError> {
         loop {
             let error = match self.stream_store.watch_for(self.source, Some(&from)).await {
@@ -98,8 +98,8 @@ impl HookStreamReader {
         }
     }
 
-    /// Tells whether the stream can't continue at its position. The reason is an event that is too large for the
-    /// database to send, or a lost history of the stream. Logs the reason.
+    /// Tells whether the stream can't continue at its position. This happens if an event is too large for the database
+    /// to send, or if the database no longer has the stream's history. Logs the reason.
     fn is_position_lost(&self, error: &StoreError) -> bool {
         let StoreError::Fault(fault) = error else { return false };
         let Some(fault) = fault.downcast_ref::<Error>() else { return false };
@@ -150,7 +150,7 @@ impl HookStreamReader {
         }
     }
 
-    /// Decodes a change. If this fails, logs the error and skips the change, because a second try would fail in the
+    /// Decodes a change. A change that can't be decoded is logged and skipped, because a second try would fail in the
     /// same way.
     fn read(&self, change: &RawDocument) -> Option<WebhookEvent> {
         self.source.read(change).unwrap_or_else(|error| {
@@ -160,8 +160,8 @@ impl HookStreamReader {
         })
     }
 
-    /// Sends an event and a position to the dispatcher, as soon as the event is at least `rest` old. Drops an event
-    /// whose hook has no URL, and sends only the position.
+    /// Sends an event and a position to the dispatcher, as soon as the event is at least `rest` old. If the event's
+    /// hook has no URL, drops the event and sends only the position.
     pub(super) async fn send(
         &self,
         event: Option<WebhookEvent>,

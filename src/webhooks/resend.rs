@@ -1,5 +1,5 @@
-//! Sends a set-aside event again, when an operator requests it. A set-aside event is one that a hook's receiver did not
-//! accept after several tries.
+//! Sends a set-aside event again when an operator requests it. A set-aside event is an event that a hook's receiver did
+//! not accept after several tries.
 
 use super::event::{self, EventPayload, Lane};
 use super::{HookKind, RunningWebhooks};
@@ -12,7 +12,7 @@ use crate::store::{Store, StoreError};
 pub(crate) enum ResendOutcome {
     /// The receiver accepted the event.
     Taken,
-    /// The event's message was deleted meanwhile, so the event is no longer sent.
+    /// The event's message is deleted, so the event is not sent.
     Withdrawn,
     /// The event's hook has no URL on this server.
     NoHook,
@@ -21,7 +21,7 @@ pub(crate) enum ResendOutcome {
 }
 
 impl RunningWebhooks {
-    /// Sends the event once, without retries. A message is sent with its current text.
+    /// Sends the event once, without retries. The request contains the current text of the event's message.
     pub(crate) async fn resend(&self, store: &Store, event: &SetAside) -> Result<ResendOutcome, StoreError> {
         let target = HookKind::named(&event.hook)
             .and_then(|kind| self.targets.iter().find(|target| target.kind == kind));
@@ -36,8 +36,8 @@ impl RunningWebhooks {
     }
 }
 
-/// Returns the event's lane: its room or its user. The circuit breaker counts failures for each lane, as in the
-/// automatic delivery.
+/// Returns the event's lane: its room or its user. The circuit breaker counts failures for each lane, both here and in
+/// the automatic delivery.
 fn lane(subject: &Subject) -> Lane {
     match subject {
         Subject::Sent { room, .. } | Subject::Edited { room, .. } | Subject::Deleted { room, .. } => {

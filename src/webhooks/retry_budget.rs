@@ -1,7 +1,7 @@
-//! Decides how many times the delivery of an event is tried before the event is set aside. A lane is a room or a user:
-//! the events of one lane are delivered one after the other.
+//! Decides how many times Parlor tries to deliver an event before it sets the event aside (stores it for the operator).
+//! A lane is a room or a user: the events of one lane are delivered one after the other.
 //!
-//! A receiver may be unavailable for hours. Then every event fails, but no event is the cause, and no event may be set
+//! A receiver may be unavailable for hours. Then all events fail, but no event is the cause, and no event may be set
 //! aside. Therefore a failed try counts only if the event itself is the likely cause:
 //!
 //! - The receiver refused the request with status 400, 413, 415 or 422.
@@ -12,8 +12,8 @@
 //! A try never counts if the connection was refused, or if the circuit breaker is open.
 //!
 //! One sender can write unacceptable messages faster than Parlor sets their events aside. Therefore each event that is
-//! set aside halves the number of tries for the next event of its lane, down to zero. After [`REST`], one event of the
-//! lane gets one try again. If the receiver accepts an event of the lane, the lane has all its tries again.
+//! set aside halves the number of tries for the next event of its lane, down to zero. A lane without tries gets one try
+//! again after [`REST`]. If the receiver accepts an event of the lane, the lane has the full number of tries again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,15 +22,16 @@ use std::time::{Duration, Instant};
 use super::event::Lane;
 use crate::outbound::OutboundError;
 
-/// A lane that has no tries left gets one try after this time.
+/// The time after which a lane without tries gets one try again.
 const REST: Duration = Duration::from_mins(1);
 
-/// When [`RetryBudget`] has this many lanes, it removes the lanes without a try in the last [`REST`].
+/// When [`RetryBudget`] has this number of lanes, it removes old lanes: no event with a counted try was set aside there
+/// in the last [`REST`].
 const REMEMBERED: usize = 1_000;
 
-/// The number of tries of an event, and the lanes with fewer tries.
+/// The maximum number of tries of an event, and the lanes in which this number is reduced.
 pub(super) struct RetryBudget {
-    /// The number of tries of an event (`hooks.max_tries`). Zero means no limit.
+    /// The maximum number of tries of an event (`hooks.max_tries`). Zero means no limit.
     max_tries: u32,
     lanes: Mutex<HashMap<Lane, SetAsideStreak>>,
 }
@@ -53,7 +54,7 @@ impl RetryBudget {
         Self { max_tries, lanes: Mutex::default() }
     }
 
-    /// Returns the number of tries for the next event of a lane. None means no limit.
+    /// Returns the maximum number of tries for the next event of a lane. None means no limit.
     pub(super) fn allowed_tries(&self, lane: &Lane) -> Option<u32> {
         if self.max_tries == 0 {
             return None;
@@ -70,7 +71,8 @@ impl RetryBudget {
         self.lanes().remove(lane);
     }
 
-    /// Records that an event of a lane was set aside. `tried` is false if no try of this event counted.
+    /// Records that an event of a lane was set aside. `tried` is false if the event was set aside without a counted
+    /// try.
     pub(super) fn record_set_aside(&self, lane: &Lane, tried: bool) {
         let mut lanes = self.lanes();
         if lanes.len() >= REMEMBERED {
@@ -92,8 +94,8 @@ impl RetryBudget {
 }
 
 impl TryCounter {
-    /// Starts to count the tries of a request. `accepted` is the number of events that the receiver has accepted until
-    /// now.
+    /// Starts to count the tries of a request. `accepted` is the number of events that the receiver has accepted so
+    /// far.
     pub(super) fn new(accepted: u64) -> Self {
         Self { counted: 0, accepted }
     }
@@ -104,7 +106,7 @@ impl TryCounter {
     }
 
     /// Records a failed try. The try counts only if the event is the likely cause of the failure. `accepted` is the
-    /// number of events that the receiver has accepted until now.
+    /// number of events that the receiver has accepted so far.
     pub(super) fn record_failure(&mut self, error: &OutboundError, accepted: u64) {
         let counts = match error {
             OutboundError::Status(400 | 413 | 415 | 422) => true,

@@ -3,9 +3,9 @@
 //! database stores. Every event up to this position was delivered.
 //!
 //! A lane is a room or a user. A slow event delays only the later events of its own lane. Later events of other lanes
-//! may be delivered before the slow event. The window keeps their positions in the stream until all earlier events are
-//! delivered. `hooks.window` is the maximum number of undelivered events. The maximum number of kept positions is
-//! [`POSITIONS_PER_EVENT`] times as high.
+//! may be delivered before the slow event. The window keeps the stream positions of such events until all earlier
+//! events are delivered. `hooks.window` is the maximum number of undelivered events. The maximum number of kept
+//! positions is [`POSITIONS_PER_EVENT`] times as high.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,10 +13,10 @@ use super::event::{HookKind, Lane, WebhookEvent};
 use super::reader::StreamRead;
 use crate::store::webhook_leases::WebhookPosition;
 
-/// The maximum number of kept positions is `hooks.window` times this number. A position takes about 300 bytes.
+/// The maximum number of kept positions for each event that `hooks.window` allows. A position takes about 300 bytes.
 const POSITIONS_PER_EVENT: usize = 16;
 
-/// The delivery window. It returns the events of one lane in their order, one after the other.
+/// The delivery window. Returns an event of a lane only after the lane's previous event is delivered.
 pub(super) struct DeliveryWindow {
     most: usize,
     /// The number of undelivered events.
@@ -24,8 +24,8 @@ pub(super) struct DeliveryWindow {
     /// The number of the first slot. Slots are numbered in the order of the stream, starting at 0.
     first: u64,
     slots: VecDeque<WindowSlot>,
-    /// The numbers of the events that wait for an earlier event of their lane. A lane is in the map while one of its
-    /// events is ready or is being delivered.
+    /// For each lane, the slot numbers of the events that wait for an earlier event of the lane. A lane is in the map
+    /// while one of its events is ready or is being delivered.
     lanes: HashMap<Lane, VecDeque<u64>>,
     ready: VecDeque<u64>,
     position: WebhookPosition,
@@ -51,7 +51,7 @@ impl DeliveryWindow {
         }
     }
 
-    /// Returns whether the window must not take another read now.
+    /// Returns whether the window is full. A full window must not get another read from the stream.
     pub(super) fn is_full(&self) -> bool {
         self.undelivered >= self.most || self.slots.len() >= self.most.saturating_mul(POSITIONS_PER_EVENT)
     }
@@ -78,7 +78,8 @@ impl DeliveryWindow {
                 self.ready.push_back(number);
             }
         } else if let Some(last) = self.slots.back_mut() {
-            // When the last event is delivered, everything up to this position is delivered as well.
+            // A read without an event has no slot of its own. Its position becomes valid when the event of the last
+            // slot is delivered.
             last.position = read.position;
             return;
         }

@@ -1,6 +1,6 @@
 //! Closes a socket in a way that lets the client receive the close frame with the reason. If a program closes a
-//! connection with unread data, the kernel resets the connection, and the reset can discard the close frame. Therefore
-//! the server first reads the rest of the client's data.
+//! connection with unread data, the kernel resets the connection. The reset can discard the close frame. Therefore the
+//! server first reads the rest of the client's data.
 
 use std::time::Duration;
 
@@ -13,17 +13,18 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use super::connection::WebSocket;
 use crate::protocol::close::Close;
 
-/// The timeout for writing the close frame. The same timeout applies again to the wait for the peer's answer.
+/// The timeout for writing the close frame. The wait for the client's answer has the same timeout of its own.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The maximum number of bytes that are read and discarded from a peer that continues to send.
+/// The maximum number of bytes that the server reads and discards after its close frame, if the client continues to
+/// send.
 const MAX_DISCARDED: u64 = 16 * 1024 * 1024;
 
-/// Sends the close code with its reason. Then waits until the peer has answered, for [`CLOSE_TIMEOUT`] at most.
+/// Sends the close code with its reason. Then waits for the client's answer, for [`CLOSE_TIMEOUT`] at most.
 pub(super) async fn close(mut ws: WebSocket, close: Close) {
     tracing::debug!(code = close.code(), reason = close.reason(), "closing a socket");
     let sent = if close == Close::Normal {
-        // The peer closed first. The library has already put the answer into the write buffer.
+        // The client closed first. The library has already put the answer into the write buffer.
         tokio::time::timeout(CLOSE_TIMEOUT, ws.flush()).await
     } else {
         let frame = CloseFrame { code: CloseCode::from(close.code()), reason: close.reason().into() };
@@ -40,12 +41,12 @@ pub(super) async fn close(mut ws: WebSocket, close: Close) {
             let _ = ws.get_mut().shutdown().await;
         }
     };
-    // A peer that never answers is disconnected after the timeout.
+    // If the client never answers, the server disconnects it after the timeout.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
 }
 
-/// Reads until the peer has answered the close frame, and then returns zero. If a frame of the peer can't be decoded,
-/// returns the number of bytes that may still be discarded.
+/// Reads until the client has answered the close frame, and then returns zero. If a frame of the client can't be
+/// decoded, returns the number of bytes that the server may still discard.
 async fn until_answered(ws: &mut WebSocket) -> u64 {
     let mut left = MAX_DISCARDED;
     while left > 0 {

@@ -1,13 +1,13 @@
-//! The connection under a WebSocket. It counts the frames that the WebSocket library does not report, and lets a
+//! The connection under a WebSocket. It counts the frames that the WebSocket library does not report. It also lets a
 //! socket continue to read after a failed write.
 //!
 //! A client may split a message into several frames, called fragments. The library joins the fragments and returns only
 //! the whole message. A client could send empty fragments without end, and no rate limit would count them. Therefore
 //! this module also reads the head (the first bytes) of each frame, and limits the number of fragments of a message.
 //!
-//! A client may send its last frames and close immediately. The next write to that client then fails, while the
-//! client's frames are still in the kernel's buffer. After the first failed write, this module drops all bytes that the
-//! server writes. The server can then read the rest of the stream.
+//! A client may send its last frames and close immediately. The server's next write to that client then fails, while
+//! the client's frames are still in the kernel's buffer. After the first failed write, this module drops all bytes that
+//! the server writes. So the server can read the rest of the client's frames.
 
 use salvo::hyper::upgrade::Upgraded;
 use salvo::rt::tokio::TokioIo;
@@ -36,7 +36,7 @@ pub(crate) struct CountedStream<S> {
 }
 
 impl<S> CountedStream<S> {
-    /// Wraps a connection. No byte may have been read from it yet.
+    /// Wraps a connection. The caller must not have read any byte from the connection.
     pub(crate) fn new(io: S, most_fragments: u32) -> Self {
         Self { io, heads: FrameHeads::default(), most_fragments, lost_at: None }
     }
@@ -51,12 +51,14 @@ impl<S> CountedStream<S> {
         self.heads.fragments > self.most_fragments
     }
 
-    /// Returns the number of fragments received since the last call. The last fragment of each message does not count.
+    /// Returns the number of fragments received since the previous call. The last fragment of each message does not
+    /// count.
     pub(crate) fn take_fragments(&mut self) -> u32 {
         std::mem::take(&mut self.heads.uncounted)
     }
 
-    /// Processes the result of a write. After the first failure each write succeeds without effect.
+    /// Processes the result of a write. After the first failure, reports every write as successful, and drops its
+    /// bytes.
     fn written(&mut self, written: Poll<io::Result<usize>>, bytes: usize) -> Poll<io::Result<usize>> {
         let written = ready!(written);
         if let Some(written) = written.ok().filter(|written| *written > 0 || bytes == 0) {
@@ -68,9 +70,9 @@ impl<S> CountedStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> CountedStream<S> {
-    /// Shuts down the writing side. Then reads and discards up to `most` bytes, until the peer shuts down its own side.
-    /// Without this, the kernel would reset a connection that is closed with unread data, and the reset could discard
-    /// the last written bytes.
+    /// Shuts down the writing side. Then reads and discards up to `most` bytes, until the client shuts down its own
+    /// side. If the server closed a connection with unread data, the kernel would reset the connection. The reset could
+    /// discard the last written bytes.
     pub(crate) async fn discard(&mut self, most: u64) {
         if self.io.shutdown().await.is_ok() {
             let mut rest = (&mut self.io).take(most);
@@ -82,7 +84,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CountedStream<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // The error is returned only at the next read. So the frames before the excess fragment are processed first.
+        // Only the next read after the excess fragment returns the error. So the socket first handles the frames before
+        // that fragment.
         if this.is_too_fragmented() {
             return Poll::Ready(Err(io::Error::other("too many fragments")));
         }
@@ -156,7 +159,7 @@ impl FrameHeads {
     fn scan(&mut self, read: &[u8], most_fragments: u32) -> usize {
         let mut bytes = read;
         loop {
-            // A payload that does not fit into memory does not end within these bytes.
+            // If the payload's length exceeds `usize`, the payload does not end within these bytes.
             let skipped = usize::try_from(self.payload).unwrap_or(usize::MAX).min(bytes.len());
             self.payload -= skipped as u64;
             let Some((next, rest)) = bytes.get(skipped..).and_then(<[u8]>::split_first) else {
@@ -213,7 +216,7 @@ impl FrameHeads {
 mod tests {
     use super::*;
 
-    /// Returns a frame as a client sends it, masked by zeros.
+    /// Returns a frame as a client sends it, masked with zeros (the payload stays unchanged).
     fn frame(first: u8, payload: usize) -> Vec<u8> {
         let mut bytes = vec![first];
         match payload {

@@ -1,8 +1,8 @@
 //! Parses the WebSocket handshake of a client: the parameters of the URL and the token. Checks that the URL and the
 //! token name the same user.
 //!
-//! A refusal is not sent as an HTTP status, because a browser does not show the status to its page. Instead, the server
-//! opens the socket and then closes it with a close code, which the page can read.
+//! The server can't refuse with an HTTP status, because a browser does not show the status to its page. Instead, the
+//! server opens the socket and then closes it with a close code. The page can read the close code.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::auth::{Caller, TokenError};
 use crate::protocol::close::Close;
 use crate::protocol::session_options::SessionOptions;
 
-/// The only supported subprotocol. Upper and lower case count as equal.
+/// The only supported subprotocol. Upper and lower case are not distinguished.
 const BEARER: &str = "Bearer";
 
 /// A caller (the user of the token) whose token is valid and matches the URL. Room and membership are not checked yet.
@@ -47,7 +47,7 @@ pub(crate) enum SocketTarget {
 }
 
 /// Checks the parameters, then the token, and then that the first user in the URL is the caller. `caller` is the result
-/// of the token check. None if the handshake has no token.
+/// of the token check, or None if the handshake has no token.
 pub(crate) fn admit(
     path: HandshakePath,
     query: &str,
@@ -90,8 +90,8 @@ pub(crate) fn token(headers: &HeaderMap) -> Option<&str> {
     if offered_bearer_protocol(headers).is_some()
         && let Some(token) = others.next()
     {
-        // If the client offers two subprotocols besides `Bearer`, it is unclear which one is the token, and neither is
-        // used.
+        // If the client offers two subprotocols besides `Bearer`, it is unclear which of them is the token. Then the
+        // server uses neither.
         return others.next().is_none().then_some(token);
     }
     let (scheme, token) = items(headers, AUTHORIZATION).next()?.split_once(' ')?;

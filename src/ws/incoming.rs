@@ -13,12 +13,12 @@ use super::session::{SessionEnd, SocketTask};
 use crate::actions::envelope::FrameAnswer;
 use crate::protocol::close::Close;
 
-/// After this number of rate-limit refusals within this time, the server closes the socket with 4029 (docs/protocol.md,
-/// Close codes).
+/// If the rate limits refuse this number of frames within this time, the server closes the socket with 4029
+/// (docs/protocol.md, Close codes).
 const RATE_LIMIT_STRIKES: (usize, Duration) = (10, Duration::from_secs(10));
 
 /// The maximum number of batches of waiting frames that are written before an answer with an unknown outcome. A batch
-/// has up to 64 frames. So these batches hold all frames of a queue with the default `limits.send_queue`.
+/// has up to 64 frames. So 16 batches hold all frames of a queue with the default `limits.send_queue`.
 const CONTRADICTION_WRITES: usize = 16;
 
 pub(super) type RunningAction = Pin<Box<dyn Future<Output = Option<FrameAnswer>> + Send>>;
@@ -33,8 +33,8 @@ impl SocketTask<'_> {
         let message = message.map_err(|error| self.end_for(&error))?;
         self.last_received = Instant::now();
         self.outbox.mark_alive(self.last_received);
-        // This number does not include the last fragment of a message. The last fragment is counted with the whole
-        // message.
+        // The number of fragments excludes the last fragment of each message. The last fragment is counted with the
+        // whole message.
         let fragments = self.ws.get_mut().take_fragments();
         self.services.runtime.spend_frames(&self.caller, fragments);
         let asked = self.pinged.take().is_some();
@@ -55,8 +55,8 @@ impl SocketTask<'_> {
             Message::Close(_) => Err(Close::Normal.into()),
             Message::Pong(_) if asked => Ok(None),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
-                // The pong is written now. Otherwise pongs would pile up in memory if a client sends pings and reads
-                // nothing.
+                // The pong is written now. Otherwise the pongs for a client that sends pings and reads nothing would
+                // fill the memory.
                 Box::pin(self.flush()).await?;
                 if let Some(answer) = self.services.runtime.charge_control_frame(&self.caller) {
                     Box::pin(self.answer(answer)).await?;
@@ -102,17 +102,17 @@ impl SocketTask<'_> {
     }
 
     /// Tells whether the client has already received the event of its frame, although the server does not know the
-    /// outcome of the frame's write.
+    /// outcome of the frame's database write.
     ///
     /// If the database fails right after a majority has stored a write, the server may receive the event but not the
-    /// result of the write. The event is already the answer to the frame. The error `timeout` would be a second answer.
-    /// A client that sends no `ref` would take that error for the answer to its next frame.
+    /// result of the write. The event already answers the frame. The error `timeout` would be a second answer. A client
+    /// that sends no `ref` would take that error for the answer to its next frame.
     pub(super) async fn is_contradicted(&mut self, answer: &FrameAnswer) -> Result<bool, SessionEnd> {
         if !answer.is_outcome_unknown {
             return Ok(false);
         }
-        // The event may wait in the outbox (the socket's queue) behind other frames. The loop is bounded, because new
-        // frames may arrive.
+        // The event may wait in the outbox (the socket's queue) behind other frames. The number of batches is limited,
+        // because new frames may arrive all the time.
         for _ in 0..CONTRADICTION_WRITES {
             if self.is_acknowledged || self.outbox.is_empty() {
                 break;

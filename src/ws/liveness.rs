@@ -1,5 +1,5 @@
-//! The periodic checks of a socket. They send pings, and close the socket if the client does not answer or its token
-//! expires.
+//! The periodic checks of a socket. They send pings. They close the socket if the client does not answer a ping, or if
+//! its token expires.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,15 @@ use super::session::{SessionEnd, SocketTask};
 use crate::protocol::close::Close;
 
 impl SocketTask<'_> {
-    /// Returns the time until the next check is due: a ping, the end of the wait for an answer, or the end of the
-    /// token.
+    /// Returns the time until the next check is due. A check is due to send a ping, at the end of the wait for the
+    /// client's answer, or when the token expires. After a failed write, it is also due at the end of the time for the
+    /// client's last frames.
     pub(super) fn next_tick(&self) -> Duration {
         let sockets = &self.services.config.load().sockets;
         let quiet = self.last_received.elapsed();
         let next = match self.pinged {
-            // If the client answers late, the next ping must still be sent in time. So this time is at most
-            // `sockets.ping_seconds`.
+            // The client may answer just before the end of the wait. The next ping must then still be sent in time. So
+            // the next check is due after `sockets.ping_seconds` at the latest.
             Some(pinged) => sockets.dead.saturating_sub(pinged.elapsed()).min(sockets.ping),
             None => sockets.ping.saturating_sub(quiet),
         };
@@ -27,8 +28,8 @@ impl SocketTask<'_> {
         next.min(self.until_expiry()).max(Duration::from_millis(1))
     }
 
-    /// Runs the periodic checks. `busy` tells whether an action runs. During an action, the server reads nothing and
-    /// can't see the client's answer to a ping. Then the server does not close the socket, but sends another ping.
+    /// Runs the periodic checks. `busy` tells whether an action runs. During an action, the server reads nothing, so it
+    /// can't see the client's answer to a ping. Then the server sends another ping instead of closing the socket.
     pub(super) async fn tick(&mut self, busy: bool) -> Result<(), SessionEnd> {
         let (ping, dead, last_frames) = {
             let sockets = &self.services.config.load().sockets;
@@ -56,7 +57,8 @@ impl SocketTask<'_> {
     }
 
     /// Pings the client, because a new connection of the same user waits for a free slot. While an action runs
-    /// (`busy`), the server reads nothing. Then the client counts as alive, because it sent the frame of that action.
+    /// (`busy`), the server reads nothing. Then the client counts as alive, because it sent the frame that started the
+    /// action.
     pub(super) async fn send_probe(&mut self, busy: bool) -> Result<(), SessionEnd> {
         if busy {
             self.outbox.mark_alive(Instant::now());

@@ -7,8 +7,8 @@ use handlers::{RoomId, UserId};
 use super::services::SocketServices;
 use crate::limits::user_quota::UserSlot;
 
-/// Tells whether the address of a token may be stored. The number of address changes per minute is limited, because
-/// each change is sent to the user's rooms. Without the limit, a client could switch between two addresses without end.
+/// Tells whether the address of a token may be stored. Each change of the address is sent to the user's rooms. Without
+/// a limit per minute, a client could switch between two addresses without end.
 pub(super) fn may_keep(services: &SocketServices, slot: &UserSlot, email: &str) -> bool {
     let may = slot.accept_address(&services.runtime.rates(), email);
     if !may {
@@ -41,8 +41,8 @@ pub(super) fn keep_email(services: &Arc<SocketServices>, room: RoomId, user: &Us
     });
 }
 
-/// Removes the address `doubted`, which the user's own token marks as unverified, from the room or from all rooms. The
-/// socket doesn't wait for the write, because the history on this socket already omits the address.
+/// Removes the address `doubted` from the room, or from all rooms for None. The user's own token marks this address as
+/// unverified. The socket doesn't wait for the write, because the history on this socket already omits the address.
 pub(super) fn drop_email(
     services: &Arc<SocketServices>,
     room: Option<RoomId>,

@@ -34,8 +34,8 @@ pub(super) async fn open(
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
-    // This server receives no events from the database at the moment. The client should try another server, which may
-    // receive events.
+    // This server receives no events from the database at the moment. Another server may receive them, so the client
+    // should try another server.
     if services.heartbeat.is_silent() {
         return Err(Close::Unavailable);
     }
@@ -73,7 +73,7 @@ async fn open_room(
         }
         (None, SocketTarget::All) => return Err(Close::NoRoom),
     };
-    // Only a resume is a large read, and waits for its turn among the large reads. Other connects of the same user take
+    // A resume is a large read, and waits for its turn among the large reads. Other connects of the same user only take
     // turns with each other, because 20 concurrent histories take 200 MB of memory.
     let (store, turn) = if options.resumes() {
         services.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?
@@ -109,13 +109,14 @@ async fn open_room(
         keep_email(services, room, &user, email);
     }
     // The address may have been stored before the token's issuer marked it as unverified. The members in memory may be
-    // older than the database. So the write to the database compares the address as well.
+    // older than the database. So the write to the database also compares the stored address, and removes only the
+    // address `doubted_email`.
     let is_shown = doubted_email.is_some() && member.email == doubted_email;
     if is_shown {
         member.email = None;
     }
-    // Only if this room shows the address, the address is searched in all rooms of the user. A user may have thousands
-    // of rooms.
+    // If this room shows the address, the address is removed from all rooms of the user. Otherwise it is removed only
+    // from this room, because a user may have thousands of rooms.
     drop_email(services, (!is_shown).then_some(room), &user, doubted_email);
     let email = member.email.clone();
     if changed.as_ref().is_some_and(ResumedRoom::is_cut) {
@@ -129,7 +130,7 @@ async fn open_room(
         room,
         _subscription: subscription,
         shown: snapshot.complete.then(|| HistoryWatermark::of(&snapshot)),
-        // If the history could not be read, the client has no position to resume from.
+        // If the history could not be read, the client gets no position from which it could resume.
         position: changed.map(|changed| changed.position),
         unacked_up_to: snapshot.unread(&user, options.manual_receipts).unwrap_or_default(),
     };
@@ -140,7 +141,7 @@ async fn open_room(
 }
 
 /// Creates the direct room of the caller and another user. The caller's token proves nothing about the other user. So
-/// the other user becomes a member without an address, and has not accepted the room.
+/// the other user becomes a member without an address, and must still accept the room.
 async fn make_direct(
     services: &SocketServices,
     slot: &UserSlot,
@@ -158,7 +159,7 @@ async fn make_direct(
 }
 
 /// Returns the first frame. For a Level 1 socket, the frame is the history as an array. For a Level 2 socket, the frame
-/// has the missed changes, and a cursor for the next resume. The cursor is empty if the history could not be read.
+/// has the missed changes, and a cursor for the next resume. If the history could not be read, the cursor is empty.
 fn first_frame(
     snapshot: &Snapshot,
     room: RoomId,

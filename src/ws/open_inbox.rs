@@ -51,7 +51,7 @@ pub(super) async fn open(
     let (mut read, mut reached) = self::read(services, &store, &caller, &mut view, from.as_ref()).await?;
     let mut contacts = HashSet::new();
     if read.missed.is_some() {
-        // A resuming client must also learn which members of unchanged rooms are online.
+        // A resuming client must also learn which members of its unchanged rooms are online.
         let online = store.contacts_online(&caller.user, &read.all, read.as_of).await;
         let online = online.map_err(|error| services.room_reader.refused(&error))?;
         let online = store.visible(&read.all, online).await;
@@ -95,8 +95,9 @@ fn keep_email(services: &Arc<SocketServices>, user: &UserId, email: String) {
     });
 }
 
-/// Joins the user's rooms and reads them, until a read is current. A current read includes every change that the hub
-/// had received at the join, and contains only rooms that the connection has joined.
+/// Joins the user's rooms and reads them. Repeats both steps until the read is current. A current read includes every
+/// change that the hub had received when the connection joined the rooms. It contains only rooms that the connection
+/// has joined.
 async fn read(
     services: &Arc<SocketServices>,
     store: &Store,

@@ -2,8 +2,9 @@
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-/// A larger text is not written through the buffer of the WebSocket library, because that buffer never shrinks below
-/// its largest frame. Such a text is written in parts of this size. Each part must be written within `limits.write_ms`.
+/// The size above which a text is not written through the buffer of the WebSocket library. That buffer never becomes
+/// smaller than its largest frame. Longer texts are written in parts of this size. Each part must be written within
+/// `limits.write_ms`.
 pub(super) const LARGE_BYTES: usize = 16 * 1024;
 
 /// Returns the head (the first bytes) of a text frame for a text of `bytes` bytes (RFC 6455, 5.2). The frame is final

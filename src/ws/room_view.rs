@@ -18,7 +18,7 @@ use crate::store::Receipts;
 pub(super) struct OneRoomView {
     pub(super) room: RoomId,
     pub(super) _subscription: HubSubscription,
-    /// The events that the history already contained. None if the history could not be read.
+    /// The events that the first frame (the history) already contained. None if the history could not be read.
     pub(super) shown: Option<HistoryWatermark>,
     /// The position in the room's history that the client has received. None for a Level 1 socket.
     pub(super) position: Option<Position>,
@@ -44,8 +44,8 @@ impl OneRoomView {
         }
     }
 
-    /// Returns the text of an event. Adds the `ref` of the client's frame if the event is its answer, and the cursor
-    /// for a Level 2 socket.
+    /// Returns the text of an event. If the event answers a frame of the client, adds the `ref` of that frame. For a
+    /// Level 2 socket, adds the cursor.
     fn render(&mut self, json: &Utf8Bytes, event: &RoomFrame, caller: &SocketSession) -> Utf8Bytes {
         let reference = event.request().and_then(|request| caller.take_ref(request));
         let cursor = self.position.as_mut().map(|position| {
@@ -70,8 +70,8 @@ impl OneRoomView {
         }
     }
 
-    /// Queues the receipt markers of written messages. The client has the room open, so each written message counts as
-    /// read, unless the client sends read receipts itself (`receipts=manual`).
+    /// Queues the receipt markers of written messages. The client has opened the room, so each written message counts
+    /// as read, unless the client sends read receipts itself (`receipts=manual`).
     pub(super) fn flush_receipts(&mut self, receipts: &Receipts, caller: &SocketSession) {
         let read = if caller.has_manual_receipts() { 0 } else { self.unacked_up_to };
         let marks = Marks { delivered: self.unacked_up_to, read };

@@ -20,12 +20,13 @@ use crate::limits::permits::Permit;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::{Outbox, OutboxBounds};
 
-/// The size of a read, and of the buffer that each idle socket keeps. A usual chat frame fits into one read. A longer
+/// The size of one read, and of the buffer that each idle socket keeps. A usual chat frame fits into one read. A longer
 /// frame takes more reads. The WebSocket library writes zeros into the whole buffer before every read. With the
 /// library's default size of 128 KiB, 1,000 idle sockets used 135 MB.
 const READ_BYTES: usize = 1024;
 
-/// The socket collects frames, and writes them when they reach this size or when no more frames wait.
+/// The size of the write buffer. The socket collects frames, and writes them when they reach this size or when no more
+/// frames wait.
 const WRITE_BYTES: usize = 4 * 1024;
 
 /// Serves one connection from its upgrade to its end.
@@ -42,8 +43,8 @@ pub(crate) async fn serve(
     };
     let config = Some(bounded(frame_bytes));
     let line = CountedStream::new(TokioIo::new(io), fragments);
-    // Boxed, like each future that a socket awaits once or rarely. Otherwise the socket keeps the memory of the future
-    // for its whole life.
+    // Boxed, like each future that a socket awaits only once or rarely. Otherwise the memory of the future would belong
+    // to the socket's task until the socket ends.
     let mut ws = Box::pin(WebSocketStream::from_raw_socket(line, Role::Server, config)).await;
     let outbox = Arc::new(match &admission {
         Ok(Admission { room: SocketTarget::All, caller, .. }) => {
@@ -55,8 +56,8 @@ pub(crate) async fn serve(
         Ok(Admission { caller, .. }) => Outbox::new(bounds, Some(caller.user.clone())),
         Err(_) => Outbox::new(bounds, None),
     });
-    // The outbox is registered before the first read. So a request that closes all sockets of the user finds this
-    // socket.
+    // The outbox is registered before the first read from the database. So a request that closes all sockets of the
+    // user also finds this socket.
     let user = admission.as_ref().ok().map(|admission| &admission.caller.user);
     let registered = services.outboxes.register(&outbox, user);
     let end = match admission {
@@ -84,7 +85,7 @@ pub(crate) fn bounded(frame_bytes: usize) -> WebSocketConfig {
         .max_frame_size(Some(frame_bytes))
 }
 
-/// Opens the socket and serves the client, until the socket has to close.
+/// Opens the socket and serves the client. Returns the reason why the socket must end.
 async fn run_session(
     services: &Arc<SocketServices>,
     ws: &mut WebSocket,
@@ -92,12 +93,13 @@ async fn run_session(
     admission: Admission,
     source: ClientSource,
 ) -> SessionEnd {
-    // The outbox is already registered. So an erasure of the user that begins after this check closes the socket.
+    // The outbox is already registered. So if an erasure of the user begins after this check, the erasure closes the
+    // socket.
     if services.store.erasing().contains(&admission.caller.user) {
         services.refusals.record(&source, &services.config.load(), Close::Erased);
         return SessionEnd::Close(Close::Erased);
     }
-    // Boxed, so that the memory for opening is freed before the socket's long life begins.
+    // Boxed, so that the memory for opening is freed before the socket starts to serve the client.
     let opened = Box::pin(open::open(services, outbox, admission)).await;
     let opened = match opened {
         Ok(opened) => opened,

@@ -2,8 +2,8 @@
 //!
 //! The task handles the frames of the client one after the other, in order. While it handles a frame, it still writes
 //! events. Every wait has a time limit. A stalled write or a full queue closes the socket with 4008. If the client
-//! sends nothing, the task sends a ping. If the client does not answer the ping, the task closes the socket. An expired
-//! token closes the socket with 4001.
+//! sends nothing for some time, the task sends a ping. If the client does not answer the ping, the task closes the
+//! socket. An expired token closes the socket with 4001.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -53,8 +53,8 @@ pub(super) struct SocketTask<'a> {
     pub(super) last_received: Instant,
     /// The time of the last ping, if the client has not answered it yet.
     pub(super) pinged: Option<Instant>,
-    /// The frames that were taken from the outbox and wait for their write. `written` has the frames that were written.
-    /// Both are empty between two calls of `write_waiting`.
+    /// `taken` has the frames that were taken from the outbox and are not written yet. `written` has the frames that
+    /// were written. The two lists are empty between two calls of `write_waiting`.
     pub(super) taken: VecDeque<Arc<Frame>>,
     pub(super) written: Vec<Arc<Frame>>,
     /// The id of the request of the client's last frame. `is_acknowledged` tells whether the event of that request was
@@ -85,7 +85,7 @@ impl SocketTask<'_> {
                 self.view.flush_receipts(&self.services.receipts, &self.caller);
             } else if !std::mem::replace(&mut was_lost, true) {
                 // A write has failed, so written messages do not count as delivered. From now on, the timer also limits
-                // the time for reading the client's last frames.
+                // the time in which the server reads the client's last frames.
                 timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
             }
             if self.outbox.take_probe_request() {
@@ -93,8 +93,8 @@ impl SocketTask<'_> {
                 timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
             }
             match self.outbox.closing() {
-                // A shutdown closes the socket only after its running action has ended and the waiting frames are
-                // written.
+                // During a shutdown, the socket is closed only after its running action has ended and the waiting
+                // frames are written.
                 Some(Close::GoingAway) if running.is_some() || !self.outbox.is_empty() => {}
                 Some(close) => return Err(close.into()),
                 None => {}
@@ -104,8 +104,8 @@ impl SocketTask<'_> {
                 () = wait_until(self.view.next_count()) => Box::pin(self.write_count()).await?,
                 answer = next_answer(&mut running) => {
                     running = None;
-                    // While the action ran, the server read nothing. So the client gets the full time again to answer a
-                    // ping.
+                    // While the action ran, the server did not read the client's answer to a ping. So the client gets
+                    // the full time for this answer again.
                     self.pinged = self.pinged.map(|_| Instant::now());
                     if let Some(close) = self.caller.ended() {
                         return Err(close.into());
@@ -115,7 +115,7 @@ impl SocketTask<'_> {
                     {
                         self.answer(answer).await?;
                     }
-                    // The action may have set a new token with a later end.
+                    // The action may have replaced the token by a token with a later expiry.
                     timer.as_mut().reset(tokio::time::Instant::now() + self.next_tick());
                 }
                 message = self.ws.next(), if running.is_none() && !self.services.lifecycle.is_draining() => {
@@ -129,8 +129,8 @@ impl SocketTask<'_> {
         }
     }
 
-    /// Tells whether a write has failed. After a failed write, the client's last frames are still read and executed,
-    /// but not answered.
+    /// Tells whether a write has failed. After a failed write, the server still reads and executes the client's last
+    /// frames, but does not answer them.
     pub(super) fn is_lost(&self) -> bool {
         self.ws.get_ref().lost_at().is_some()
     }

@@ -31,8 +31,9 @@ pub(super) async fn take(services: &SocketServices, user: &UserId) -> Result<Use
     })
 }
 
-/// Pings the sockets of the user, and takes the slot of a socket that does not answer. None if all clients answer. Also
-/// None if too many connects of the user already wait: as many as the user may have sockets.
+/// Pings the sockets of the user, and takes the slot of a socket whose client does not answer. None if all clients
+/// answer. Also None if too many connects of the user already wait. At most `most` connects may wait: as many as the
+/// user may have sockets.
 async fn after_probe(
     services: &SocketServices,
     user: &UserId,
@@ -41,15 +42,16 @@ async fn after_probe(
 ) -> Option<UserSlot> {
     let waiting = services.users.queue_for_slot(user, most)?;
     let silent = silent(services.outboxes.probe(user), Instant::now() + probe).await;
-    // Another waiting connect may already have chosen the first of these sockets, so take the first one that is not
-    // closing.
+    // Another waiting connect of the user may already be closing the first of these sockets. So this connect closes the
+    // first socket that is not closing yet.
     silent.iter().find(|outbox| outbox.is_first_to_close(Close::Dead))?;
     services.metrics.bound_hit("probe_ms");
-    // The chosen socket ends soon, and then frees its slot.
+    // The socket that is being closed ends soon, and then frees its slot.
     let end = Instant::now() + probe;
     loop {
         let mut freed = pin!(waiting.freed());
-        // The notification is enabled before the check for a slot, so that it is not missed.
+        // `enable` registers for the notification before the check for a slot. Otherwise a slot that is freed between
+        // the two steps would be missed.
         freed.as_mut().enable();
         if let Some(slot) = services.users.acquire(user, most) {
             return Some(slot);
@@ -58,12 +60,12 @@ async fn after_probe(
     }
 }
 
-/// Returns the sockets whose clients have not answered by `end`. The socket that was silent for the longest time comes
-/// first.
+/// Returns the sockets whose clients have not answered by `end`. The socket whose client was silent for the longest
+/// time comes first.
 async fn silent(asked: Vec<ProbedSocket>, end: Instant) -> Vec<Arc<Outbox>> {
     let mut silent = Vec::new();
     for ProbedSocket { outbox, answer } in asked {
-        // A socket that has ended meanwhile is not returned.
+        // If a socket has ended during the wait, `answer` is complete, and the socket is not returned.
         if tokio::time::timeout_at(end, answer).await.is_err() {
             silent.push(outbox);
         }
@@ -81,7 +83,7 @@ pub(super) async fn take_slot(services: &SocketServices, user: &UserId) -> Resul
     Ok(slot)
 }
 
-/// Fails if the user's connects have read more documents in the last minute than allowed.
+/// Fails if the user's connects in the last minute have read more documents than allowed.
 pub(super) fn may_read(services: &SocketServices, slot: &UserSlot) -> Result<(), Close> {
     slot.check_read_budget(&services.runtime.rates()).map_err(|_| {
         services.metrics.bound_hit("documents_per_minute");

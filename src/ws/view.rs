@@ -30,7 +30,7 @@ pub(super) struct Opened {
 
 impl SocketView {
     /// Returns the texts that the socket writes for a frame. The first text is the event. The second text is a
-    /// consequence of the event, for example a new unread count. `behind` are the later frames in the queue.
+    /// consequence of the event, for example a new unread count. `behind` contains the later frames in the queue.
     pub(super) async fn take(
         &mut self,
         frame: &Frame,

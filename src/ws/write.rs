@@ -15,11 +15,12 @@ use super::write_pace::WritePace;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::Outbox;
 
-/// The maximum number of frames that are written before the socket does other work.
+/// The maximum number of frames that are written in a row. Then the socket does its other work, for example reading.
 const WRITTEN_AT_ONCE: usize = 64;
 
 impl SocketTask<'_> {
-    /// Writes a first frame or another large text directly to the connection. The buffer of the WebSocket must be empty.
+    /// Writes a first frame or another large text directly to the connection. The write buffer of the WebSocket library
+    /// must be empty.
     pub(super) async fn write_large(&mut self, text: &Utf8Bytes) -> Result<(), SessionEnd> {
         let Self { ws, outbox, services, caller, pace, .. } = self;
         let _charge = services.held.charge(text.len());
@@ -28,20 +29,21 @@ impl SocketTask<'_> {
             return Err(Close::TooSlow.into());
         };
         let head = raw_frame::head(text.len());
-        // The head and the first part of the text go into one write, so that a small text needs only one.
+        // The head and the first part of the text are written together, so that a small text needs only one write.
         let (first, rest) = text.as_bytes().split_at(text.len().min(LARGE_BYTES));
         let first = [&*head, first].concat();
         for part in std::iter::once(&*first).chain(rest.chunks(LARGE_BYTES)) {
             let write = async { raw_frame::write(ws.get_mut(), part).await.map_err(Error::from) };
             let writing = BoundedWrite { services, outbox, pace, bytes: part.len() };
-            // After a failure, no close frame can be sent, because its bytes would be in the middle of this frame.
+            // After a failure, the server can't send a close frame, because the client would take its bytes for a part
+            // of this text.
             writing.limited(|| caller.until_expiry(), write).await.map_err(|_| SessionEnd::Gone)?;
         }
         Ok(())
     }
 
     /// Writes the waiting frames, at most [`WRITTEN_AT_ONCE`]. The number is limited, because the queue of a slow
-    /// client may never run empty, and the socket must also do its other work.
+    /// client may never become empty. The socket must also do its other work.
     pub(super) async fn write_waiting(&mut self) -> Result<(), SessionEnd> {
         self.outbox.take(WRITTEN_AT_ONCE, &mut self.taken);
         if self.taken.is_empty() {
@@ -62,7 +64,7 @@ impl SocketTask<'_> {
                 self.feed(Message::Text(text)).await?;
             }
         }
-        // After a burst of frames, releases the memory of the queue.
+        // After a burst of frames, frees the memory of the list.
         if self.taken.capacity() > WRITTEN_AT_ONCE {
             self.taken = VecDeque::new();
         }
@@ -109,8 +111,8 @@ struct BoundedWrite<'a> {
 
 impl BoundedWrite<'_> {
     /// Waits for the write. The time limits are `limits.write_ms`, the time that `sockets.min_bytes_per_second` allows,
-    /// and the end of the token. The wait also ends if the socket must close because the client is too slow or does not
-    /// answer pings. If the outbox changes in another way, the socket is woken again after the write.
+    /// and the expiry of the token. The wait also ends if the socket must close because the client is too slow or does
+    /// not answer pings. If the outbox changes for another reason, the socket's task is woken again after the write.
     async fn limited(
         self,
         until_expiry: impl FnOnce() -> Duration,
@@ -122,8 +124,8 @@ impl BoundedWrite<'_> {
             self.pace.wrote(self.bytes);
             return written.map_err(|_| SessionEnd::Gone);
         }
-        // Boxed, because few writes must wait. Otherwise each socket would keep the memory of this future for its whole
-        // life.
+        // Boxed, because few writes must wait. Otherwise the memory of this future would belong to the socket's task
+        // until the socket ends.
         Box::pin(self.wait(until_expiry(), write)).await
     }
 

@@ -1,11 +1,11 @@
-//! Measures how fast a client reads. Each write has a time limit. But a client that reads a few bytes just before each
-//! limit could still keep frames waiting for hours. Therefore a client for which frames wait must read at least
+//! Measures how fast a client reads. Each write has a time limit. But a client could read a few bytes just before each
+//! limit, and so keep frames waiting for hours. Therefore a client for which frames wait must read at least
 //! `sockets.min_bytes_per_second`, on average since the frames began to wait.
 
 use std::time::{Duration, Instant};
 
-/// The time since which frames wait for the client without a pause, and the bytes that were written since then. None if
-/// no frame waits.
+/// The time since which frames have always been waiting for the client, and the number of bytes written since then.
+/// None if no frame waits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct WritePace(Option<BehindSince>);
 
@@ -16,8 +16,8 @@ struct BehindSince {
 }
 
 impl WritePace {
-    /// Returns how long a write of `bytes` bytes may take. The client has the time `grace`, and in addition the time
-    /// for all bytes since the frames began to wait, at `rate` bytes a second.
+    /// Returns how long a write of `bytes` bytes may take. The client has the time `grace`, plus the time for these
+    /// bytes and for all bytes written since the frames began to wait, at `rate` bytes a second.
     pub(super) fn wait(&mut self, bytes: usize, rate: u32, grace: Duration, now: Instant) -> Duration {
         let behind = self.0.get_or_insert(BehindSince { since: now, bytes: 0 });
         let taken = behind.bytes.saturating_add(bytes);

@@ -1,6 +1,7 @@
-// The script of `npm run page`, which needs a build first. It copies the compiled library into the assets of the
-// server, and also the packages that the messenger uses. The messenger is the web page that is part of Parlor. The
-// copies are checked in, so that the server is built without Node. A test fails if the copies are outdated.
+// The script of `npm run page`, which builds the library before it runs this script. The messenger, the chat page that
+// is part of Parlor, uses this library. The script copies the compiled library, and the packages that the messenger
+// uses, into the server's assets. The copies are checked in, so that a build of the server needs no Node. A test fails
+// if the copies are outdated.
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { argv } from "node:process";

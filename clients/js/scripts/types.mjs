@@ -1,8 +1,8 @@
 // `npm run types`: generates src/wire.ts from config/asyncapi.json, the server's description of its frames.
 //
 // The script knows the part of JSON Schema that the description uses. It throws at any other schema, because a type
-// that is too wide would hide a change of the contract. TypeScript can't express formats, bounds and patterns, so they
-// are left out.
+// that is too wide would hide a change of the contract. TypeScript can't express formats, bounds and patterns, so the
+// script leaves them out.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { argv } from "node:process";
@@ -50,7 +50,8 @@ function typeOf(schema, indent) {
   if ("const" in schema) return JSON.stringify(schema.const);
   if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
 
-  // All keywords of a schema apply together. So the keywords beside a `oneOf` are intersected with its choices.
+  // All keywords of a schema apply together. Therefore the type is the intersection of the choices of a `oneOf` and of
+  // the keywords beside the `oneOf`.
   const all = [];
   const choices = schema.oneOf ?? schema.anyOf;
   if (choices) all.push(union(choices, indent));
@@ -61,7 +62,7 @@ function typeOf(schema, indent) {
   return all.length === 1 ? all[0] : all.map(grouped).join(" & ");
 }
 
-// Tells whether `type` adds nothing to the choices, as `type: object` beside a `oneOf` of objects.
+// Returns whether `type` adds nothing to the choices. For example, `type: object` adds nothing to a `oneOf` of objects.
 const isImplied = (schema) => schema.type !== "array" && !schema.properties && !schema.additionalProperties;
 
 function refName(ref) {
@@ -105,13 +106,14 @@ function object(schema, indent) {
     return `${comment(property.description, deeper)}${deeper}${key}${optional}: ${typeOf(property, deeper)};\n`;
   });
   const more = schema.additionalProperties;
-  // Beside named properties, TypeScript requires that the index type fits all of them. So it is `unknown`.
+  // In TypeScript, the index type must include the types of all named properties. If there are named properties, the
+  // index type is `unknown`, which includes every type.
   if (more) lines.push(`${deeper}[key: string]: ${lines.length ? "unknown" : typeOf(more, deeper)};\n`);
   return lines.length ? `{\n${lines.join("")}${indent}}` : "Record<string, never>";
 }
 
 // Puts a type into parentheses if it has a `|` or `&` outside of any brackets. Otherwise the type would change its
-// meaning inside a larger type.
+// meaning inside a larger type: an array of `a | b` would become `a | b[]`.
 function grouped(type) {
   const flat = type.replace(/"(?:[^"\\]|\\.)*"|\/\*.*?\*\//gs, "");
   let depth = 0;
@@ -125,7 +127,8 @@ function grouped(type) {
 
 // --- Operations and channels ------------------------------------------------------------------
 
-// The description is written from the server's side: a message that the server receives is a frame of the client.
+// The description is written from the server's side: in an operation with the action `receive`, the client sends the
+// frames.
 function directions(asyncapi) {
   const client = new Set();
   const server = new Set();

@@ -2,7 +2,10 @@ import type { Clock } from "./clock.js";
 import { ParlorError } from "./errors.js";
 import type { Action, Incoming } from "./level3.js";
 
-/** The longest wait for an answer, in ms. By default, the server itself ends an action after 10 s. */
+/**
+ * The longest wait for an answer, in ms. This limit is longer than the server's own limit for an action, which is 10 s
+ * by default.
+ */
 const ANSWER_WITHIN = 15_000;
 
 type Waiting = { resolve(frame: Incoming): void; reject(error: ParlorError): void; cancel(): void };

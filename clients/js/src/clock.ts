@@ -1,4 +1,4 @@
-/** The clock and the timers of the library. Tests replace it, so that they need not wait. */
+/** The clock and the timers of the library. Tests replace it by a fake clock, so that no test waits. */
 export interface Clock {
   /** Returns the time in milliseconds since 1970. */
   now(): number;

@@ -3,11 +3,11 @@ import { CLOSE_CODES } from "./wire.js";
 /**
  * The client's reaction to the close of a socket.
  * - `back off`: connect again after a pause that grows with each failure.
- * - `soon`: the server shuts down, and another server is available. Connect again after a short random pause, so that
- *   the clients don't all connect at the same time.
- * - `new token`: connect again immediately, with a new token; but only once.
- * - `be patient`: the client exceeded a limit, and connecting again soon would exceed it again. Connect again after a
- *   long pause.
+ * - `soon`: the server shuts down, and another server may be available. Connect again after a short random pause, so
+ *   that the clients don't all connect at the same time.
+ * - `new token`: connect again immediately, with a new token. If the server also refuses this token, stay closed.
+ * - `be patient`: the client exceeded a limit, and an early new connection would exceed the limit again. Connect again
+ *   after a long pause.
  * - `give up`: stay closed, because the server would close a new connection in the same way.
  */
 export type Plan = "back off" | "soon" | "new token" | "be patient" | "give up";

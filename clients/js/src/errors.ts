@@ -4,12 +4,12 @@ import type { ErrorFrame } from "./wire.js";
  * The codes of errors that this library itself detects.
  * - `disconnected`: there is no connection, or it was lost before the answer arrived. The action may have been done.
  * - `no_answer`: no answer arrived in time. The action may have been done.
- * - `no_token`: `token()` failed. The library calls it again later.
+ * - `no_token`: the application's function `token()` failed. The library calls the function again later.
  * - `cannot_connect`: the URL is invalid, or the token can't be sent as a subprotocol.
- * - `wrong_user`: the new token belongs to another user than the token before. The library closes the connection.
+ * - `wrong_user`: the new token does not belong to the user of the earlier tokens. The library closes the connection.
  * - `too_large`: a message is larger than the server's limit for a frame.
  * - `storage`: a message could not be stored. It is lost if the page is closed before the message is sent.
- * - `closed`: the server closed the socket, and connecting again would not help, or not soon.
+ * - `closed`: the server closed the socket. The library does not connect again, or only after a long pause.
  */
 export type LocalCode =
   | "disconnected" | "no_answer" | "no_token" | "cannot_connect" | "wrong_user" | "too_large" | "storage" | "closed";

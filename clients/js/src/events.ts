@@ -11,15 +11,15 @@ import type { Room } from "./room.js";
 export interface Events {
   /**
    * The connection is open, and the rooms have the server's current state. If `resumed` is true, each change since the
-   * last connection was already reported by its own event. Otherwise any room may have changed, so read all rooms
-   * again.
+   * last connection was already reported by its own event. Otherwise any room may have changed, so the application must
+   * read all rooms again.
    */
   ready: { resumed: boolean };
   /** A new message, at the end of its room. */
   message: { room: Room; message: Message };
   edited: { room: Room; message: Message };
   deleted: { room: Room; messageId: number };
-  /** Members have received or read more messages. So the status of messages may have changed. */
+  /** Members have received or read more messages, so the status of messages may have changed. */
   marks: { room: Room };
   unread: { room: Room };
   typing: { room: Room; userId: UserId };
@@ -33,6 +33,6 @@ export interface Events {
   /** The state of a message that this user sends has changed. */
   outgoing: Outgoing;
   connection: ConnectionState;
-  /** An error that no promise reports. */
+  /** An error that no returned promise reports. */
   error: ParlorError;
 }

@@ -6,8 +6,9 @@ import type { Room } from "./room.js";
 const AGAIN = 5_000;
 
 /**
- * Fills the gaps in the messages of rooms. Requests the messages after the last known message, page by page, until the
- * gap is filled.
+ * Fills the gaps in the messages of rooms. A gap is a range of messages that the client has not received, although the
+ * client has received or knows of a later message. The filler requests the messages after the last message before the
+ * gap, page by page, until the gap is filled.
  */
 export class Filler {
   readonly #busy = new Set<Room>();
@@ -32,8 +33,8 @@ export class Filler {
         if (room.last === last) break;
       }
     } catch (error) {
-      // After these two errors no retry is needed: the next connection or the next message of the room starts the
-      // filling again.
+      // After `disconnected` and `not_found`, no retry is needed: the next connection or the next message of the room
+      // starts the filling again.
       const { code, retryAfterMs } = error instanceof ParlorError ? error : { code: "", retryAfterMs: undefined };
       if (code !== "disconnected" && code !== "not_found") again = retryAfterMs ?? AGAIN;
     }

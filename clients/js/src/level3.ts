@@ -1,6 +1,6 @@
 // The types of Level 3 (a connection for all rooms). They give the generated types shorter names. They also state two
-// facts that the server's description leaves open. On this connection, each event of a room has its `room_id`. And the
-// first frame has other fields if the connection was resumed.
+// facts that the server's description (config/asyncapi.json) leaves open. First, each event of a room has its `room_id`
+// on a Level 3 connection. Second, the first frame has other fields if the connection was resumed.
 
 import type {
   AuthAnswerFrame, ChatMessageFrame, CustomFrame, ErrorFrame, HistoryAnswerFrame, HistoryFrame,
@@ -10,14 +10,14 @@ import type {
 } from "./wire.js";
 
 /**
- * A room in a list of rooms. `delivered` and `read` are the receipt markers of this user. They are the number of the
- * last message that was delivered to the user, and of the last message that the user has read.
+ * A room in a list of rooms. `delivered` and `read` are the receipt markers of this user. `delivered` is the number of
+ * the last message that was delivered to the user. `read` is the number of the last message that the user has read.
  */
 export type RoomView = RoomsAnswerFrame["rooms"][number];
 
 /**
- * A member of a room. Its fields `delivered` and `read` are its receipt markers: all messages up to these numbers were
- * delivered to the member, or read.
+ * A member of a room. The fields `delivered` and `read` are the member's receipt markers. All messages up to
+ * `delivered` were delivered to the member, and the member has read all messages up to `read`.
  */
 export type Member = RoomView["members"][number] & {
   /** When the member went offline, if a presence event has reported this. */
@@ -36,7 +36,7 @@ export type ListedMessage = HistoryAnswerFrame["messages"][number];
 /** The status of a message: the lowest status over all members except the sender. */
 export type Status = Message["status"];
 
-/** The data of `room_changed`. It has no message and no count, because these have their own events. */
+/** The data of `room_changed`. It has no last message and no unread count, because other events report them. */
 export type RoomChange = Pick<RoomView, "kind" | "name" | "members"> & Partial<Pick<RoomView, "last_activity">>;
 
 /** A room that changed while the client was disconnected. If the room was `added`, it has no lists of changes. */
@@ -45,7 +45,10 @@ export type ResumedRoom = PlainReadyFrame["rooms"][number];
 /** A page of the user's rooms. */
 export type RoomsPage = Pick<RoomsAnswerFrame, "rooms" | "has_more" | "next">;
 
-/** The beginning of a page of rooms: the end of the page before, or a time and optionally a room. */
+/**
+ * The position at which a page of rooms begins: the `next` of the previous page, or the time of a room's last activity
+ * and optionally this room's id.
+ */
 export type RoomsFrom = { next: string } | { before: string; before_room?: number };
 
 /** The first frame of a connection. */
@@ -55,8 +58,8 @@ export type ReadyFrame = Omit<PlainReadyFrame, "resumed" | "rooms" | "room_ids" 
 );
 
 /**
- * On this connection, each event of a room has its `room_id`. `ref` is present only on the socket whose action caused
- * the event.
+ * On a Level 3 connection, each event of a room has its `room_id`. `ref` is present only on the socket whose action
+ * caused the event.
  */
 type Placed<Frame> = Frame & { room_id: number; ref?: string };
 

@@ -11,8 +11,8 @@ export class Outgoing {
   messageId: number | undefined;
   error: ParlorError | undefined;
   /**
-   * Resolves with the message's id when the server has stored the message. This has no time limit. Rejects if the
-   * message failed.
+   * Resolves with the message's id when the server has stored the message. There is no time limit. Rejects if the state
+   * becomes `failed`.
    */
   readonly done: Promise<number>;
   #resolve!: (messageId: number) => void;
@@ -23,7 +23,10 @@ export class Outgoing {
     readonly text: string,
     /** The `client_id`, by which the server recognizes a message that is sent again. */
     readonly clientId: string,
-    /** The time when the user wrote the message, in ms since 1970. It orders the messages of a room. */
+    /**
+     * The time when the user wrote the message, in ms since 1970. The messages of a room are sent in the order of this
+     * time.
+     */
     readonly at: number,
   ) {
     this.done = new Promise((resolve, reject) => {

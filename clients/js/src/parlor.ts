@@ -14,11 +14,14 @@ import { Rooms } from "./rooms.js";
 import type { StorageLike } from "./shelf.js";
 import type { SocketClass } from "./socket.js";
 
-/** The server passes on one typing event of a user in a room in this time, in ms. It would drop further events. */
+/**
+ * The shortest time between two `typing` actions in a room, in ms. The server would drop further `typing` actions of
+ * the user within this time.
+ */
 const TYPING_EVERY = 3_000;
 /** A time after any room's last activity. A page of rooms before this time is the first page. */
 const LATEST = "9999-12-31T23:59:59.999Z";
-/** After these errors, an action may be tried again. `AGAIN` is the default pause before it, in ms. */
+/** After these errors, an action may be tried again. `AGAIN` is the default pause before the next try, in ms. */
 const PASSING: readonly string[] = ["rate_limited", "timeout", "unavailable", "internal"];
 const AGAIN = 5_000;
 
@@ -27,12 +30,12 @@ export interface ParlorOptions {
   url: string;
   /**
    * Returns a JWT of the user. Called at each connect, and before the last token expires. If `refused` is true, the
-   * server refused the last token, and the function must not return a cached one.
+   * server has refused the last token, and the function must not return a cached token.
    */
   token(why: { refused: boolean }): Promise<string>;
   /**
-   * The user of the tokens, if the application knows it before the first connection. Then messages are stored from the
-   * beginning.
+   * The user of the tokens, if the application knows it before the first connection. Then unsent messages are stored
+   * even before the first connection.
    */
   userId?: UserId;
   /**
@@ -59,7 +62,7 @@ export class Parlor {
   readonly #renewal: Renewal;
   readonly #open = new Set<number>(); // the rooms that the application has opened
   readonly #reads = new Map<number, number>(); // per room, the read marker that the server has not confirmed yet
-  #again = (): void => {}; // cancels the timer that sends the open rooms and read markers again
+  #again = (): void => {}; // cancels the timer after which the open rooms and read markers are sent again
   readonly #typed = new Map<number, number>(); // per room, the time of the last `typing`
   #finding = false; // whether a request for unlisted rooms is running
   #userId: UserId | undefined;
@@ -97,8 +100,8 @@ export class Parlor {
   }
 
   /**
-   * Connects, and connects again whenever the connection is lost. During a pause, connects immediately. Call it also
-   * when the network is back.
+   * Connects, and connects again whenever the connection is lost. During a pause, connects immediately. Call this
+   * function also when the network is back.
    */
   connect(): void {
     this.#connection.connect();
@@ -113,7 +116,7 @@ export class Parlor {
     return this.#connection.state;
   }
 
-  /** The id of the user. Undefined before the first connection, unless it was given as an option. */
+  /** The id of the user. Undefined before the first connection, unless the application gave the option `userId`. */
   get userId(): UserId | undefined {
     return this.#userId;
   }
@@ -136,8 +139,8 @@ export class Parlor {
   }
 
   /**
-   * Tells the server that the user has opened this room: its present and new messages count as read. Rooms that are not
-   * open keep fewer messages in memory.
+   * Tells the server that the user has opened this room: the room's present and new messages count as read. Rooms that
+   * are not open keep fewer messages in memory.
    */
   open(roomId: number): void {
     this.#open.add(roomId);
@@ -156,8 +159,8 @@ export class Parlor {
    */
   read(roomId: number, messageId: number): void {
     const room = this.room(roomId);
-    // A number after the last message counts as the last message. Otherwise it would block the markers of the next
-    // messages.
+    // A number after the last message counts as the last message. Otherwise the library would remember the higher
+    // number, and would not send the markers of the next messages.
     const upTo = Math.min(messageId, room?.lastMessage?.message_id ?? messageId);
     if (upTo <= Math.max(this.#reads.get(roomId) ?? 0, room?.read ?? 0)) return;
     this.#reads.set(roomId, upTo);
@@ -172,8 +175,8 @@ export class Parlor {
   }
 
   /**
-   * Requests the receipt markers of each member in the first page of rooms. In a group, events report only when all
-   * members have read a message.
+   * Requests the receipt markers of each member in the first page of rooms. In a group, events do not report the
+   * markers of single members. Events report only when all members have received or read a message.
    */
   async refreshMarks(): Promise<void> {
     await this.#askRooms({ before: LATEST }, false);
@@ -182,7 +185,7 @@ export class Parlor {
   // --- Messages ---
 
   /**
-   * Sends a message as soon as possible, after the earlier messages of the room. The returned value reports if the
+   * Sends a message as soon as possible, after the earlier messages of the room. The returned value reports whether the
    * message was sent or failed.
    */
   send(roomId: number, text: string): Outgoing {
@@ -212,8 +215,8 @@ export class Parlor {
   }
 
   /**
-   * Loads a page of a room's history, the oldest message first. If the page is adjacent to `room.messages`, its
-   * messages are added there.
+   * Loads a page of a room's history, the oldest message first. If the page is adjacent to `room.messages`, the library
+   * adds the page's messages to `room.messages`.
    */
   async history(roomId: number, page: Page = {}): Promise<{ messages: Message[]; hasMore: boolean }> {
     const room = this.room(roomId);
@@ -236,14 +239,15 @@ export class Parlor {
   #ready(resumed: boolean, wasIncomplete: boolean): void {
     this.#emitter.emit("ready", { resumed });
     this.#restate();
-    if (resumed && wasIncomplete) this.#findStrays(); // the last connection was lost before the answer arrived
+    // The last connection was lost before the requested page of rooms arrived.
+    if (resumed && wasIncomplete) this.#findStrays();
     for (const room of this.rooms) this.#filler.fill(room);
     this.#outbox.opened();
   }
 
   /**
-   * Sends the open rooms and the unconfirmed read markers again, because the server forgets open rooms with the
-   * connection.
+   * Sends the open rooms and the unconfirmed read markers again. The server forgets the open rooms when a connection
+   * ends, and the markers may be lost with the connection.
    */
   #restate(): void {
     for (const roomId of this.#open) this.#look(roomId, true);
@@ -262,7 +266,10 @@ export class Parlor {
     this.#again = this.#clock.after(retryAfterMs, () => this.#restate());
   }
 
-  /** Does the work that may be necessary after an event of a room. */
+  /**
+   * Completes the handling of a frame about a room. Loads the room if it is unknown. Removes the read marker if the
+   * server has confirmed it. Fills a gap in the room's messages.
+   */
   #after(roomId: number): void {
     const room = this.room(roomId);
     if (!room && this.#rooms.incomplete) this.#findStrays();
@@ -337,14 +344,14 @@ export class Parlor {
 
   #look(roomId: number, open: boolean): void {
     const room = this.room(roomId);
-    // If the room is gone, the server would answer with an error. If the room is not listed yet, `open` is sent when it
-    // is added.
+    // If the user has left the room, the server would answer with an error. If the room is not loaded yet, `open` is
+    // sent when the room is added.
     if (!room) return;
     room.open = open;
     this.#say({ action: open ? "open" : "close", room_id: roomId });
   }
 
-  /** Sends a frame without waiting for an answer. The event `error` reports its errors. */
+  /** Sends a frame without waiting for an answer. If the server answers with an error, the event `error` reports it. */
   #say(frame: Action): boolean {
     return this.#connection.send(frame);
   }

@@ -1,10 +1,13 @@
 import type { Clock } from "./clock.js";
 
-/** A token is replaced this long before it expires, in ms. If a fifth of its remaining time is less, that applies. */
+/**
+ * The longest time between the replacement of a token and the token's expiry, in ms. A token with less than five
+ * minutes left is replaced after four fifths of its remaining time.
+ */
 const SPARE = 60_000;
 /**
- * The shortest pause between two attempts to replace a token, in ms. It also holds if the clock of this machine is
- * wrong.
+ * The shortest pause between two attempts to replace a token, in ms. This minimum prevents a burst of attempts even if
+ * the clock of this machine is wrong.
  */
 const LEAST = 5_000;
 
@@ -25,15 +28,18 @@ export function lifeOf(token: string): { expires: number; life: number | undefin
 }
 
 /**
- * Replaces the token of an open connection before it expires, because the server then closes the connection. After a
- * failure it tries again. If all attempts fail, the server closes the connection, and the library connects with a new
- * token.
+ * Replaces the token of an open connection before the token expires, because the server closes a connection whose token
+ * has expired. A failed replacement is tried again. If all attempts fail, the server closes the connection, and the
+ * library connects with a new token.
  */
 export class Renewal {
   #cancel = (): void => {};
   #round = 0;
 
-  /** `renew` gets a new token, sends it to the server, and resolves with it. `fail` is called with each error. */
+  /**
+   * `renew` gets a new token from the application, sends it to the server, and resolves with the new token. `fail` is
+   * called with each error.
+   */
   constructor(readonly clock: Clock, readonly renew: () => Promise<string>, readonly fail: (error: unknown) => void) {}
 
   start(token: string): void {
@@ -61,6 +67,7 @@ export class Renewal {
     const known = lifeOf(token);
     if (!known) return undefined;
     // The server has just accepted the token. If the token is expired by this machine's clock, this clock is wrong.
+    // Then the total lifetime of the token replaces the remaining time.
     let left = known.expires - this.clock.now();
     if (left <= 0) left = known.life ?? SPARE;
     return Math.max(LEAST, left - Math.min(SPARE, left / 5));

@@ -1,16 +1,18 @@
 import type { Member, Message, Page, ResumedRoom, RoomChange, RoomView, Status, UserId } from "./level3.js";
 import { Window } from "./window.js";
 
-/** The statuses in their order. A status never goes back to an earlier one. */
+/** The statuses, the lowest first. The status of a message never goes back to a lower status. */
 const STATUSES: readonly Status[] = ["send", "delivered", "read"];
 /**
- * The maximum number of messages in memory for an open room, and (`KEPT`) for a room that is not open. Older messages
- * that the application loaded are kept in addition.
+ * The maximum number of messages in memory for a room: `KEPT_OPEN` for an open room, `KEPT` for every other room. Older
+ * messages that the application loaded are kept in addition.
  */
 const KEPT_OPEN = 2_000;
 const KEPT = 200;
 
-/** A room in the state that this client knows. Applications only read the fields. Frames of the server change them. */
+/**
+ * A room in the state that this client knows. Applications only read the fields. The server's frames change the fields.
+ */
 export class Room {
   readonly id: number;
   kind: "direct" | "group";
@@ -25,8 +27,8 @@ export class Room {
   open = false;
   readonly #me: UserId;
   readonly #window = new Window();
-  #askedFor = 0; // the number of loaded older messages, until another room is opened
-  #counted = 0; // the number of the last message that the server's count includes
+  #askedFor = 0; // the number of older messages that the application loaded; 0 again when another room is opened
+  #counted = 0; // the number of the last message that the server's unread count includes
 
   constructor(view: RoomView, me: UserId) {
     this.#me = me;
@@ -75,8 +77,8 @@ export class Room {
   // --- Changes by the server's frames: called by Rooms ---
 
   /**
-   * Replaces the state of the room, as at a start without resume. The old state is dropped, because it may have changed
-   * while the client was disconnected.
+   * Replaces the state of the room by the state of a first frame that did not resume. The old state is dropped, because
+   * the client does not know what has changed since.
    */
   restart(view: RoomView): void {
     this.members.clear();
@@ -89,8 +91,8 @@ export class Room {
   }
 
   /**
-   * Sets the kind, the name and the members. Messages and the unread count do not change, because they have their own
-   * events.
+   * Sets the kind, the name and the members. Messages and the unread count do not change here, because other events
+   * report them.
    */
   describe(view: RoomChange): void {
     this.kind = view.kind;
@@ -98,7 +100,7 @@ export class Room {
     if (view.last_activity !== undefined && view.last_activity > this.lastActivity) this.lastActivity = view.last_activity;
     const members = view.members.map((member) => {
       const { delivered, read } = this.members.get(member.user_id) ?? member;
-      // Receipt markers only rise, and events may already have reported higher ones.
+      // Receipt markers only rise, and events may already have reported higher markers.
       const marks = { delivered: Math.max(delivered, member.delivered), read: Math.max(read, member.read) };
       return [member.user_id, { ...member, ...marks }] as const;
     });
@@ -129,7 +131,7 @@ export class Room {
     const messages = view.messages ?? [];
     const newest = view.last_message;
     let fresh: Message[] = [];
-    // If there is already a gap before these messages, they wait for it.
+    // If there is already a gap before these messages, they wait until the gap is filled.
     if (this.behind) for (const message of messages) this.#window.add(message);
     else fresh = this.#window.append(messages);
     if (view.has_more && newest) {
@@ -164,8 +166,8 @@ export class Room {
   }
 
   /**
-   * Applies a new status of a message: all members except its sender have received or read all messages up to it.
-   * Returns true if a marker or a status changed.
+   * Applies a new status of a message: all members except the message's sender have received or read all messages up to
+   * this message. Returns true if a marker or a status changed.
    */
   mark({ message_id: id, sender_id: author, status }: Message): boolean {
     let news = false;
@@ -219,7 +221,7 @@ export class Room {
 
   /**
    * Adds a page of history. `upTo` is the value that `asked` returned for this page. Returns the messages that are
-   * newer than all known ones.
+   * newer than all messages known before.
    */
   page(page: Page, messages: readonly Message[], hasMore: boolean, upTo: number): Message[] {
     const { last, from } = this;
@@ -241,7 +243,10 @@ export class Room {
     if (id > this.#counted && author !== this.#me && !this.open) this.unread++;
   }
 
-  /** Returns these messages as the window has them, with their current status. */
+  /**
+   * Returns the copies of these messages in the `Window`, which have the current status. Leaves out messages that the
+   * `Window` no longer has.
+   */
   #known(messages: readonly Message[]): Message[] {
     return messages.flatMap(({ message_id }) => this.message(message_id) ?? []);
   }

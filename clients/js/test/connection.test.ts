@@ -195,7 +195,7 @@ test("one that is on its way when it is given up has twice as long the next time
   };
   chat.connect();
   await turn();
-  await given(15_000); // no handshake, so the limit is not doubled
+  await given(15_000); // the handshake was not done, so the limit is not doubled
   for (const limit of [15_000, 30_000, 60_000, 120_000, 240_000, 240_000]) {
     await last().opens();
     await given(limit);
@@ -293,7 +293,7 @@ test("a token that can't be sent is told", async () => {
 
 test("a token is replaced before it expires", async () => {
   let number = 0;
-  const clockStart = 1_000; // in s, as in the clock of `stage`
+  const clockStart = 1_000; // the start of the clock of `stage`, in s
   const { clock, connected, sockets, news } = stage({ token: async () => claims({ n: number++, exp: clockStart + 3600 * number }) });
   const socket = await connected();
   socket.pongs = true;

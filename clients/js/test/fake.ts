@@ -5,7 +5,7 @@ import { Parlor, type Message, type ParlorOptions, type Socket, type SocketClass
 import type { Clock } from "../src/clock.js";
 import type { Incoming, ListedMessage, Member, RoomView } from "../src/level3.js";
 
-/** Lets all pending promises and callbacks run. */
+/** Waits until all pending promises and callbacks have run. */
 export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 export class ManualClock implements Clock {
@@ -75,7 +75,7 @@ export class FakeSocket implements Socket {
 
   /**
    * Reports that the server can't be reached: an error, and then a close. Asserts that the client listens for the
-   * error, because Node's `ws` throws an error without a listener.
+   * error, because Node's package `ws` throws an error that has no listener.
    */
   async fails(): Promise<void> {
     assert.ok(this.#listeners.error.length > 0, "nobody listens to the error");
@@ -146,9 +146,9 @@ export function stage(options: Partial<ParlorOptions> = {}) {
   };
   return {
     chat, clock, sockets, told, last,
-    /** Returns the events since the last call. */
+    /** Returns the recorded events since the last call. */
     news: (): string[] => told.splice(0),
-    /** Connects. The first frame has these rooms. */
+    /** Connects, sends a first frame with these rooms, and drops the events that were recorded until then. */
     async connected(...rooms: RoomView[]): Promise<FakeSocket> {
       chat.connect();
       await turn();
@@ -170,7 +170,9 @@ export const view = (room_id: number, more: Partial<RoomView> = {}): RoomView =>
   last_message: null, unread: 0, delivered: 0, read: 0, ...more,
 });
 
-/** Returns a time as text. The time of a message is `at` of its number. */
+/**
+ * Returns a time as text: `second` seconds after a fixed start. The fake message with number N has the time `at(N)`.
+ */
 export const at = (second: number): string => new Date(Date.UTC(2025, 1, 18) + second * 1000).toISOString();
 
 export const message = (message_id: number, text = `m${message_id}`, sender_id = 2, more: Partial<ListedMessage> = {}): ListedMessage =>

@@ -102,7 +102,8 @@ test("a gap is seen by the numbers, and filled by history", async () => {
   assert.equal(room().lastMessage?.text, "m8");
   const [asked] = socket.actions("history");
   assert.deepEqual({ after: asked?.after, room_id: asked?.room_id }, { after: 3, room_id: 7 });
-  // Before the page arrives, a message, an edit and a delete arrive. The server may have read the page before them.
+  // Before the page arrives, a message, an edit and a delete arrive. The page does not contain these changes, because
+  // the server read the page from the database earlier.
   await socket.says(said(7, message(9)), { type: "message_edited", room_id: 7, message_id: 4, text: "m4!" },
     { type: "message_deleted", room_id: 7, message_id: 5 });
   await page(socket, [message(4), message(5)], true);
@@ -119,7 +120,8 @@ test("a gap is seen by the numbers, and filled by history", async () => {
 test("two gaps, one behind the other", async () => {
   const { socket, room } = await talking();
   await socket.says(said(7, message(5)));
-  await socket.says(said(7, message(7))); // the server has already read the page that was requested before
+  // The requested page does not contain message 7, because the server read the page from the database earlier.
+  await socket.says(said(7, message(7)));
   await page(socket, [message(4), message(5)]);
   assert.deepEqual([texts(room()).at(-1), room().behind], ["m5", true]);
   assert.equal(socket.actions("history").at(-1)?.after, 5);
@@ -165,7 +167,8 @@ test("history brings older messages, oldest first, up to the first", async () =>
   assert.equal((await older).hasMore, true);
   assert.deepEqual([texts(room), room.from], [["m42", "m44", "m45"], 42]);
 
-  const elsewhere = chat.history(7, { before: 10 }); // not adjacent to the window, so it is not added
+  // The next page is not adjacent to the known messages, so the room does not keep its messages.
+  const elsewhere = chat.history(7, { before: 10 });
   await page(socket, [message(9)], true);
   assert.deepEqual((await elsewhere).messages.map(({ text }) => text), ["m9"]);
   assert.equal(room.from, 42);
@@ -222,7 +225,7 @@ test("pages that are cut below their limit are followed to the end", async () =>
     assert.equal(last().actions("history").at(-1)?.after, id - 1);
     await page(last(), [message(id)], true);
   }
-  // The last message is known already, so no further page is requested.
+  // The first frame already had message 7, the last one, so no further page is requested.
   assert.deepEqual(texts(room()), ["m1", "m2", "m3", "m4", "m5", "m6", "m7"]);
   assert.equal(room().unread, 4);
   assert.equal(last().actions("history").length, 2);

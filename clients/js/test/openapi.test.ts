@@ -1,5 +1,6 @@
-// Checks that a common tool can generate types from the HTTP API's description (config/openapi.json). The Rust test
-// tests/it/http/generated_client.rs uses another tool, and calls the API by the generated client.
+// Checks that the tool `openapi-typescript` can generate types from the HTTP API's description (config/openapi.json).
+// The Rust test tests/it/http/generated_client.rs generates a client with another tool, and calls the API with this
+// client.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";

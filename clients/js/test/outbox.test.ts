@@ -74,8 +74,8 @@ test("rate_limited waits as long as it is told, with all rooms", async () => {
   await clock.pass(2_499);
   assert.deepEqual(texts(socket), ["a"]);
   await clock.pass(1);
-  // Only one message of all rooms is sent at a time, so that at most one message is refused if the rate is still too
-  // high.
+  // After `rate_limited`, only one message of all rooms is sent at a time. If the rate is still too high, the server
+  // refuses at most one message.
   assert.deepEqual(texts(socket), ["a", "a"]);
   await acknowledge(socket, 1);
   assert.deepEqual(texts(socket), ["a", "a", "b"]);
@@ -184,7 +184,7 @@ test("a small message isn't what a socket was closed for, unless it is so each t
     assert.deepEqual(texts(last()), ["a"]);
   }
   await edit;
-  await last().ends(1009); // the limit of this server is very low
+  await last().ends(1009); // the fifth close: this server's limit must be very low
   await assert.rejects(small.done, { code: "too_large" });
 });
 

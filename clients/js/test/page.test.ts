@@ -13,7 +13,7 @@ const path = new URL("../../scripts/page.mjs", import.meta.url).href;
 
 test("the server's page has the library as it is: npm run page", async () => {
   const { modulesIn, modulesOfPage } = (await import(path)) as Script;
-  // The modules beside these tests were just compiled, with the same settings as a build.
+  // `npm test` has just compiled the library's modules into a folder beside these tests, with the settings of a build.
   const [built, page] = [modulesIn(new URL("../src/", import.meta.url)), modulesOfPage()];
   assert.deepEqual([...page.keys()], [...built.keys()]);
   for (const [name, text] of built) assert.equal(page.get(name), text, name);

@@ -1,6 +1,7 @@
-// Random orders of events and pages. At the end, the client must have the same messages as the server. Events arrive in
-// order, and some messages never arrive. The server reads a page of history before it sends the page. So events that
-// arrive before the page may be newer than the page.
+// Tests random orders of events and pages. At the end, the client must have the same messages as the server. Events
+// arrive in order. Some `chat_message` events never arrive, and the client must load these messages as pages of
+// history. The server may read a page from the database long before it sends the page. Therefore an event that arrives
+// before a page may be newer than the page.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

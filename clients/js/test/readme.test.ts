@@ -1,4 +1,4 @@
-// Checks that the tables of fields in the README and in docs/client-library.md are complete.
+// Checks that the library's README and docs/client-library.md list all fields of a room and of a message.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -9,7 +9,10 @@ import { Room } from "../src/room.js";
 
 const PAGES = ["../../README.md", "../../../../docs/client-library.md"];
 
-/** The compiler refuses this object if a field is missing or does not exist. */
+/**
+ * Lists the fields of `Message`. The compiler refuses this object if it lacks a field of `Message`, or has a field that
+ * `Message` does not have.
+ */
 const MESSAGE: Record<keyof Message, true> = {
   message_id: true, sender_id: true, sender_email: true, text: true, status: true, created_at: true, updated_at: true,
 };

@@ -3,7 +3,8 @@ import { test } from "node:test";
 
 type Generator = { generate(asyncapi: unknown): string; readSource(): unknown; readTarget(): string };
 
-// The script is loaded from the package's folder, because it is not among the compiled files.
+// The script is loaded from the package's folder, because the compiler does not copy it into the folder of the compiled
+// tests.
 const { generate, readSource, readTarget } = (await import(new URL("../../scripts/types.mjs", import.meta.url).href)) as Generator;
 
 test("src/wire.ts is what the server's description makes: npm run types", () => {

@@ -60,7 +60,7 @@ pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
     Ok(Answer::History { messages: page.messages, has_more: page.has_more })
 }
 
-/// Converts `after` to the number of a message, or to 0. Fails if it is larger than every possible message number.
+/// Converts `after` to the number of a message, or to 0. Fails if `after` is larger than every possible message number.
 fn number(after: u64) -> Result<i64, Error> {
     let number = i64::try_from(after).ok().filter(|number| *number <= MAX_ID);
     number.ok_or_else(|| Error::invalid("after: no message has such a number"))
@@ -74,8 +74,8 @@ mod tests {
     use crate::testing::{FakeRoom, OTHER};
     use crate::{Code, Reply, Role};
 
-    /// Calls `history` with the frame in a room of this many messages. Returns the numbers of the page's messages, and
-    /// `has_more`.
+    /// Makes a room with as many messages as `messages` says, and calls `history` with the frame. Returns the numbers
+    /// of the page's messages, and `has_more`.
     fn page(messages: usize, frame: &Value) -> (Vec<i64>, bool) {
         let room = FakeRoom::new(Role::Member);
         for _ in 0..messages {

@@ -1,5 +1,5 @@
 //! `{"action":"ping"}`: asks the server for a `pong`. Browsers don't show the pings of the WebSocket protocol to a
-//! page. So a page sends this action to learn whether the connection works.
+//! page. Therefore a page sends this action to learn whether the connection works.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

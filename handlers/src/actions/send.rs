@@ -28,8 +28,8 @@ pub const SPEC: ActionSpec = ActionSpec {
 
 /// Writes the message. The event `chat_message` is the acknowledgement, and all sockets of the room receive it.
 ///
-/// If the caller used the `client_id` before, the server writes nothing. Then only this socket receives an answer:
-/// the first message with this `client_id`, in its current state.
+/// If the caller used the `client_id` in this room before, the server writes nothing. Then only the caller's socket
+/// receives an answer: the first message with this `client_id`, in its current state.
 pub async fn handle(cx: Context, request: Request) -> Result<SendAnswer, Error> {
     let text = cx.validate_text(request.message, "message")?;
     Ok(match cx.room()?.append(text, request.client_id).await? {
@@ -42,9 +42,9 @@ pub async fn handle(cx: Context, request: Request) -> Result<SendAnswer, Error> 
 /// The answer to `send`.
 #[derive(Debug)]
 pub enum SendAnswer {
-    /// The message is new, so its event is the answer.
+    /// The message is new. Its event `chat_message` is the answer.
     New,
-    /// The `client_id` was used before, so this frame is the answer.
+    /// The caller used the `client_id` before. The frame [`Repeated`] is the answer.
     Before(Repeated),
 }
 

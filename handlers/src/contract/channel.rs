@@ -53,8 +53,8 @@ impl Channel {
         json!({ "$ref": format!("{}/messages/{name}", self.reference) })
     }
 
-    /// Describes the operation in which the server sends frames by itself. `said` names the candidates. The operation
-    /// lists those that go over this channel.
+    /// Describes the operation in which the server sends frames by itself. `said` names the frames of all channels. The
+    /// operation lists only the frames that go over this channel.
     pub(super) fn told(&self, summary: &str, said: &[String], messages: &Map<String, Value>) -> Value {
         let here = said.iter().filter(|name| messages.get(*name).is_some_and(|message| self.has(message)));
         json!({

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-/// The example payloads, grouped by the names of their messages. A test checks each payload against its schema.
+/// The example payloads, grouped by the names of their messages. A test checks each payload against the schema of its
+/// message.
 const EXAMPLES: &str = include_str!("examples.json");
 
-/// Adds its examples to each message that has any.
+/// Adds the examples to the messages that `examples.json` names.
 pub(super) fn add(messages: &mut Map<String, Value>) {
     let examples: Map<String, Value> = serde_json::from_str(EXAMPLES).unwrap_or_default();
     for (name, payloads) in examples {

@@ -7,13 +7,14 @@ use serde_json::Value;
 use super::{call, ready};
 use crate::{Code, Connection, Error, Pending, Reply, RoomPage, RoomsFrom, Time};
 
-/// A socket in memory. It accepts the token [`TOKEN`](Self::TOKEN) and refuses all others.
+/// A socket in memory. It accepts the token [`TOKEN`](Self::TOKEN) and refuses every other token.
 #[derive(Debug, Default)]
 pub(crate) struct FakeConnection {
     calls: Mutex<Vec<ConnectionCall>>,
 }
 
-/// A recorded call of a method of [`Connection`].
+/// A call of a method of [`Connection`], recorded so that a test can check which methods an action
+/// called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionCall {
     Renew,
@@ -29,14 +30,16 @@ impl FakeConnection {
     /// The time at which [`TOKEN`](Self::TOKEN) expires.
     pub(crate) const EXPIRES_AT: Time = Time(1_739_903_332_258);
 
-    /// The `next` of the socket's first page of rooms. The second page is the last one.
+    /// The `next` of the socket's first page of rooms. The second page is the last page, so it has
+    /// no `next`.
     pub(crate) const NEXT: &str = "1739903332258-7";
 
     pub(crate) fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// Runs the action that `frame` names, as on an inbox connection whose frame names no room.
+    /// Runs the action that `frame` names without a room, as for a frame without `room_id` on an
+    /// inbox connection.
     pub(crate) fn call(self: &Arc<Self>, frame: &Value) -> Result<Reply, Error> {
         call(None, self, frame)
     }

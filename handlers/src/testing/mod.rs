@@ -1,8 +1,8 @@
-//! Fakes of the traits `Room` and `Connection`, for the unit tests of the actions. They keep everything in memory, so
-//! a test runs in milliseconds and needs no database.
+//! Fakes of the traits `Room` and `Connection`, for the unit tests of the actions. The fakes keep their data in
+//! memory, so a test runs in milliseconds and needs no database.
 //!
-//! A test runs an action with a frame, as a client does: [`call`] decodes the frame and runs the action that it
-//! names.
+//! A test passes a frame to [`call`], as a client sends it. [`call`] decodes the frame and runs the action that
+//! the frame names.
 
 mod connection;
 mod room;

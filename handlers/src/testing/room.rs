@@ -1,4 +1,4 @@
-//! A fake of the trait [`Room`].
+//! A fake of the trait [`Room`], by which an action reads and changes one room.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,7 +34,8 @@ struct FakeMessage {
     client_id: Option<String>,
 }
 
-/// A recorded call of a method of [`Room`] that changes the room or that other users can see.
+/// A call of a method of [`Room`], recorded for the tests. Only methods whose effect other users
+/// can see are recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RoomCall {
     Append { text: String },
@@ -45,7 +46,7 @@ pub(crate) enum RoomCall {
 }
 
 impl FakeRoom {
-    /// Makes an empty room, in which [`CALLER`] has this role.
+    /// Makes an empty room in which [`CALLER`] has the role `role`.
     pub(crate) fn new(role: Role) -> Arc<Self> {
         Arc::new(Self { role, state: Mutex::default() })
     }
@@ -65,12 +66,12 @@ impl FakeRoom {
         self.state().find(id).ok().and_then(|message| message.text.clone())
     }
 
-    /// Returns the caller's read marker: the messages up to this number are read.
+    /// Returns the caller's read marker: the caller has read all messages up to this number.
     pub(crate) fn read_up_to(&self) -> i64 {
         self.state().read_up_to
     }
 
-    /// Returns the number of edits and deletions.
+    /// Returns the number of edits and deletions in the room.
     pub(crate) fn revision(&self) -> u64 {
         self.state().revision
     }

@@ -1,9 +1,9 @@
 //! Finds the action that a frame names, and runs the action within its limits and its deadline.
 //!
-//! An action runs as a separate task, so a failed action does not end its socket. A panic in the action becomes one
-//! `internal` error. After its deadline the action is dropped and the client receives `timeout`. A write that the
-//! action has started continues in the store. An action also continues when its client disconnects, because accepted
-//! work is completed.
+//! An action runs as a separate task, so a failed action does not end its socket. If the action panics, the client
+//! receives one `internal` error. At its deadline the action is dropped, and the client receives the error `timeout`. A
+//! database write that the action has started continues in the module `store`. The action also continues when its
+//! client disconnects, because the server completes every action that it has started.
 
 mod run;
 
@@ -36,10 +36,10 @@ use crate::webhooks::BeforeSend;
 pub(crate) struct Runtime {
     actions: &'static [Action],
     table: ArcSwap<ActionTable>,
-    /// The value of the metrics label `action` for frames without a known action.
+    /// The value of the metrics label `action` for frames without a known action: an empty text.
     none: Arc<str>,
-    /// Shared by the sockets of all calls ([`BoundSocket`](super::bound_socket::BoundSocket)). It is an `Arc`,
-    /// because a clone of a `Store` increments about twenty reference counts.
+    /// Every call shares this store through its [`BoundSocket`](super::bound_socket::BoundSocket). The field is an
+    /// `Arc`, because a clone of a `Store` increments about twenty reference counts.
     store: Arc<Store>,
     writer: Writer,
     receipts: Receipts,
@@ -63,12 +63,12 @@ pub(crate) struct Ports {
     pub(crate) heartbeat: Arc<Heartbeat>,
 }
 
-/// The accepted calls that are not answered yet. The shutdown waits for them.
+/// The accepted calls that are not answered yet. The shutdown waits until all of them are answered.
 #[derive(Clone, Default)]
 pub(crate) struct InFlightCalls {
     /// Counts the calls, and lets the shutdown wait until the count is 0.
     pub(crate) tracker: TaskTracker,
-    /// Cancelled when the shutdown's time for calls is over. Then each call that still runs is answered with
+    /// The shutdown cancels this token when its time for calls is over. Then each call that still runs is answered with
     /// `timeout`.
     pub(crate) overdue: CancellationToken,
 }
@@ -122,16 +122,17 @@ impl Runtime {
         self.table.load().rates.clone()
     }
 
-    /// Applies the functions and the limits of a new configuration to the frames that arrive from now on. If a rate
-    /// has changed, each user starts with the full new rates. Otherwise each user keeps the amounts spent so far.
+    /// Applies the functions (the application's own actions) and the limits of a new configuration to the frames that
+    /// arrive from now on. If a rate has changed, all users may use their full rates again. Otherwise the frames and
+    /// calls of each user that were already counted stay counted.
     pub(crate) fn reload(&self, config: &Config, functions: Vec<Arc<FunctionAction>>) {
         let table = ActionTable::new(self.actions, functions, config, Some(&self.table.load()));
         self.table.store(Arc::new(table));
     }
 
     /// Runs the action of a text frame. `request` is the id of this call. The future returns none if the action
-    /// succeeded and an event is the answer. A shutdown waits for the call from now on, even before the future is
-    /// first polled.
+    /// succeeded and its answer is an event, which comes through the change stream. The shutdown waits for a call as
+    /// soon as this function has returned, even if the future was not polled yet.
     pub(crate) fn invoke(
         self: Arc<Self>,
         frame: Utf8Bytes,
@@ -181,8 +182,9 @@ impl Runtime {
             match result {
                 Ok(Reply::ByEvent) => None,
                 Ok(Reply::Frame(json)) => {
-                    // A built-in action that replies with a frame causes no event. A function of the application may
-                    // send a reply and an event. Its event needs the `ref`, which is stored under the id of the call.
+                    // A built-in action that replies with a frame causes no event, so its stored `ref` is dropped. A
+                    // function of the application may send a reply and also a message. The event of this message needs
+                    // the `ref`.
                     if own {
                         caller.forget(request);
                     }
@@ -190,14 +192,14 @@ impl Runtime {
                     Some(FrameAnswer { refused: None, is_outcome_unknown: false, json })
                 }
                 Err(error) => {
-                    // After `timeout` the write may still succeed. Then its event needs the `ref`. After other errors
-                    // no event follows.
+                    // After `timeout` the database write may still succeed. The event of the write then needs the
+                    // `ref`. After other errors no event follows.
                     if error.code() != Code::Timeout {
                         caller.forget(request);
                     }
-                    // The client may already have received the event of the write. Then the socket does not send this
-                    // answer. A function may do more than write a message, so the socket always sends the answer of a
-                    // function.
+                    // The client may already have received the event of the write. In that case the socket does not
+                    // send this error. The error of a function is always sent, because a function may do more than
+                    // write a message.
                     let is_outcome_unknown = own && is_unknown_write(&error);
                     Some(FrameAnswer { is_outcome_unknown, ..envelope.refuse(&error, request) })
                 }
@@ -216,12 +218,13 @@ impl Runtime {
         Envelope::default().refuse(&error, ObjectId::new())
     }
 
-    /// Counts frames that have no answer of their own, such as the fragments of a message, towards the user's rate.
-    /// If the fragments use up the rate, the frame that completes the message is refused.
+    /// Counts frames that the server does not answer one by one, such as the fragments of a message, towards the user's
+    /// rate. If the fragments use up the rate, the frame that completes the message is refused.
     pub(crate) fn spend_frames(&self, caller: &SocketSession, frames: u32) {
         if frames > 0 {
             let table = self.table.load();
-            // The first refused frame shows that the rate is used up. So the remaining frames need no check.
+            // The first refused frame shows that the rate is used up. So the loop ends there, and the remaining frames
+            // are not counted.
             let _ = (0..frames).try_for_each(|_| table.spend_frame(caller, &self.metrics));
         }
     }
@@ -235,7 +238,7 @@ impl Runtime {
     }
 }
 
-/// Returns whether an error means that the outcome of a write is unknown: the write may have succeeded.
+/// Returns whether an error means that the outcome of a database write is unknown: the write may have succeeded.
 fn is_unknown_write(error: &Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
     error.code() == Code::Timeout && matches!(cause, Some(StoreError::Unknown(_)))

@@ -24,7 +24,7 @@ use crate::store::{BoundRoom, Store, StoreError};
 use crate::supervisor::panic_text;
 use crate::webhooks::before_send::ModeratedRoom;
 
-/// A frame that was admitted: its action is known, and the sender was charged for it.
+/// An admitted frame: its action is known, and the frame was counted towards its sender's rates.
 #[derive(Clone, Copy)]
 pub(super) struct AdmittedFrame<'a> {
     pub(super) table: &'a ActionTable,
@@ -42,8 +42,8 @@ pub(super) struct StartedCall {
 }
 
 impl Runtime {
-    /// Starts the action in a separate task, with a deadline. Drops the decoded fields, so that a waiting call does
-    /// not hold their memory.
+    /// Starts the action in a separate task, with a deadline. Drops `fields` before the task waits, so that waiting
+    /// calls use less memory.
     pub(super) async fn start(
         &self,
         admitted: AdmittedFrame<'_>,
@@ -62,7 +62,7 @@ impl Runtime {
         Ok(StartedCall { deadline, task })
     }
 
-    /// Takes one of the action's permits. They limit the calls of this action that run concurrently.
+    /// Takes one permit of the action. The number of permits limits how many calls of this action run concurrently.
     fn acquire_permit(&self, row: &RegisteredAction) -> Result<OwnedSemaphorePermit, Error> {
         row.in_flight.clone().try_acquire_owned().map_err(|_| {
             self.metrics.bound_hit("action_max_in_flight");
@@ -70,8 +70,8 @@ impl Runtime {
         })
     }
 
-    /// Checks in the database that the caller is a member of the room. Does so only if this server may lack a recent
-    /// change of the membership, because its change stream is late.
+    /// Checks in the database that the caller is a member of the room. The check is made only if this server's
+    /// change stream is late, because the server may then not know a recent change of the membership.
     async fn verify_membership(&self, admitted: AdmittedFrame<'_>) -> Result<(), Error> {
         let AdmittedFrame { caller, envelope, .. } = admitted;
         match envelope.room {
@@ -82,8 +82,8 @@ impl Runtime {
         }
     }
 
-    /// Reads the caller's membership from the database. If the caller is not a member, returns `not_found`, and
-    /// closes a socket that is for this room only.
+    /// Loads the caller's membership from the database. If the caller is not a member, returns `not_found`. Also
+    /// closes the socket if it serves only this room.
     async fn confirm_member(&self, caller: &SocketSession, room: RoomId) -> Result<(), Error> {
         if self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?.is_some() {
             return Ok(());
@@ -148,8 +148,8 @@ impl Runtime {
         Context::new(caller.user.clone(), room, Arc::new(socket), table.text_chars)
     }
 
-    /// Waits for the end of a call. Returns its reply, or the error for the client. The error is `timeout` after the
-    /// call's deadline, and when the shutdown's time for calls is over.
+    /// Waits until a call has ended. Returns its reply, or the error for the client. The error is `timeout` if the
+    /// call's deadline passes, or if the shutdown's time for calls is over.
     pub(super) async fn await_result(&self, call: StartedCall) -> Result<Reply, Error> {
         let StartedCall { deadline, task } = call;
         let ended = self.overdue.run_until_cancelled(tokio::time::timeout_at(deadline, task)).await;
@@ -168,7 +168,8 @@ impl Runtime {
 }
 
 impl AdmittedFrame<'_> {
-    /// Returns the longest time that the action may run: its own limit, or the limit for all actions.
+    /// Returns the longest time that the action may run: its own `timeout_ms`, or the limit for all actions
+    /// (`limits.handler_ms`).
     fn time_limit(&self) -> Duration {
         let own = self.row.limits.timeout_ms.map(|ms| Duration::from_millis(ms.into()));
         own.unwrap_or(self.table.deadline)

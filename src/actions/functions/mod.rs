@@ -1,6 +1,6 @@
-//! Actions that the application adds, in any language. Parlor sends the frame to the application's server (the
-//! "function") over HTTP. The function's answer says what Parlor does. The [`dispatcher`](crate::actions::dispatcher)
-//! treats these actions like the built-in ones.
+//! Actions that the application adds, in any language. Parlor sends the client's frame over HTTP to a server of the
+//! application, the "function". The function's answer says which message, event or reply Parlor sends. The
+//! [`dispatcher`](crate::actions::dispatcher) treats these actions like the built-in ones.
 //!
 //! The whole answer is validated before any part of it is applied. Then the parts are applied in this order: the
 //! message is sent, the event is published, and the caller receives the reply. If one part fails, the later parts are
@@ -28,8 +28,8 @@ use crate::protocol::ephemeral::{CustomEvent, EphemeralEvent, InvalidEvent};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// When all permits of an action are in use, the client is asked to wait this long, in milliseconds. Ten refusals in
-/// ten seconds would close the client's socket. A client that waits this long gets fewer.
+/// The `retry_after_ms` that a client receives when all permits of an action are in use. Ten refusals in ten seconds
+/// would close the client's socket. A client that waits 1,500 ms after each refusal receives fewer than ten.
 pub(crate) const BUSY_RETRY_MS: u64 = 1_500;
 
 /// One function of the configuration, as an action.
@@ -70,8 +70,8 @@ struct FunctionUser<'a> {
     email: Option<&'a str>,
 }
 
-/// Returns the functions of a configuration. Each configuration has its own HTTP connections and circuit breakers, so
-/// a reload resets them.
+/// Returns the functions of a configuration. Each function has its own HTTP connections and its own circuit breaker
+/// (which stops calls to a failing server). A reload creates new connections and new circuit breakers.
 ///
 /// # Errors
 /// The URL of a function can't be used. The error names the configuration key.
@@ -100,7 +100,8 @@ pub(crate) fn configured(
 fn limits(settings: &config::FunctionConfig, handler: Duration) -> Limits {
     let time = settings.deadline(handler);
     Limits {
-        // Whether the call sends a message is only known from the function's answer. The message is charged then.
+        // Only the function's answer tells whether the call sends a message. The message is then counted towards the
+        // caller's message rate in `apply_answer`.
         message: false,
         per_minute: settings.per_minute,
         burst: settings.burst,
@@ -150,7 +151,7 @@ impl FunctionAction {
             caller.forget(request);
         }
         if answer.send.is_some() || answer.event.is_some() {
-            // The function may have taken long. Meanwhile the caller may have left the room.
+            // The caller may have left the room while the function worked.
             self.recheck(room, &caller).await?;
         }
         let sends = answer.send.is_some();
@@ -163,7 +164,8 @@ impl FunctionAction {
         if let Some(event) = answer.event {
             let published = self.publish(room, event, &caller, sends).await;
             if sends {
-                // The message was written. Other errors mean that nothing was done, so the error is `timeout`.
+                // The message was written. Any error code except `timeout` tells the client that the action had no
+                // effect. So the code is `timeout`.
                 let partly =
                     |error| Error::caused(Code::Timeout, "the message was sent, its event was not", error);
                 published.map_err(partly)?;
@@ -174,8 +176,8 @@ impl FunctionAction {
         Ok(answer.reply.map_or(Reply::ByEvent, Reply::Frame))
     }
 
-    /// Publishes the event to the room. If `waited`, a message was written since the last membership check, so the
-    /// check is repeated.
+    /// Publishes the event to the room. If `waited`, the call wrote a message after the last membership check, and
+    /// the write took time. So the membership is checked again.
     async fn publish(
         &self,
         room: RoomId,

@@ -1,6 +1,6 @@
 //! Parses the answer of a function. The answer has any of these parts: `{"send":{"message":"..."}}`,
-//! `{"event":{...}}` and `{"reply":{...}}`. An unknown field makes the answer malformed. So a misspelt part is an
-//! error, and is not ignored.
+//! `{"event":{...}}` and `{"reply":{...}}`. An answer with an unknown field is malformed. So a misspelt name of a
+//! part causes an error, and Parlor does not ignore the part.
 
 use std::fmt;
 
@@ -10,10 +10,11 @@ use serde_json::Value;
 
 use crate::protocol::ephemeral::{CustomEvent, InvalidEvent};
 
-/// The longest error text about one part of the answer, in characters.
+/// The most characters of an error text about one part of the answer. Longer texts are cut.
 const FAULT_CHARS: usize = 200;
 
-/// The fields that Parlor itself adds to a reply. A function must not send them, or they would appear twice.
+/// The fields that Parlor itself adds to a reply. A reply that already has one of these fields is malformed, because
+/// the field would appear twice.
 const RESERVED: [&str; 2] = ["ref", "room_id"];
 
 /// A valid answer of a function.
@@ -26,8 +27,8 @@ pub(crate) struct FunctionAnswer {
     pub(crate) reply: Option<String>,
 }
 
-/// The reason why an answer is malformed. It says which part is wrong. It contains field names of the answer, but no
-/// values.
+/// The reason why an answer is malformed, with the part that is wrong. The text of this error contains field names
+/// of the answer, but no values.
 #[derive(Debug)]
 pub(crate) enum MalformedAnswer {
     /// The answer is not a JSON object.
@@ -49,8 +50,8 @@ struct SendPart {
     message: Draft,
 }
 
-/// A reply with a `type`. A reply that the function sends without `type` gets the name of the action, as the answers
-/// of built-in actions do.
+/// A reply with a `type`. If the function sends a reply without `type`, Parlor sets `type` to the name of the
+/// action. The answers of built-in actions have this `type` too.
 #[derive(Serialize)]
 struct TypedReply<'a> {
     r#type: &'a str,
@@ -58,7 +59,7 @@ struct TypedReply<'a> {
     fields: &'a Fields<'a>,
 }
 
-/// Parses the answer of the function `name`. The frame of its event may have at most `event_bytes` bytes.
+/// Parses the answer of the function `name`. The frame of the answer's event may have at most `event_bytes` bytes.
 pub(crate) fn read(name: &str, body: &[u8], event_bytes: usize) -> Result<FunctionAnswer, MalformedAnswer> {
     let body = str::from_utf8(body).map_err(|_| MalformedAnswer::NotJson)?;
     let fields = Fields::parse(body).map_err(|_| MalformedAnswer::NotJson)?;
@@ -70,8 +71,8 @@ pub(crate) fn read(name: &str, body: &[u8], event_bytes: usize) -> Result<Functi
         let json = fields.get(name);
         let Some(json) = json else { return Ok(None) };
         let fields = Fields::parse(json).map_err(|_| MalformedAnswer::NotObject(name))?;
-        // A number beyond the range of a double is valid JSON. But many JSON parsers of clients reject a frame with
-        // it.
+        // A number beyond the range of a double is valid JSON. But the JSON parsers of many clients reject a frame
+        // with such a number.
         serde_json::from_str::<Value>(json).map_err(|_| MalformedAnswer::Number(name))?;
         Ok(Some(fields))
     };
@@ -121,7 +122,8 @@ impl fmt::Display for MalformedAnswer {
     }
 }
 
-/// Returns the parser's message, cut to [`FAULT_CHARS`]. The message repeats an unknown name, which can be long.
+/// Returns the parser's message, cut to [`FAULT_CHARS`]. If a field is unknown, the message contains its name, which
+/// can be long.
 fn short(error: &serde_json::Error) -> String {
     error.to_string().chars().take(FAULT_CHARS).collect()
 }

@@ -1,4 +1,5 @@
-//! Tests with keys of each kind. The tests generate the keys, so the repository contains no private key.
+//! Tests that public keys of each kind (RSA, elliptic curves, Ed25519) verify tokens. The tests generate
+//! the keys, so the repository contains no private key.
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::KeySize;
@@ -73,9 +74,10 @@ fn key_verifies_only_the_algorithms_of_its_kind() {
         let fake = EncodingKey::from_secret(public_pem.as_bytes());
         let fake = token(&json!({"alg": "HS256"}), &good, &fake, Algorithm::HS256);
         assert_eq!(verify(&bare, &fake).unwrap_err(), "the token's algorithm is not accepted");
-        // The server can't sign tokens, because it doesn't have the private key.
+        // `sign` fails for a public key, because only the private key can sign tokens.
         assert!(sign(&bare, &UserId::Int(1), None, Duration::from_mins(1)).is_err());
-        // Line breaks that are written as `\n` give the same key, and so does a file.
+        // A PEM text with another form of line breaks, or with a byte order mark, gives the same key.
+        // The path of a file with this text gives the same key too.
         for (from, to) in [
             ("\n", "\\n"),
             ("\n", "\\r\\n"),
@@ -102,7 +104,8 @@ fn unusable_public_key_is_refused() {
     let private: Pkcs8V1Der<'_> = RsaKeyPair::generate(KeySize::Rsa2048).unwrap().as_der().unwrap();
     let private = pem("PRIVATE KEY", private.as_ref());
     let p256 = ec(&ECDSA_P256_SHA256_FIXED_SIGNING).1;
-    // A secp256k1 key differs from a P-256 key only in the name of the curve.
+    // Makes a secp256k1 key from the P-256 key: only the identifier of the curve, and so the lengths
+    // around it, differ. Parlor must refuse this curve.
     let mut k1 = STANDARD.decode(p256.lines().filter(|l| !l.starts_with('-')).collect::<String>()).unwrap();
     k1.splice(13..23, [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a]);
     k1[1] -= 3;

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Signs a token with this `typ` in its header. If `typ` is null, the header has no `typ`.
+/// Signs a token whose header has the given `typ`. If `typ` is null, the header has no `typ`.
+/// `changes` are applied to the claims.
 fn typed(typ: &Value, changes: &Value) -> String {
     let mut header = json!({"alg": "HS256"});
     if !typ.is_null() {
@@ -136,7 +137,8 @@ fn required_claim_must_be_or_contain_the_value() {
         assert_eq!(outcome.err().as_deref(), refused, "{expected} {value}");
     }
     assert!(verify(&requiring("c", "chat"), &shared(&claims(&json!({})))).is_err());
-    // The general rules for purposes don't apply to a claim that the operator requires.
+    // A token with `token_type` `refresh` is refused by default. If `auth.require` demands this
+    // value, the token is accepted.
     let refresh = claims(&json!({"token_type": "refresh"}));
     assert!(verify(&requiring("token_type", "refresh"), &shared(&refresh)).is_ok());
     let own = sign(&requiring("c", "chat"), &UserId::Int(1), None, Duration::from_mins(1)).unwrap();

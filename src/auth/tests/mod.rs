@@ -24,7 +24,8 @@ fn now() -> u64 {
     jsonwebtoken::get_current_timestamp()
 }
 
-/// Signs any header and any claims, even if no library would create such a token.
+/// Signs any header and any claims. The tests also need malformed tokens, which a JWT library would
+/// not create.
 fn token(header: &Value, claims: &Value, key: &EncodingKey, algorithm: Algorithm) -> String {
     let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
     let message = format!("{}.{}", part(header), part(claims));
@@ -41,7 +42,8 @@ fn verify(auth: &AuthConfig, token: &str) -> Result<Caller, String> {
     Verifier::new(auth).unwrap().verify(token).map_err(|refused| refused.to_string())
 }
 
-/// Returns valid claims with these changes. The value `null` removes a claim.
+/// Returns valid claims, with the claims of `changes` added or replaced. The value `null` removes a
+/// claim.
 fn claims(changes: &Value) -> Value {
     let mut claims = json!({"user_id": 1, "exp": now() + 60});
     for (claim, value) in changes.as_object().unwrap() {

@@ -1,5 +1,5 @@
-//! A client of the REST API. It sends one request, and returns the answer, or one line that says why the request
-//! failed.
+//! A client of the REST API, for the commands of this folder. Each request returns the server's answer, or one line
+//! that says why the request failed.
 
 use std::error::Error;
 use std::fmt;
@@ -27,7 +27,7 @@ const SILENCE: Duration = Duration::from_secs(45);
 /// The longest time for a whole answer, even if parts of it keep arriving.
 const ANSWER: Duration = Duration::from_mins(2);
 
-/// The longest answer that is read, in bytes. A page with the longest texts fits into it.
+/// The longest answer that is read, in bytes. A page of messages with the longest texts is shorter.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// The longest error answer, in bytes. A problem document (RFC 9457) of Parlor is far shorter.
@@ -76,7 +76,7 @@ impl ApiClient {
         query: &[(&str, String)],
     ) -> Result<RequestBuilder, Failure> {
         let mut url = self.url.clone();
-        // `new` has already refused a URL that can't be a base.
+        // The next line can't fail, because `new` has already refused URLs that can't be a base.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["api", "v1"]).extend(path);
         }
@@ -165,7 +165,8 @@ pub(super) struct ApiRefusal {
 }
 
 impl ApiRefusal {
-    /// Returns whether the server would refuse the same request again.
+    /// Returns whether a repeated request would be refused too. False after a timeout or a rate limit, because a
+    /// later try may succeed.
     pub(super) fn is_final(&self) -> bool {
         let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
         self.status.is_client_error() && !passing.contains(&self.status)
@@ -180,7 +181,8 @@ impl fmt::Display for ApiRefusal {
 
 impl Error for ApiRefusal {}
 
-/// Returns the advice for the two usual errors of TLS.
+/// Returns the advice for the two usual errors of TLS: the URL has `http` but the server uses TLS, or the
+/// certificate is not accepted.
 fn hint(cause: &str) -> Option<&'static str> {
     if cause.contains("invalid HTTP version parsed") {
         return Some("if the server speaks TLS, use --url https://HOST");

@@ -11,7 +11,7 @@ use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
 use crate::cli::user_id;
 
-/// The pause between two questions to the server whether the erasure is complete.
+/// The pause between two requests that ask the server whether the erasure is complete.
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// The longest time to wait for an erasure. It is enough for some millions of messages.

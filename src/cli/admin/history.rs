@@ -13,10 +13,10 @@ pub(crate) struct HistoryArgs {
     /// The room's id.
     #[arg(long)]
     room: RoomId,
-    /// Show messages before this one. By default, show the newest messages.
+    /// Show messages before the message with this id. By default, show the newest messages.
     #[arg(long, value_name = "MESSAGE", conflicts_with = "after")]
     before: Option<u64>,
-    /// Show messages after this one. With 0, show the first messages of the room.
+    /// Show messages after the message with this id. With 0, show the first messages of the room.
     #[arg(long, value_name = "MESSAGE")]
     after: Option<u64>,
     /// The largest number of messages, 1 to 200.
@@ -37,7 +37,8 @@ pub(super) async fn run(config: &Config, history: &HistoryArgs) -> Result<(), Fa
     }
     let messages = answer["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut rows: Vec<_> = messages.iter().map(row).collect();
-    // Without --after, the answer has the newest message first. A reader expects it last.
+    // Without --after, the answer has the newest message first. The command prints the newest
+    // message last, as readers of a chat expect.
     if history.after.is_none() {
         rows.reverse();
     }

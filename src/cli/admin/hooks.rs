@@ -1,4 +1,6 @@
-//! `parlor hooks`: lists the events that webhooks have set aside, sends one of them again, or removes it.
+//! `parlor hooks`: lists the events that are set aside. Parlor sets an event aside, and no longer sends
+//! it, after the webhook has failed `hooks.max_tries` times. The command can also send one of these
+//! events again, or remove it.
 
 use std::io::{self, Write as _};
 
@@ -20,7 +22,7 @@ pub(crate) struct HooksArgs {
     /// Only events that name this user.
     #[arg(long, value_parser = user_id)]
     user: Option<UserId>,
-    /// Show events after this one. The last line of a page names the id.
+    /// Show events after the event with this id. The last line of a page names the id to use.
     #[arg(long, value_name = "ID")]
     after: Option<ObjectId>,
     /// The largest number of events on a page.

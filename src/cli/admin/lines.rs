@@ -1,4 +1,5 @@
-//! Reads an answer of JSON lines, one line at a time. The limits protect this machine's memory from a wrong server.
+//! Reads an answer of JSON lines, one line at a time. The limits protect this machine's memory if the URL leads to
+//! a server that is not Parlor.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ const LINE: Duration = Duration::from_mins(2);
 pub(super) struct AnswerLines {
     answer: Response,
     waiting: Vec<u8>,
-    /// The number of bytes at the start of `waiting` that contain no line break.
+    /// The number of bytes at the start of `waiting` that were already searched and contain no line break.
     looked: usize,
 }
 
@@ -27,7 +28,8 @@ pub(super) enum NextLine {
     Line(Vec<u8>),
     /// The end of the answer, with the text after the last line break.
     End(Vec<u8>),
-    /// The answer ended before its time. The text is the reason.
+    /// The connection broke before the end of the answer, or a line took longer than [`LINE`]. The text is the
+    /// reason.
     Broken(String),
 }
 

@@ -1,7 +1,8 @@
 //! Commands that send requests to the REST API of a running server. They don't open the database.
 //!
-//! Users can write control characters into messages. The commands escape these characters, so that a message can't
-//! control the reader's terminal. `--json` prints the server's answer unchanged, for programs.
+//! Users can write control characters into messages. The commands escape these characters on a terminal, so that a
+//! message can't control the terminal. With `--json`, a program that reads the output through a pipe gets the
+//! server's answer unchanged.
 
 #![allow(clippy::doc_markdown, reason = "the doc comments here are what --help prints")]
 
@@ -54,8 +55,8 @@ struct ServerArgs {
     /// The server's URL. By default: the configured address on this machine.
     #[arg(long, value_name = "URL")]
     url: Option<reqwest::Url>,
-    /// A service key. By default: the first key of PARLOR__API__KEYS. Other users of this machine can see options,
-    /// but not this variable.
+    /// A service key. By default: the first key of PARLOR__API__KEYS. Other users of this machine can see
+    /// command-line options, but not environment variables.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     /// Print the server's answer as JSON.

@@ -10,7 +10,7 @@ use serde_json::Value;
 /// The most characters of a long text that a table shows.
 const TEXT_SHOWN: usize = 72;
 
-/// Prints a table. Without rows it prints only the header.
+/// Prints a table with the column titles `head`. If `rows` is empty, prints only the titles.
 pub(super) fn print(head: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(head).add_rows(rows);
@@ -30,13 +30,14 @@ pub(super) fn print_json(value: &Value) -> io::Result<()> {
     writeln!(io::stdout(), "{}", json_line(&value.to_string()))
 }
 
-/// Returns JSON unchanged for a pipe or a file. For a terminal, escapes the characters that could control it. The
-/// escaped JSON has the same meaning.
+/// Returns the JSON unchanged if stdout is a pipe or a file. If stdout is a terminal, escapes the characters that
+/// could control the terminal. The escaped JSON decodes to the same value.
 pub(super) fn json_line(json: &str) -> Cow<'_, str> {
     if io::stdout().is_terminal() { Cow::Owned(escaped_json(json)) } else { Cow::Borrowed(json) }
 }
 
-/// Escapes these characters in JSON, except line breaks. Outside of strings, the server's JSON has none of them.
+/// Escapes the characters that [`drives`] accepts, except line breaks, as `\u` escapes of JSON. These escapes are
+/// valid only in JSON strings. The server's JSON has no such characters outside of strings.
 fn escaped_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {

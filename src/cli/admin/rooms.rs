@@ -16,7 +16,7 @@ pub(crate) struct RoomsArgs {
     /// The user whose rooms are shown.
     #[arg(long, value_parser = user_id)]
     user: UserId,
-    /// Show the next page. The value is the `next` at the end of the last page.
+    /// Show the next page. The value stands at the end of the previous page's output.
     #[arg(long, value_name = "NEXT")]
     before: Option<String>,
     /// The largest number of rooms.

@@ -21,8 +21,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The number of attempts to open a stream before `tail` ends.
 const TRIES: u32 = 60;
 
-/// The number of messages on a page. If the stream was broken for long, pages contain the messages before its new
-/// history.
+/// The number of messages on a page of the history. A reopened stream starts with a history of the newest
+/// messages only. If more messages were sent while the stream was broken, the command loads the older ones in
+/// pages.
 const PAGE: usize = 200;
 
 #[derive(Args)]
@@ -68,7 +69,8 @@ async fn reopen(api: &ApiClient, tail: &TailArgs) -> Result<Response, Failure> {
         tokio::time::sleep(PAUSE).await;
         match open(api, tail).await {
             Ok(stream) => return Ok(stream),
-            // The server refuses the request for good, because the room was deleted or the key was removed.
+            // A repeated request would be refused too, for example because the room was deleted or the service
+            // key was removed.
             Err(error) if error.downcast_ref::<ApiRefusal>().is_some_and(ApiRefusal::is_final) => {
                 return Err(error);
             }
@@ -89,7 +91,7 @@ impl ShownMessages<'_> {
     async fn follow(&mut self, api: &ApiClient, stream: Response) -> Result<TailEnd, Failure> {
         let mut lines = AnswerLines::of(stream);
         while let NextLine::Line(line) = lines.next().await? {
-            // The server sends a blank line only to show that it is alive.
+            // A blank line has no event. The server sends blank lines to show that the connection still works.
             if line.trim_ascii().is_empty() {
                 continue;
             }
@@ -104,7 +106,9 @@ impl ShownMessages<'_> {
         Ok(TailEnd::Broken)
     }
 
-    /// Returns the messages after the last printed message and before a history, oldest first.
+    /// Finds messages that were sent while the stream was broken. If `event` is the history of a reopened
+    /// stream, returns the messages between the last printed message and this history, oldest first. Otherwise
+    /// returns an empty list.
     async fn missed(&self, api: &ApiClient, event: &Value) -> Result<Vec<Value>, Failure> {
         let mut missed = Vec::new();
         let oldest = event["messages"].as_array().and_then(|all| all.last()).and_then(id);
@@ -136,7 +140,8 @@ impl ShownMessages<'_> {
         self.show(&serde_json::json!({ "type": "chat_message", "message": message }))
     }
 
-    /// Prints the last `--last` messages of the first history. Prints only the new messages of a later history.
+    /// Prints the last `--last` messages of the history of the first stream. For a reopened stream, prints only
+    /// the messages that were not printed before.
     fn show_history(&mut self, history: &Value) -> io::Result<()> {
         let messages = history["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
         let shown = match self.newest {

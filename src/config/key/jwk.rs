@@ -1,7 +1,9 @@
-//! Reads JSON Web Key Sets (RFC 7517). A set has several keys, and tokens name their key by its `kid`.
+//! Reads JSON Web Key Sets (RFC 7517). A set has several keys. A token's header names the key that signed the token
+//! by the key's `kid`.
 //!
-//! A key that can't be used is skipped, and a warning names it. The other keys are used, because one bad entry must
-//! not make all tokens invalid. Shared secrets are only accepted from files. Private keys are never accepted.
+//! A key that can't be used is skipped, and a warning names the key. The remaining keys are used, because one bad
+//! entry must not make all tokens invalid. Shared secrets are only accepted from files. Private keys are never
+//! accepted.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -56,8 +58,9 @@ impl From<&str> for PassedOver {
     }
 }
 
-/// Reads a key set. If `shared` is true, the set may contain shared secrets. It is true only for a set in a file,
-/// because other users can't read that file.
+/// Reads a key set. `accepted` are the algorithms of `auth.algorithms`. If `shared` is true, the set may contain
+/// shared secrets. `shared` is true only for a set in a local file: a set that is fetched from a URL can be read by
+/// other users.
 ///
 /// # Errors
 /// The text is not a key set, or no key in it can verify a token. The error shows only the names of keys.
@@ -141,7 +144,7 @@ fn algorithms(kind: &KeyKind, own: Option<Algorithm>, accepted: &[Algorithm]) ->
     }
 }
 
-/// Returns the key itself and its kind. Refuses keys that are too weak or not supported.
+/// Returns the decoded key and its kind. Refuses keys that are too weak or not supported.
 fn material(fields: &Map<String, Value>, shared: bool) -> Result<(DecodingKey, KeyKind), PassedOver> {
     let kty = text(fields, "kty")?.ok_or("has no `kty`")?;
     let crv = text(fields, "crv")?;
@@ -181,7 +184,8 @@ fn sized(fields: &Map<String, Value>, name: &str, size: usize) -> Result<Vec<u8>
     if bytes.len() == size { Ok(bytes) } else { Err("has a coordinate of the wrong length".to_owned()) }
 }
 
-/// Decodes a field in base64url. Also accepts padding and plain base64, because some issuers write them.
+/// Decodes a field in base64url. Also accepts padding and plain base64, because some issuers write their keys in
+/// this form.
 fn bytes(fields: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     let text = text(fields, name)?.ok_or_else(|| format!("has no `{name}`"))?;
     let plain = text.trim_end_matches('=').replace('+', "-").replace('/', "_");

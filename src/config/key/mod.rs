@@ -1,7 +1,8 @@
 //! The keys that verify tokens, and the algorithms that each key may verify.
 //!
-//! Each key has a kind, and works only with the algorithms of its kind. Otherwise a token could make Parlor use a
-//! public key as a shared secret. Then everyone who knows the public key could sign tokens.
+//! Each key has a kind (such as RSA), and Parlor uses the key only with the algorithms of this kind. Otherwise a
+//! token could name the algorithm HS256, and Parlor would use a public key as a shared secret. Then everyone who
+//! knows the public key could sign tokens.
 
 pub(crate) mod jwk;
 
@@ -19,8 +20,8 @@ use super::ranges::MIN_SECRET_BYTES;
 use super::{AuthConfig, ConfigError};
 use crate::config::url;
 
-/// The accepted lengths of an RSA key, in bits. Shorter keys are too weak (RFC 7518, 3.3). The library can't verify
-/// with longer keys.
+/// The accepted lengths of an RSA key, in bits. Shorter keys are too weak (RFC 7518, 3.3). The library jsonwebtoken
+/// can't verify signatures of longer keys.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 
 /// The bytes before the key in a `SubjectPublicKeyInfo`. P-256 and P-384: RFC 5480, for an uncompressed point, whose
@@ -34,7 +35,7 @@ const ED25519: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
 
 /// A key that verifies tokens.
 pub(crate) struct TokenKey {
-    /// The key in the form that the library uses.
+    /// The key in the form that the library jsonwebtoken uses.
     pub(crate) decoding: DecodingKey,
     /// The accepted algorithms. There is at least one, and all of them fit the key's kind.
     pub(crate) algorithms: Vec<Algorithm>,
@@ -82,7 +83,7 @@ impl fmt::Display for KeySetLocation {
 struct KeyKind {
     /// The name of the kind in errors.
     name: &'static str,
-    /// The algorithms of this kind. If `auth.algorithms` is empty, only the first one is accepted.
+    /// The algorithms of this kind. If `auth.algorithms` is empty, only the first algorithm of the list is accepted.
     algorithms: &'static [Algorithm],
 }
 
@@ -103,8 +104,8 @@ const EC_P256: KeyKind = KeyKind { name: "a P-256 key", algorithms: &[Algorithm:
 const EC_P384: KeyKind = KeyKind { name: "a P-384 key", algorithms: &[Algorithm::ES384] };
 const ED: KeyKind = KeyKind { name: "an Ed25519 key", algorithms: &[Algorithm::EdDSA] };
 
-/// Returns the algorithm with this name (RFC 7518, 3.1; RFC 9864, 2.2). Only one Edwards curve is supported. For this
-/// curve, `Ed25519` is the new name of `EdDSA`.
+/// Returns the algorithm with this name (RFC 7518, 3.1; RFC 9864, 2.2). The only supported Edwards curve is Ed25519,
+/// and for this curve `Ed25519` is the new name of the algorithm `EdDSA`.
 pub(crate) fn algorithm(name: &str) -> Option<Algorithm> {
     if name == "Ed25519" { Some(Algorithm::EdDSA) } else { name.parse().ok() }
 }
@@ -115,7 +116,8 @@ impl AuthConfig {
         self.given().next().is_some()
     }
 
-    /// Returns the names of the configured sources of keys. Only one is allowed.
+    /// Returns the configuration keys that are set and give signing keys. Only one of these configuration keys may
+    /// be set.
     fn given(&self) -> impl Iterator<Item = &'static str> {
         let given = [
             ("auth.secret", self.secret.is_some()),
@@ -129,7 +131,7 @@ impl AuthConfig {
     /// Reads the configured key or key set, or returns the location from which a key set must be fetched.
     ///
     /// # Errors
-    /// Two sources are configured, or a key is invalid. The error says what is wrong.
+    /// Two sources of keys are configured, or a key is invalid. The error says what is wrong.
     pub(crate) fn keys(&self) -> Result<KeySource, ConfigError> {
         let mut given = self.given();
         if let (Some(one), Some(other)) = (given.next(), given.next()) {
@@ -180,7 +182,8 @@ impl AuthConfig {
                     public(given).map_err(|fault| ConfigError::new("auth.public_key", fault))?;
                 (Some(key), kind)
             }
-            // No key is configured. At its start the server will create a shared secret.
+            // No key is configured, so the server will create a shared secret at its start. `auth.algorithms` is
+            // checked now against the kind of this secret.
             (None, None) => (None, SHARED),
         };
         let algorithms = self.fitting(&kind)?;
@@ -214,7 +217,7 @@ impl AuthConfig {
 }
 
 /// Reads a public key and its kind, from PEM or a PEM file. Errors never show the given text, because it may be a
-/// secret that a user has put here by mistake.
+/// secret that the operator has set as `auth.public_key` by mistake.
 fn public(given: &str) -> Result<(DecodingKey, KeyKind), String> {
     const BEGIN: &str = "-----BEGIN ";
     let file;
@@ -273,7 +276,8 @@ fn strong(bits: usize) -> Result<(), String> {
     Err(format!("is an RSA key of {bits} bits; {least} to {most} are accepted"))
 }
 
-/// Decodes the base64 in a PEM text. The library offers this only as a function for shared secrets.
+/// Decodes the base64 in a PEM text. The library jsonwebtoken decodes base64 only in its function for shared
+/// secrets, so this function uses it.
 fn der(pem: &str) -> Option<Vec<u8>> {
     let (_, body) = pem.split_once("-----BEGIN PUBLIC KEY-----")?;
     let (body, _) = body.split_once("-----END PUBLIC KEY-----")?;
@@ -282,10 +286,11 @@ fn der(pem: &str) -> Option<Vec<u8>> {
     bytes.try_get_as_bytes().ok().map(<[u8]>::to_vec)
 }
 
-/// Parses the URL of a key set. Without https, another machine in the network could replace the keys.
+/// Parses the URL of an issuer or a key set. Accepts `http` only for this machine: without https, another machine in
+/// the network could replace the keys.
 ///
 /// # Errors
-/// The URL can't be used. The text says why.
+/// The URL can't be used. The text says what is wrong with it.
 pub(crate) fn safe(url: &str) -> Result<Url, String> {
     let url: Url = url.parse().map_err(|error| format!("is no URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {

@@ -1,6 +1,6 @@
 //! The layers of the configuration: `default.toml`, then a file, then the environment. The valid keys are the keys of
-//! `default.toml` and the limits that actions declare. A file and the environment can only change values of these
-//! keys.
+//! `default.toml` and the limits that actions declare. A file and the environment can change the values of valid
+//! keys, but can't add other keys.
 
 pub(crate) mod named_sections;
 pub(crate) mod required;
@@ -29,13 +29,14 @@ enum ConfigValue {
     List(Vec<String>),
 }
 
-/// All values and their sources, by dotted key. Each value can be taken once. `Debug` shows no values, because some
-/// of them are secrets.
+/// All values and their sources, by dotted key. Each value can be taken out once ([`take`]). `Debug` shows no values,
+/// because some values are secrets.
 #[derive(Clone)]
 #[expect(clippy::struct_field_names, reason = "they are what it is named for, beside what belongs to them")]
 pub(super) struct Values {
     values: BTreeMap<String, ConfigValue>,
-    /// The keys of sections whose name the user chooses. `<name>` stands for the name.
+    /// The keys and defaults of sections whose names the operator chooses. In these keys, `<name>` stands for the
+    /// chosen name.
     templates: BTreeMap<String, ConfigValue>,
     sources: BTreeMap<String, ValueSource>,
     /// A warning about each environment variable that looks like a setting but is not read.
@@ -49,7 +50,7 @@ impl fmt::Debug for Values {
 }
 
 impl Values {
-    /// Reads all layers: `file` overrides the defaults, and `env` overrides both.
+    /// Reads all layers. `file` overrides the defaults. `env` overrides the file and the defaults.
     pub(super) fn layered(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
@@ -72,7 +73,7 @@ impl Values {
         let fault = |fault: &str| ConfigError::of_source(fault, ValueSource::Default);
         let table = DeTable::parse(DEFAULTS).map_err(|error| fault(error.message()))?;
         let mut values = BTreeMap::new();
-        // A table without keys, such as `[auth.require]`, is a section whose keys the user chooses.
+        // A table without keys, such as `[auth.require]`, is a section whose keys the operator chooses.
         for leaf in leaves(table.get_ref()).into_iter().filter(|leaf| !leaf.value.is_table()) {
             let value =
                 ConfigValue::of(leaf.value).ok_or_else(|| fault("a key of a type that isn't known"))?;
@@ -118,8 +119,8 @@ impl Values {
         let value =
             ConfigValue::of(leaf.value).filter(|value| value.kind() == default.kind()).ok_or_else(|| {
                 let (kind, given) = (default.kind(), leaf.value.type_str());
-                // The two types may be equal. Then the number is out of range, or the list contains values of other
-                // types.
+                // The expected and the given type may have the same name. Then the number is out of range, or the
+                // list contains values that are not strings.
                 let fault = format!("takes {kind}, which this {given} is not");
                 ConfigError::new(key, fault).at(source.clone())
             })?;
@@ -215,8 +216,8 @@ impl ConfigValue {
     }
 }
 
-/// Returns the five keys of an action, with the limits that its `SPEC` declares. Zero means that the limit is not
-/// declared.
+/// Returns the five keys of an action, such as `actions.send.burst`, with the limits that the action's `SPEC`
+/// declares. The value is zero if the action doesn't declare this limit.
 fn of_action(action: &Action) -> [(String, ConfigValue); 5] {
     let Limits { per_minute, burst, max_bytes, timeout_ms, max_in_flight, .. } = action.spec.limits;
     let or_zero = |number: Option<u32>| number.map_or(0, i64::from);
@@ -231,7 +232,7 @@ fn of_action(action: &Action) -> [(String, ConfigValue); 5] {
     .map(|(key, number)| (format!("actions.{}.{key}", action.name), ConfigValue::Number(number)))
 }
 
-/// A key of a TOML text with its value. The value is anything except a table with content.
+/// A key of a TOML text with its value. The value is never a table, except an empty one.
 struct Leaf<'a> {
     key: String,
     offset: usize,
@@ -242,7 +243,8 @@ fn leaves<'a>(table: &'a DeTable<'a>) -> Vec<Leaf<'a>> {
     let mut found = Vec::new();
     for (name, value) in table {
         let (offset, value) = (name.span().start, value.get_ref());
-        // A quoted name with a dot is one name, so the quotes are kept.
+        // A quoted name may contain a dot. The quotes are kept, so that this dot does not look like the separator of
+        // two names.
         let key = match name.get_ref() {
             odd if odd.is_empty() || odd.contains('.') => format!("{odd:?}"),
             name => name.to_string(),

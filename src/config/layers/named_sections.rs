@@ -1,5 +1,6 @@
-//! Sections whose name the user chooses, such as `[functions.translate]`. In `default.toml`, [`NAME`] stands for the
-//! chosen name. Each section that a file or the environment names gets the keys and defaults of that template.
+//! Sections whose names the operator chooses, such as `[functions.translate]`. `default.toml` has a template for
+//! these sections, `[functions.<name>]`, in which [`NAME`] stands for the chosen name. Each section that a file or
+//! the environment names gets the keys and defaults of the template.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +12,8 @@ use crate::config::variable::{DOT, PREFIX, variable};
 /// The placeholder for the chosen name in `default.toml`.
 const NAME: &str = "<name>";
 
-/// The longest name, in bytes. The name is also an `action`, and an error frame repeats at most this part of the
-/// `action`.
+/// The longest name, in bytes. The name is also the value of `action` in a client's frame. An error frame repeats
+/// at most 64 characters of this value, so a longer name would be cut.
 const MAX_NAME_BYTES: usize = 64;
 
 /// Removes the keys with a placeholder from the defaults, and returns them as the templates.
@@ -31,7 +32,7 @@ impl Values {
     }
 
     /// If the key belongs to a section with a chosen name, and this section doesn't exist yet, creates the section
-    /// with its defaults.
+    /// with the defaults of the template.
     pub(super) fn open_section(&mut self, key: &str) -> Result<(), ConfigError> {
         let mut parts = key.split('.');
         let (Some(above), Some(name)) = (parts.next(), parts.next()) else { return Ok(()) };
@@ -67,8 +68,9 @@ impl Values {
     }
 }
 
-/// Returns whether a chosen name is valid. Names are in lower case, because variables are in upper case and don't
-/// show the difference. A name has no double `_`, because in a variable it separates the parts of a key.
+/// Returns whether a chosen name is valid. A name has no upper-case letters: environment variables are in upper
+/// case, so they could not distinguish `Dice` from `dice`. A name has no double `_`, because a double `_` in a
+/// variable separates the parts of a key.
 fn is_name(name: &str) -> bool {
     let word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())

@@ -1,6 +1,8 @@
-//! `[auth.require]`: a section whose keys the user chooses, because they are the names of claims.
+//! `[auth.require]`: the claims that every token must have, with their values. The operator chooses the keys of this
+//! section, because the keys are the names of claims.
 //!
-//! A value of any TOML type is stored as a text, because a variable of the environment is always a text.
+//! A string, number or boolean of a TOML file is stored as a text, because the value of an environment variable is
+//! always a text.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +12,15 @@ use super::{ConfigValue, Leaf, PREFIX, Values};
 use crate::config::ConfigError;
 use crate::config::error::ValueSource;
 
-/// The prefixes of the section's keys: in a file, and in the environment after `PARLOR__`.
+/// The prefix of this section's keys in a file. [`VARIABLES`] is the prefix in the environment, after `PARLOR__`.
 const SECTION: &str = "auth.require.";
 const VARIABLES: &str = "AUTH__REQUIRE__";
 
-/// Claims that Parlor already checks because of other settings.
+/// Claims that can't stand in this section, because Parlor already checks them by other rules.
 const CHECKED: &[&str] = &["exp", "nbf", "iat", "iss", "aud"];
 
 impl Values {
-    /// Applies a key of a file if it belongs to this section. Returns whether it belongs to this section.
+    /// Applies a key of a file if the key belongs to this section. Returns whether the key belongs to this section.
     pub(super) fn apply_required(
         &mut self,
         leaf: &Leaf<'_>,
@@ -46,8 +48,8 @@ impl Values {
         Ok(true)
     }
 
-    /// Applies an environment variable if it sets a key of this section. Returns whether it does. The claim's name
-    /// becomes lower case.
+    /// Applies an environment variable if the variable sets a key of this section. Returns whether the variable
+    /// belongs to this section. The claim's name becomes lower case.
     pub(super) fn apply_required_variable(&mut self, name: &str, text: &str) -> Result<bool, ConfigError> {
         let claim = name.strip_prefix(PREFIX).and_then(|key| key.strip_prefix(VARIABLES));
         let Some(claim) = claim.filter(|claim| !claim.is_empty()) else { return Ok(false) };
@@ -73,7 +75,7 @@ impl Values {
         Ok(())
     }
 
-    /// Returns the required claims with their values, and removes them from these values.
+    /// Takes the required claims and their expected values out of the layers.
     pub(in crate::config) fn required_claims(&mut self) -> BTreeMap<String, String> {
         let taken = self.values.extract_if(.., |key, _| key.starts_with(SECTION));
         let text = |(key, value): (String, ConfigValue)| match value {

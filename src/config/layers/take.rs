@@ -1,4 +1,5 @@
-//! Takes values out of the layers by their keys, and checks their types and ranges. Each value can be taken once.
+//! Takes values out of the configuration's layers by their keys, and checks their types and ranges. Each value can
+//! be taken once.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -31,8 +32,8 @@ impl Values {
         Ok(Some(self.text(key)?).filter(|text| !text.is_empty()))
     }
 
-    /// Takes a string and parses it. `takes` describes the valid values for the error. The error shows an invalid
-    /// value, so this function must not be used for secrets.
+    /// Takes a string and parses it. `takes` describes the valid values in an error's text. The error shows the
+    /// invalid value, so this function must not be used for secrets.
     pub(in crate::config) fn parsed<T>(
         &mut self,
         key: &str,
@@ -85,12 +86,12 @@ impl Values {
         self.number(key, bounds).map(Duration::from_secs)
     }
 
-    /// Returns an error about a value that was taken, with the value's source.
+    /// Returns an error about the value of `key`, with the value's source. Works also after the value was taken.
     pub(in crate::config) fn fault(&self, key: &str, fault: impl Into<String>) -> ConfigError {
         self.locate(ConfigError::new(key, fault))
     }
 
-    /// Adds the source of the value to an error about its key.
+    /// If an error names a key, adds the source of the key's value to the error.
     pub(in crate::config) fn locate(&self, error: ConfigError) -> ConfigError {
         match error.key().and_then(|key| self.sources.get(key)).cloned() {
             Some(source) => error.at(source),
@@ -98,8 +99,8 @@ impl Values {
         }
     }
 
-    /// Checks that every key was taken. A key that no code reads would have no effect, although `default.toml` lists
-    /// it.
+    /// Checks that every value was taken. If no code takes a key of `default.toml`, setting this key would have no
+    /// effect.
     pub(in crate::config) fn all_read(&self) -> Result<(), ConfigError> {
         match self.values.keys().next() {
             None => Ok(()),

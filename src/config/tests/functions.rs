@@ -1,4 +1,4 @@
-//! Tests of sections whose name the user chooses, such as `[functions.translate]`.
+//! Tests of sections whose names the operator chooses, such as `[functions.translate]`.
 
 use super::*;
 

@@ -178,7 +178,8 @@ fn configuration_numbers_are_bounded() {
             assert!(error.starts_with(&format!("{section}.{key}: ")), "{error}");
             assert!(error.ends_with(&format!("(PARLOR__{name})")), "{error}");
         }
-        // Only these keys accept zero. The comment of each key in default.toml says what zero means.
+        // Only the keys in this list accept zero. The comment of each key in default.toml says what
+        // zero means.
         let may_be_zero = section != "admin"
             && matches!(
                 key.as_str(),

@@ -49,8 +49,8 @@ Most servers need only these:
 /// A section of `default.toml`, with its comment and its keys.
 #[derive(Default)]
 struct SectionDoc {
-    /// The section's name. `<name>` stands for a name that the user chooses. Empty for the keys before the first
-    /// section.
+    /// The section's name. `<name>` stands for a name that the operator chooses. The name is empty for the keys
+    /// before the first section.
     name: String,
     intro: String,
     keys: Vec<KeyDoc>,
@@ -61,13 +61,13 @@ struct KeyDoc {
     name: String,
     /// The default in the form of TOML.
     default: String,
-    /// The comment above the key. If it is empty, the key means the same as the key of this name in a function's
-    /// section.
+    /// The comment above the key. If a key of a hook has no comment, it has the meaning of the key with this name in
+    /// `[functions.<name>]`.
     comment: String,
 }
 
-/// Reads the sections and keys, with the comments above them. `[actions.edit]` is commented out in the file. It
-/// stands for the sections of all actions.
+/// Reads the sections and keys, with the comments above them. The section `[actions.edit]` is commented out in the
+/// file, as an example of the sections of all actions.
 fn sections(text: &str) -> Vec<SectionDoc> {
     let mut sections = vec![SectionDoc::default()];
     let mut comment = String::new();
@@ -92,7 +92,8 @@ fn sections(text: &str) -> Vec<SectionDoc> {
     sections
 }
 
-/// Returns the commented-out section `[actions.edit]`, if this block of comments contains it.
+/// If a block of comments contains the section `[actions.edit]`, returns this section under the name
+/// `actions.<name>`.
 fn commented_out(block: &str) -> Option<SectionDoc> {
     let (intro, section) = block.split_once("\n[")?;
     let mut section = sections(&format!("[{section}")).pop()?;
@@ -106,8 +107,8 @@ fn commented_out(block: &str) -> Option<SectionDoc> {
     Some(section)
 }
 
-/// Loads a configuration in which one variable has this value. Returns the error's text, or none if the value is
-/// valid.
+/// Loads a configuration in which only the key `key` is set, to `value`. Returns the error's text, or none if the
+/// value is valid.
 fn refusal(key: &str, value: &str) -> Option<String> {
     // Replaces the placeholder by a valid name: an existing action, or any name for a function.
     let key = key.replace("actions.<name>", "actions.edit").replace("<name>", "example");
@@ -115,7 +116,8 @@ fn refusal(key: &str, value: &str) -> Option<String> {
     loaded.err().map(|error| error.to_string())
 }
 
-/// Returns the accepted values of a key. They are taken from the error about an invalid value.
+/// Returns the accepted values of a key. The function sets the key to an invalid value and takes the accepted values
+/// from the error's text.
 fn accepted(key: &KeyDoc) -> Option<String> {
     let default = format!("value = {}", key.default).parse::<toml::Table>().unwrap();
     match default.get("value").unwrap() {
@@ -129,7 +131,7 @@ fn accepted(key: &KeyDoc) -> Option<String> {
         Value::String(_) => {
             let error = refusal(&key.name, "?")?;
             let takes = error.split_once("takes ").and_then(|(_, rest)| rest.split_once(", which"));
-            // Another error means that this value is valid, but another setting is missing. So no values are listed.
+            // An error without "takes" is not about a list of accepted values, so no values are shown.
             takes.map(|(values, _)| values.to_owned())
         }
         _ => Some("a list".to_owned()),
@@ -203,7 +205,7 @@ fn page() -> String {
     page
 }
 
-/// Lists those keys of a hook that mean the same as the keys of a function.
+/// Lists the keys of a hook that have the meaning of a function's key with the same name.
 fn as_of_functions(section: &str, keys: &[&KeyDoc]) -> String {
     let mut table = format!("\nFurther keys of `[{section}]`, as of [a function](#functionsname):\n\n");
     table.push_str("| key | default | accepts | change |\n| --- | --- | --- | --- |\n");

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::*;
 
-/// A text that every secret of these tests contains. No error and no `Debug` output may contain this text.
+/// A text that is part of every secret of the test `secrets_are_never_shown`. No error and no `Debug` output may
+/// contain this text.
 const MARK: &str = "hunter2";
 
 #[test]

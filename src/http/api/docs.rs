@@ -2,11 +2,11 @@
 //! can send requests.
 //!
 //! The page is Swagger UI. The crate `salvo_oapi` contains a copy of Swagger UI's files, which become part of the
-//! binary. The page loads nothing from other servers. Its content security policy forbids it.
+//! binary. The page's content security policy forbids loading anything from other servers.
 //!
-//! The page `/docs/socket` shows `/asyncapi.json`, the description of the WebSocket protocol. This page is our own
-//! code. The usual AsyncAPI component has 2.9 MB and compiles schemas to JavaScript functions, which the policy
-//! forbids.
+//! The page `/docs/socket` shows `/asyncapi.json`, the description of the WebSocket protocol. This page is Parlor's
+//! own code. The usual AsyncAPI component for web pages has 2.9 MB. It also compiles schemas to JavaScript
+//! functions, which the content security policy forbids.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ use super::ApiServices;
 use super::tidy::tidy;
 use crate::http::asset::Asset;
 
-/// The content security policy: only the page's own files and its own server. Swagger UI also needs inline styles,
-/// and icons as `data:` URLs.
+/// The content security policy of the pages. A page may load scripts and styles only from this server, and may send
+/// requests only to this server. Swagger UI also needs inline styles, and icons as `data:` URLs.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
                       img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
@@ -33,7 +33,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 
-/// Returns the routes of the pages. Without `api.docs` there are no routes.
+/// Returns the routes of the pages. If `api.docs` is off, there are no routes.
 pub(crate) fn routes(services: &Arc<ApiServices>) -> Router {
     if !services.config.load().api.docs {
         return Router::new();
@@ -69,7 +69,8 @@ pub(crate) fn description() -> String {
     text
 }
 
-/// Serves `/docs/`. The page loads its other files relative to this path, so the path `/docs` is redirected.
+/// Serves `/docs/`. The page loads its other files relative to `/docs/`, so a request for `/docs` is redirected to
+/// `/docs/`.
 struct DocsPage(Asset);
 
 #[async_trait]
@@ -83,8 +84,8 @@ impl Handler for DocsPage {
     }
 }
 
-/// Serves `/docs/socket`. Under `/docs/socket/` the page would load its other files from below that path. Therefore
-/// the path with the slash is redirected.
+/// Serves `/docs/socket`. A page at `/docs/socket/` would load its other files from below `/docs/socket/`, where
+/// they don't exist. Therefore the path with the slash is redirected.
 struct SocketDocsPage(Asset);
 
 #[async_trait]

@@ -45,7 +45,8 @@ pub(super) struct ListedRoomDto {
     name: Option<String>,
     #[salvo(schema(schema_with = schema::time))]
     created_at: Time,
-    /// The time of the last message, even if it is deleted. If the user joined later, the time of the joining.
+    /// The time of the last message, even if this message is deleted. If the user joined the room after the last
+    /// message, this is the time when the user joined.
     #[salvo(schema(schema_with = schema::time))]
     active_at: Time,
     members: Vec<MemberDto>,
@@ -84,7 +85,7 @@ impl ListedRoomDto {
 #[serde(rename_all = "snake_case")]
 #[salvo(schema(name = Kind))]
 pub(super) enum RoomKindDto {
-    /// The only direct room of two users.
+    /// A room of exactly two users. Each pair of users has at most one direct room.
     Direct,
     /// A room whose members can be added and removed.
     Group,
@@ -178,7 +179,7 @@ pub(super) struct MessageDto {
     status: Status,
     #[salvo(schema(schema_with = schema::time))]
     created_at: Time,
-    /// The time of the last edit. Without an edit, the time when the message was written.
+    /// The time of the last edit. If the message was never edited, the time when the message was written.
     #[salvo(schema(schema_with = schema::time))]
     updated_at: Time,
 }
@@ -191,24 +192,24 @@ impl MessageDto {
         Self::written(message, email)
     }
 
-    /// Builds a message as it was when it was first written: its status is `send`.
+    /// Builds the answer from a stored message. The status is `send`, the status of every new message.
     pub(super) fn written(message: StoredMessage, email: Option<String>) -> Self {
         let StoredMessage { id, sender, text, created_at, updated_at, .. } = message;
         let status = Status::Send;
         Self { id, text, sender_id: sender, sender_email: email, status, created_at, updated_at }
     }
 
-    /// Returns whether the message has this number.
+    /// Returns whether `id` is the message's id.
     pub(super) fn is(&self, id: MessageId) -> bool {
         self.id == id
     }
 
-    /// Returns the message with the text and the time of an edit.
+    /// Returns the message after an edit: with the new text, and with the time of the edit as `updated_at`.
     pub(super) fn edited(self, text: &Text, updated_at: Time) -> Self {
         Self { text: text.as_str().to_owned(), updated_at, ..self }
     }
 
-    /// Returns the messages of a snapshot in the same order.
+    /// Returns the messages of a snapshot that are not deleted, in the order of the snapshot.
     pub(super) fn all(snapshot: &Snapshot) -> Vec<Self> {
         snapshot.visible_messages().map(Self::from).collect()
     }

@@ -1,5 +1,5 @@
-//! `/rooms/{id}/events`: the live events of a room, as JSON lines. It is for backends and operators: the caller need
-//! not be a member, and no message becomes delivered or read.
+//! `/rooms/{id}/events`: the live events of a room, as JSON lines. Backends and operators use it. The caller need not
+//! be a member, and the stream does not mark any message as delivered or read.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use crate::realtime::hub::subscription::HubSubscription;
 use crate::realtime::outbox::{Outbox, OutboxBounds};
 use crate::realtime::sessions::SessionGuard;
 
-/// If there is no event for this long, the server sends an empty line. The client then knows that the server is alive.
-/// If the write fails, the server knows that the client has disconnected.
+/// If there is no event for this duration, the server sends an empty line. The client then knows that the server is
+/// alive. If the write of the line fails, the server knows that the client has disconnected.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// The highest number of events that are taken from the queue together.
+/// The highest number of frames that are taken from the stream's outbox (its queue of frames) in one step.
 const TAKEN_AT_ONCE: usize = 64;
 
 /// A room's events, live
@@ -49,7 +49,8 @@ pub(super) async fn room_events(
     let outbox = Arc::new(Outbox::new(OutboxBounds::of(&services.config.load().limits), None));
     let registered = services.outboxes.register(&outbox, None);
     let (joined, subscription) = HubSubscription::new(&services.hub, id.0, &outbox);
-    // The stream has already joined the room. Therefore a deletion after this check reaches the stream as an event.
+    // The stream has already subscribed to the room's events. Therefore, if the room is deleted after this check, the
+    // stream receives this deletion as an event.
     if !services.store.room_exists(id.0).await? {
         return Err(Problem::no_room());
     }
@@ -64,8 +65,8 @@ pub(super) async fn room_events(
     services.lifecycle.spawn(async move {
         let history = json!({ "type": "history", "messages": dto::MessageDto::all(&snapshot) });
         if lines.line(&history).await.is_ok() {
-            // The result doesn't matter. After a disconnected client and after a closed stream, the room is left in
-            // the same way.
+            // The result doesn't matter. After every end of the stream, the drop of `follower` ends the subscription to
+            // the room.
             let _ = follower.follow(&mut lines).await;
         }
     });
@@ -75,7 +76,7 @@ pub(super) async fn room_events(
 /// A client that receives the events of a room.
 struct EventStream {
     outbox: Arc<Outbox>,
-    /// Recognizes the events that the history already contained. None: every event is written.
+    /// Recognizes the events whose changes the history already contained. If it is `None`, every event is written.
     shown: Option<HistoryWatermark>,
     _held: (Permit, SessionGuard, HubSubscription),
 }

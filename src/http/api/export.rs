@@ -19,10 +19,11 @@ use crate::store::{ExportedMembership, ExportedMessage, StoreError, UserPresence
 
 /// Exports all stored data of a user
 ///
-/// JSON lines: one `user`, then one `membership` for each room, one `message` for each message that the user wrote,
-/// one `event` for each set-aside hook event that names the user, and the `end`. A hook event is set aside after the
-/// hook's receiver failed to accept it several times. Without the `end`, the export is not complete. Deleted messages
-/// have no text. If the user is erased during the export, the answer breaks off.
+/// JSON lines, in this order. First comes one `user`, then one `membership` for each room, and one `message` for each
+/// message that the user wrote. Then come one `event` for each set-aside hook event that names the user, and the `end`.
+/// A hook event is set aside after the hook's receiver failed to accept the event several times. Without the `end`, the
+/// export is not complete. Deleted messages have no text. If the user is erased during the export, the answer breaks
+/// off.
 #[endpoint(operation_id = "export_user", tags("users"), responses((
     status_code = 409, body = ProblemDetails, content_type = "application/problem+json",
     description = "`conflict`: the user is being erased; try again when that has ended"
@@ -32,7 +33,7 @@ pub(super) async fn export_user(
     user: UserParam,
     access: Access,
 ) -> Result<NdjsonResponse, Problem> {
-    // During an erasure, the remaining data of the user would look like a complete export.
+    // During an erasure, a part of the user's data is already deleted. An export of the rest would look complete.
     if services.store.is_being_erased(&user.0).await? {
         return Err(Problem::erasing(&user.0));
     }
@@ -42,8 +43,8 @@ pub(super) async fn export_user(
         return Err(Problem::new(ProblemCode::Busy, "the limit of exports is reached; try again later"));
     };
     let (lines, answer) = NdjsonResponse::new(&services, access);
-    // The export runs in a separate task: a client may disconnect at any time, and the driver's futures must not be
-    // dropped before they end.
+    // The export runs in a separate task, because a client may disconnect at any time. A disconnect must not drop a
+    // future of the MongoDB driver before this future has ended.
     services.lifecycle.spawn(export(services.0.clone(), user.0, lines, place));
     Ok(answer)
 }
@@ -109,7 +110,7 @@ enum ExportLine<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         deleted_at: Option<Time>,
     },
-    /// A hook event that was set aside, because the hook's receiver failed to accept it several times.
+    /// A hook event that Parlor no longer delivers, because the hook's receiver failed to accept it several times.
     Event(ExportedEvent),
     End {
         memberships: u64,
@@ -119,7 +120,8 @@ enum ExportLine<'a> {
     },
 }
 
-/// A hook event that is set aside. The field `type` of the event is left out, because the line already has a `type`.
+/// A set-aside hook event: Parlor no longer delivers it. The event's own field `type` is left out, because the line
+/// already has a `type`.
 #[derive(Serialize)]
 struct ExportedEvent {
     hook: String,

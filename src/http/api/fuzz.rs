@@ -18,14 +18,14 @@ use super::room_list::{self, ListRoomsQuery};
 use super::rooms::{NewRoomBody, PlannedRoom, RenameBody};
 use crate::store::RoomListPosition;
 
-/// The longest error text, in characters.
+/// The longest text of `detail` in an error answer, in characters.
 pub(crate) const SAID_CHARS: usize = 1_000;
 
 /// The longest text of a message, in characters. It is the default of `limits.text_chars`.
 const TEXT_CHARS: usize = 4096;
 
-/// Parses a body. The first byte chooses its kind: `r` a new room, `n` a room's new name, `m` a membership, `p` a
-/// message, any other byte a message's new text.
+/// Parses the body of a request. The first byte chooses the kind of the body. `r` is a new room, `n` a room's new name,
+/// `m` a membership, and `p` a message. Any other byte means a message's new text.
 pub fn bodies(data: &[u8]) {
     let Some((kind, body)) = data.split_first() else { return };
     let read = match kind {
@@ -53,7 +53,7 @@ fn assert_plan(PlannedRoom { members, name, .. }: &PlannedRoom) {
     assert!(name.as_ref().is_none_or(|name| !name.trim().is_empty()));
 }
 
-/// Parses the query of a URL in the same way as the endpoints.
+/// Parses the query of a URL with the parsers of two endpoints: the list of messages and the list of rooms.
 pub(crate) fn query(uri: &Uri) {
     let (mut request, mut depot) = (Request::new(), Depot::new());
     *request.uri_mut() = uri.clone();

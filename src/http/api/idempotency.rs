@@ -1,9 +1,11 @@
-//! `Idempotency-Key`: if a client repeats a `POST` with the same key, the request runs once and gets the same answer.
+//! `Idempotency-Key`: if a client repeats a `POST` with the same key, the request runs once. The repeated `POST` gets
+//! the answer of the first `POST`.
 //!
-//! Parlor stores the answer of a successful request. A refused request changed nothing, so its key is free again. If
-//! the server crashed or the database was unavailable, the outcome is unknown. The next attempt then searches the
-//! database for the effect of the request, before it runs the request again. A client that disconnects does not abort
-//! its request: every `POST` runs in a separate task, and a shutdown waits for this task.
+//! Parlor stores the answer of a successful request. A request that was refused with a 4xx status changed nothing.
+//! Therefore the client may use the key of this request for another request. If the server crashed or the database was
+//! unavailable, the outcome is unknown. The next request with this key then first searches the database for the effect
+//! of the earlier request. A client that disconnects does not abort its request: every `POST` runs in a separate task,
+//! and a shutdown waits for this task.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,11 +34,10 @@ pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 /// The longest key, in characters.
 pub(super) const MAX_KEY_CHARS: usize = 255;
 
-/// The key of a running request stays reserved for the time limit of a handler plus this number of database
-/// operations. Each operation counts with its longest allowed time.
+/// The key of a running request stays reserved for `limits.handler_ms` plus this number times `mongodb.operation_ms`.
 const OPERATIONS: u32 = 3;
 
-/// Runs every `POST` as the module's comment describes. Other methods pass unchanged.
+/// Runs every `POST` as the module's comment describes. Requests with other methods are not changed.
 pub(super) struct Idempotent(pub(super) Arc<ApiServices>);
 
 #[async_trait]
@@ -66,7 +67,7 @@ impl Handler for Idempotent {
     }
 }
 
-/// A request, moved into the separate task, with everything that the rest of the handlers need.
+/// A `POST` request that moves into a separate task, with the values that the later handlers need.
 struct BufferedRequest {
     req: Request,
     depot: Depot,
@@ -91,7 +92,7 @@ impl BufferedRequest {
         hash.copy_from_slice(content.finish().as_ref());
         let config = services.config.load_full();
         let lease = config.limits.handler + config.mongodb.operation * OPERATIONS;
-        // The stored key must live at least as long as an attempt can run.
+        // The key must stay in the database at least until its reservation (`lease`) ends.
         let kept = config.api.idempotency.max(lease);
         match services.store.claim(&key, hash, lease, kept).await? {
             Claim::Do(attempt) => {
@@ -122,9 +123,10 @@ impl BufferedRequest {
         self.ctrl.call_next(&mut self.req, &mut self.depot, &mut self.res).await;
     }
 
-    /// Stores the answer, or frees the key for the next attempt. A refused first attempt changed nothing, so the key
-    /// is deleted. If a repeated attempt is refused, an earlier attempt may have succeeded, so the key is only
-    /// released.
+    /// Stores the answer, or frees the key for the next attempt. If the first request with the key is refused with a
+    /// 4xx status, it changed nothing, and the key is deleted. If a later request with the key is refused, an earlier
+    /// one may have succeeded. The key is then only released: it stays in the database, and the next request with the
+    /// key may run.
     async fn settle(&self, services: &Arc<ApiServices>, attempt: &RequestAttempt) {
         let status = self.res.status_code.unwrap_or(StatusCode::OK);
         let settled = if status.is_success() {
@@ -157,8 +159,8 @@ impl BufferedRequest {
     }
 }
 
-/// Returns the idempotency key, if the request has one. The header must stand once, with 1 to [`MAX_KEY_CHARS`]
-/// visible characters.
+/// Returns the idempotency key, if the request has one. The request must have the header only once, with 1 to
+/// [`MAX_KEY_CHARS`] visible characters.
 fn key(headers: &HeaderMap) -> Result<Option<RequestKey>, Problem> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).into_iter();
     let Some(key) = given.next() else { return Ok(None) };
@@ -167,7 +169,8 @@ fn key(headers: &HeaderMap) -> Result<Option<RequestKey>, Problem> {
         let detail = format!("Idempotency-Key: once, 1 to {MAX_KEY_CHARS} visible characters of ASCII");
         return Err(Problem::invalid(detail));
     };
-    // The request was authorized, so the header has a service key.
+    // The check of the service key ran before this function. Therefore the header `Authorization` has a valid service
+    // key.
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let token = bearer.split_once(' ').map_or("", |(_, token)| token.trim());
     let mut service = [0; 16];
@@ -175,7 +178,7 @@ fn key(headers: &HeaderMap) -> Result<Option<RequestKey>, Problem> {
     Ok(Some(RequestKey { service, key: key.to_owned() }))
 }
 
-/// Returns the text of an answer. For a stream it returns an empty text, but no `POST` is answered by a stream.
+/// Returns the text of an answer. The text of a streamed answer would be empty, but no `POST` has a streamed answer.
 fn text(body: &ResBody) -> String {
     match body {
         ResBody::Once(bytes) => String::from_utf8_lossy(bytes).into_owned(),
@@ -183,7 +186,7 @@ fn text(body: &ResBody) -> String {
     }
 }
 
-/// Returns all users that an answer names. When one of them is erased, the stored answer is deleted.
+/// Returns all users that an answer names. When one of these users is erased, the stored answer is deleted.
 fn users(body: &str) -> Vec<UserId> {
     fn collect(value: &Value, users: &mut BTreeSet<UserId>) {
         match value {
@@ -204,7 +207,7 @@ fn users(body: &str) -> Vec<UserId> {
     users.into_iter().collect()
 }
 
-/// The current attempt of a request with a key. None: the request has no key.
+/// The current attempt of a request with an idempotency key, or `None` if the request has no key.
 #[derive(Debug)]
 pub(super) struct IdempotentAttempt(pub(super) Option<RequestAttempt>);
 
@@ -225,7 +228,8 @@ impl EndpointArgRegister for IdempotentAttempt {
     fn register(_: &mut Components, _: &mut Operation, _: &str) {}
 }
 
-/// Documents the header at every `POST`, and the timeout of every endpoint that writes.
+/// Adds the header `Idempotency-Key` to the documentation of every `POST`. Adds the problem `timeout` to the
+/// documentation of every endpoint that is not a `GET`.
 pub(super) fn describe(document: &mut OpenApi) {
     let OpenApi { paths, components, .. } = document;
     for (kind, operation) in paths.values_mut().flat_map(|item| item.operations.iter_mut()) {

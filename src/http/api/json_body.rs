@@ -1,5 +1,5 @@
-//! Parses JSON bodies within limits. An object must be given as an object: serde would also accept an array of its
-//! values.
+//! Parses JSON bodies within limits. Where the API expects a JSON object, an array is refused. serde alone would accept
+//! an array of the object's values.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -66,7 +66,8 @@ pub(super) async fn bytes(req: &mut Request, services: &ApiServices) -> Result<B
 }
 
 impl<T: DeserializeOwned> JsonBody<T> {
-    /// Parses an object by the names of its fields. The derived code alone would also accept an array of the values.
+    /// Parses a JSON object. Refuses an array, because serde's derived code would accept an array of the object's
+    /// values.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Problem> {
         let unreadable = |fault: String| {
             Problem::new(ProblemCode::BadJson, format!("the body is no JSON object: {fault}"))
@@ -97,13 +98,13 @@ fn decode<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, serde_js
     })
 }
 
-/// Returns the parser's error, shortened to [`FAULT_CHARS`]. The error repeats the wrong text, which may have any
-/// length.
+/// Returns the parser's error, shortened to [`FAULT_CHARS`]. The error repeats the invalid value from the body, and
+/// this value may have any length.
 fn short(error: &serde_json::Error) -> String {
     error.to_string().chars().take(FAULT_CHARS).collect()
 }
 
-/// A body type that has an example for the API's description.
+/// A type of a request's body that has an example for the OpenAPI document.
 pub(super) trait Example {
     /// Returns the example that the OpenAPI document shows.
     fn example() -> Value;

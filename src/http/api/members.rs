@@ -22,7 +22,7 @@ pub(super) fn routes() -> Router {
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = Membership))]
 pub(super) struct MembershipBody {
-    /// A new member is `member` by default. An existing member keeps the role.
+    /// If this is missing, a new member gets the role `member`, and an existing member keeps the present role.
     role: Option<RoleDto>,
     /// The member's e-mail address. The member's messages show it as `sender_email`.
     #[salvo(schema(schema_with = schema::address))]
@@ -36,7 +36,7 @@ impl Example for MembershipBody {
 }
 
 impl MembershipBody {
-    /// Returns the role and the e-mail address, if the address is valid.
+    /// Returns the role and the e-mail address. Fails with `invalid_request` if the address is invalid.
     pub(super) fn checked(self) -> Result<(Option<RoleDto>, Option<String>), Problem> {
         self.email.as_deref().map_or(Ok(()), check_email).map_err(Problem::invalid)?;
         Ok((self.role, self.email))
@@ -60,7 +60,8 @@ async fn put_member(
     let (role, email) = body.0.checked()?;
     let member = NewMember { user_id: user.0.clone(), email };
     let entered = services.store.enter(id.0, member, role.map(Into::into), MAX_MEMBERS).await;
-    // The answer shows the values that the transaction wrote. A second read might no longer find the member.
+    // The answer shows the values that the transaction wrote. After the transaction, another request may remove the
+    // member, so a read from the database might not find the member.
     let (new, member) = match entered.map_err(Problem::of_write)? {
         JoinOutcome::New(member) => (true, member),
         JoinOutcome::Already(member) => (false, member),

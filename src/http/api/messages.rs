@@ -1,8 +1,8 @@
 //! `/rooms/{id}/messages`: reads, writes, edits and deletes the messages of a room.
 //!
-//! A message from the API takes the same path as a message from a socket. The same writer stores it, and the change
-//! stream brings it to every socket of the room. Parlor trusts a service key: the rate limits of users don't apply,
-//! and the key may edit and delete the messages of every user.
+//! A message from the API takes the same path as a message from a socket. The same writer stores messages from the API
+//! and from sockets. MongoDB's change stream then brings each message to every socket of the room. Parlor trusts a
+//! service key: the rate limits of users don't apply, and the key may edit and delete the messages of every user.
 
 use bson::oid::ObjectId;
 use handlers::{Draft, HistoryCursor, RoomId, Text, UserId};
@@ -35,7 +35,7 @@ pub(super) fn routes() -> Router {
 struct MessagePage {
     /// Newest first. With `after`, oldest first.
     messages: Vec<dto::MessageDto>,
-    /// Whether there are more messages in the same direction.
+    /// Whether there are more messages after the last message of this page: older ones, or with `after` newer ones.
     has_more: bool,
 }
 
@@ -68,7 +68,8 @@ pub(super) struct NewMessage {
     #[serde(deserialize_with = "user_id")]
     #[salvo(schema(schema_with = schema::user_id))]
     pub(super) sender_id: UserId,
-    /// Not only white space, without U+0000, at most `limits.text_chars` code points. Stored unchanged.
+    /// The text must not be only white space, must not contain U+0000, and has at most `limits.text_chars` code points.
+    /// It is stored unchanged.
     #[salvo(schema(value_type = String, min_length = 1))]
     pub(super) text: Draft,
     /// Whether the sender writes as a member of the room (the default) or as a service.
@@ -91,7 +92,7 @@ enum WrittenAs {
     /// The sender is a member of the room.
     #[default]
     User,
-    /// The sender is a name that the service chooses, such as `bot:weather`. The sender need not be a member.
+    /// The sender is a name that your backend chooses, such as `bot:weather`. The sender need not be a member.
     Service,
 }
 
@@ -114,8 +115,8 @@ async fn post_message(
 ) -> Result<Created<dto::MessageDto>, Problem> {
     let NewMessage { sender_id, text, by } = body.0;
     let text = accept(&services, text)?;
-    // An earlier attempt may have written the message, and then the sender may have left the room. Therefore the
-    // search for that message comes before the check of the sender.
+    // An earlier attempt of this request may have written the message. After this attempt, the sender may have left the
+    // room. Therefore the message is searched before the sender is checked.
     if let Some(found) = written(&services, id.0, &sender_id, &text, &tried).await? {
         return Ok(found);
     }
@@ -142,8 +143,8 @@ async fn post_message(
     };
     let (message_id, at) = match appended {
         Ok(Written::New(message_id, at)) => (message_id, at),
-        // Another attempt of this request has stored the message, so the answer shows the stored message. If the
-        // message can't be read now, the answer shows the values of this attempt.
+        // Another attempt of this request has stored the message, so the answer shows the stored message. If the stored
+        // message can't be loaded from the database, the answer shows the values of this attempt.
         Ok(Written::Before(message_id)) => match written(&services, id.0, &sender_id, &text, &tried).await {
             Ok(Some(found)) => return Ok(found),
             Ok(None) | Err(_) => (message_id, services.store.now()),
@@ -154,9 +155,9 @@ async fn post_message(
     Ok(Created(dto::MessageDto::new(message_id, &text, sender_id, email, at)))
 }
 
-/// Returns the message that an earlier attempt of this request wrote. The client may have lost the answer of that
-/// attempt, so this answer must be equal to it. The text comes from the request, because the message may be deleted
-/// by now.
+/// Returns the message that an earlier attempt of this request wrote, or `None` if there is no such message. The client
+/// may have lost the answer of the earlier attempt. Therefore this answer must be equal to the lost answer. The text
+/// comes from the request, because the stored message may be deleted in the meantime and then has no text.
 async fn written(
     services: &SharedServices,
     room: RoomId,
@@ -174,7 +175,8 @@ async fn written(
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = NewText))]
 pub(super) struct NewText {
-    /// The rules for a new message apply. An edit that does not change the text is an edit, too.
+    /// The rules for the text of a new message apply. If the text is equal to the old text, the request still counts as
+    /// an edit.
     #[salvo(schema(value_type = String, min_length = 1))]
     pub(super) text: Draft,
 }
@@ -187,7 +189,8 @@ impl Example for NewText {
 
 /// Changes the text of a message of any author
 ///
-/// The answer is the message after this edit. Another edit or a delete may follow before the answer arrives.
+/// The answer is the message after this edit. Before the answer arrives, another request may have edited or deleted the
+/// message.
 #[endpoint(operation_id = "edit_message", tags("messages"))]
 async fn edit_message(
     services: SharedServices,
@@ -196,7 +199,8 @@ async fn edit_message(
     body: JsonBody<NewText>,
 ) -> Result<Json<dto::MessageDto>, Problem> {
     let text = accept(&services, body.0.text)?;
-    // The message is read before the edit: after a successful edit, the answer must not be an error of a read.
+    // The message is loaded from the database before the edit. If it were loaded after a successful edit, a failed load
+    // would make the answer an error.
     let before = services.store.history(id.0, HistoryCursor::After(n.0.get() - 1), 1, usize::MAX).await?;
     let (snapshot, _) = before.ok_or_else(Problem::no_room)?;
     let message = dto::MessageDto::all(&snapshot).pop().filter(|message| message.is(n.0));
@@ -217,12 +221,13 @@ async fn delete_message(
     Ok(NoContent)
 }
 
-/// Returns the text, if it is within the limit.
+/// Returns the text. Fails if the text is longer than `limits.text_chars`.
 fn accept(services: &SharedServices, text: Draft) -> Result<Text, Problem> {
     text.within(services.config.load().limits.text_chars, "text").map_err(Problem::from)
 }
 
-/// Checks that the sender may write in the room. Returns the sender's e-mail address, if the sender has one.
+/// Checks that the sender may write in the room. Returns the sender's e-mail address, if the sender is a member with an
+/// address.
 async fn check_sender(
     services: &SharedServices,
     room: RoomId,
@@ -231,7 +236,8 @@ async fn check_sender(
 ) -> Result<Option<String>, Problem> {
     exists(services, room).await?;
     let member = services.store.member(room, sender).await?;
-    // An erasure first removes the memberships, so a user with a membership is not being erased.
+    // An erasure first removes the user's memberships. Therefore the database is asked about an erasure only if the
+    // sender has no membership and does not write as a service.
     let is_lost = member.is_none() && by == WrittenAs::User;
     if services.store.erasing().contains(sender) || is_lost && services.store.is_being_erased(sender).await? {
         return Err(Problem::erasing(sender));
@@ -239,7 +245,8 @@ async fn check_sender(
     match (member, by) {
         (Some(member), _) => {
             if member.pending {
-                // A user who writes in a room accepts the room.
+                // The user has not yet opened this direct room, which another user's connect created. A user who writes
+                // in a direct room accepts it: then the room shows the user's address and presence.
                 services.store.accept(room, sender, None).await.map_err(Problem::of_write)?;
             }
             Ok(member.email)
@@ -257,7 +264,7 @@ async fn exists(services: &SharedServices, room: RoomId) -> Result<(), Problem> 
     if services.store.room_exists(room).await? { Ok(()) } else { Err(Problem::no_room()) }
 }
 
-/// Returns a room with which a service may change the messages of every user.
+/// Returns the room object through which a service key edits and deletes the messages of every user.
 fn bound(services: &SharedServices, room: RoomId) -> BoundRoom {
     BoundRoom {
         store: services.store.clone(),

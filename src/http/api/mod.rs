@@ -1,8 +1,8 @@
 //! The REST API for an application's backend: rooms, members, messages and users.
 //!
-//! There is one file for each resource. The comment of each endpoint's function is its documentation in
-//! `/openapi.json`. The repository has a copy of this document, `config/openapi.json`. A client without a service key
-//! gets no access ([`service_keys`]). Every error is a [`Problem`].
+//! Each resource, such as rooms or members, has its own file. The doc comment of each endpoint's function becomes the
+//! endpoint's documentation in `/openapi.json`. The repository has a copy of this document, `config/openapi.json`. A
+//! client without a service key gets no access ([`service_keys`]). Every error is a [`Problem`].
 
 pub(crate) mod docs;
 pub(crate) mod dto;
@@ -83,11 +83,11 @@ pub(crate) struct ApiServices {
     pub(crate) permits: Permits,
     /// Has one permit for each export that runs.
     pub(crate) exports: Permits,
-    /// The running webhooks. A reload replaces them.
+    /// The running webhooks. A reload of the configuration replaces them.
     pub(crate) hooks: Arc<ArcSwap<RunningWebhooks>>,
     pub(crate) cleanup: CleanupTrigger,
     pub(crate) erasure: ErasureTrigger,
-    /// Notified after each reload.
+    /// Notified after each reload of the configuration.
     pub(crate) reloads: watch::Sender<()>,
 }
 

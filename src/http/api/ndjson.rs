@@ -29,7 +29,7 @@ pub(super) struct NdjsonResponse(ResBody);
 pub(super) struct LineWriter {
     sender: BodySender,
     waiting: String,
-    /// How long a write may wait for a client that does not read. After this time the answer is closed.
+    /// The longest time that a write may wait for a client that does not read. After this time the answer is closed.
     limit: Duration,
     metrics: Arc<Metrics>,
     /// Resolves when the client's service key is removed.
@@ -41,7 +41,7 @@ pub(super) struct LineWriter {
 pub(super) struct StreamClosed;
 
 impl NdjsonResponse {
-    /// Creates an answer and its writer.
+    /// Creates an answer, and the writer through which a task adds lines to the answer.
     pub(super) fn new(services: &ApiServices, access: Access) -> (LineWriter, Self) {
         let (sender, body) = ResBody::channel();
         let (limit, metrics) = (services.config.load().limits.write, services.metrics.clone());
@@ -53,7 +53,7 @@ impl NdjsonResponse {
 impl LineWriter {
     /// Adds a line. The writer collects several lines before it writes them.
     pub(super) async fn line(&mut self, line: &impl Serialize) -> Result<(), StreamClosed> {
-        // Encoding our own types can't fail.
+        // The lines are types of this crate, and their encoding can't fail.
         self.waiting.push_str(&serde_json::to_string(line).unwrap_or_default());
         self.end_line().await
     }
@@ -90,8 +90,8 @@ impl LineWriter {
         }
     }
 
-    /// Waits until the client's service key is removed. The answer is then aborted, and the caller must write nothing
-    /// more.
+    /// Waits until the client's service key is removed. The answer is then aborted, and the caller must not write any
+    /// more lines.
     pub(super) async fn removed(&mut self) -> StreamClosed {
         (&mut self.removed).await;
         self.refuse()

@@ -12,7 +12,7 @@ use handlers::HistoryCursor;
 /// The highest number of messages on one page.
 pub(super) const MAX_LIMIT: usize = 200;
 
-/// The default number of messages of a page.
+/// The highest number of messages on a page if the client gives no `limit`.
 const LIMIT: usize = 50;
 
 /// The page of messages that the client requests.

@@ -38,7 +38,7 @@ pub(super) fn event_id() -> Object {
     Object::with_type(BasicType::String).pattern("^[0-9a-f]{24}$")
 }
 
-/// Returns the value of a query parameter, or none if the parameter is missing.
+/// Returns the value of a query parameter, or `None` if the parameter is missing.
 ///
 /// # Errors
 /// `invalid_request`: the parameter is given twice.

@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use crate::store::StoreError;
 
-/// A stable code. If an action of a socket fails in the same way, its error has the same code.
+/// A stable code. If a socket's action fails for one of these reasons, the error of this action has the code listed
+/// here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[salvo(schema(name = ProblemCode))]
@@ -22,23 +23,23 @@ pub(crate) enum ProblemCode {
     BadJson,
     /// A field or parameter is missing, of the wrong type, or out of range; `detail` names it.
     InvalidRequest,
-    /// The request has no service key, or an unknown one.
+    /// The request has no service key, or an unknown service key.
     Unauthorized,
     /// There is no such room, member, message, event or path.
     NotFound,
     /// The path exists, but not for this method.
     MethodNotAllowed,
-    /// The sender is not a member of the room.
+    /// The sender of the message is not a member of the room.
     NotMember,
     /// The `Idempotency-Key` belongs to another request.
     KeyReused,
-    /// A request with the same `Idempotency-Key` is running: try again in a second. If the server of that request
-    /// crashed, the key stays reserved until `limits.handler_ms` plus three times `mongodb.operation_ms` after the
-    /// start of the request.
+    /// A request with the same `Idempotency-Key` is running: try again in a second. If the server that ran the request
+    /// crashed, the key stays reserved for `limits.handler_ms` plus three times `mongodb.operation_ms`, counted from
+    /// the start of the request.
     UnderWay,
-    /// The concurrency limit is reached: retry later.
+    /// The limit of concurrent exports or open sockets is reached: try again later.
     Busy,
-    /// The database did not answer in time: the write may have happened or not.
+    /// The database did not answer in time: it may or may not have stored the change.
     Timeout,
     /// The user is being erased: try again when `GET /users/{user}` says that the erasure has ended.
     Conflict,
@@ -50,7 +51,7 @@ pub(crate) enum ProblemCode {
     TooLarge,
     /// The body did not arrive in time.
     RequestTimeout,
-    /// The body is compressed, or has another encoding.
+    /// The body is compressed, or has another content encoding.
     UnsupportedMediaType,
     /// The receiver of a hook did not accept an event.
     ReceiverFailed,
@@ -146,7 +147,7 @@ impl Problem {
         Self::new(ProblemCode::InvalidRequest, detail)
     }
 
-    /// Creates the problem of a request that would write data of a user who is being erased.
+    /// Creates the problem of a request about a user who is being erased.
     pub(super) fn erasing(user: &UserId) -> Self {
         let detail =
             format!("user {user} is being erased; try again when GET /users/{{user}} says that it has ended");
@@ -186,7 +187,8 @@ impl Writer for Problem {
     }
 }
 
-/// Documents the problems that every endpoint may have. The types of an endpoint's arguments add their own problems.
+/// Documents the problems that every endpoint may answer. The types of an endpoint's arguments document further
+/// problems.
 impl EndpointOutRegister for Problem {
     fn register(components: &mut Components, operation: &mut Operation) {
         may_fail(
@@ -230,8 +232,8 @@ impl From<handlers::Error> for Problem {
 }
 
 impl Problem {
-    /// Creates the problem of a failed write. If the database did not answer, the code is `timeout`, because the
-    /// write may have succeeded.
+    /// Creates the problem of a failed write to the database. If the database did not answer, the code is `timeout`,
+    /// because the write may have succeeded.
     pub(super) fn of_write(error: StoreError) -> Self {
         match error {
             StoreError::Erasing(user) => Self::erasing(&user),
@@ -240,7 +242,7 @@ impl Problem {
     }
 }
 
-/// Creates the problem of a failed read.
+/// Creates the problem of a failed read from the database.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {

@@ -69,7 +69,7 @@ impl<T: ToSchema> EndpointOutRegister for Accepted<T> {
     }
 }
 
-/// The answer to a request that was executed (204). It is empty.
+/// The empty answer to a request that was executed (204).
 pub(super) struct NoContent;
 
 #[async_trait]

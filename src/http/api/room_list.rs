@@ -33,14 +33,14 @@ pub(super) struct ListRoomsQuery {
 struct RoomListPage {
     rooms: Vec<ListedRoomDto>,
     has_more: bool,
-    /// The value of `before` for the next page, if there are more rooms.
+    /// If there are more rooms, the client sends this value as `before` to get the next page.
     next: Option<String>,
 }
 
 /// Lists a user's rooms, the latest activity first
 ///
-/// The activity of a room is the time of its last message, even if the message is deleted. If the user joined later,
-/// it is the time of the joining.
+/// The activity of a room is the time of its last message, even if the message is deleted. If the user joined the room
+/// after its last message, the activity is the time when the user joined.
 #[endpoint(operation_id = "list_rooms", tags("rooms"))]
 pub(super) async fn list_rooms(
     services: SharedServices,

@@ -41,13 +41,13 @@ pub(super) fn routes() -> Router {
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = NewRoom))]
 pub(super) struct NewRoomBody {
-    /// Without a kind, two members make a direct room, and more members make a group. With `group`, one or two
-    /// members are enough.
+    /// If this is missing, two members make a direct room, and more members make a group. A room of the kind `group`
+    /// may also have only one or two members.
     kind: Option<RoomKindDto>,
-    /// The name to show.
+    /// The room's name, which the members see.
     #[salvo(schema(schema_with = schema::name))]
     name: Option<String>,
-    /// The members, each user once.
+    /// The members. Each user may stand in the list only once.
     #[serde(deserialize_with = "objects")]
     #[salvo(schema(min_items = 1, max_items = 1000))]
     members: Vec<NewMemberBody>,
@@ -66,7 +66,7 @@ impl Example for NewRoomBody {
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = NewMember))]
 struct NewMemberBody {
-    /// The id that the user's tokens carry.
+    /// The user's id, as in the user's tokens.
     #[serde(deserialize_with = "user_id")]
     #[salvo(schema(schema_with = schema::user_id))]
     user_id: UserId,
@@ -78,7 +78,7 @@ struct NewMemberBody {
     role: RoleDto,
 }
 
-/// A room to create. Its values were checked.
+/// A room to create, with checked values.
 pub(super) struct PlannedRoom {
     pub(super) kind: RoomKindDto,
     pub(super) name: Option<String>,
@@ -86,7 +86,7 @@ pub(super) struct PlannedRoom {
 }
 
 impl NewRoomBody {
-    /// Returns the room to create, if the body is valid.
+    /// Returns the room to create. Fails with `invalid_request` if the body is invalid.
     pub(super) fn planned(self) -> Result<PlannedRoom, Problem> {
         let Self { kind, name, members } = self;
         let members: Vec<_> = members
@@ -133,7 +133,8 @@ async fn create_room(
     let Some(created_at) = made.created_at else {
         return Ok(CreatedOrOk { new: made.made, value: show(&services, made.id).await? });
     };
-    // The answer shows the room as it was created. A second read might no longer find the room.
+    // The answer shows the room as it was created. Another request may already have deleted the room, so a read from
+    // the database might not find it.
     let room = StoredRoom { id: made.id, kind: kind.into(), name, created_at };
     Ok(CreatedOrOk { new: true, value: RoomDto::new(room, first_members(members)) })
 }
@@ -175,7 +176,7 @@ impl Example for RenameBody {
 }
 
 impl RenameBody {
-    /// Returns the name, if it is valid.
+    /// Returns the name. Fails with `invalid_request` if the name is invalid.
     pub(super) fn name(self) -> Result<Option<String>, Problem> {
         self.name.as_deref().map_or(Ok(()), check_name)?;
         Ok(self.name)
@@ -190,7 +191,8 @@ async fn rename_room(
     body: JsonBody<RenameBody>,
 ) -> Result<Json<RoomDto>, Problem> {
     let name = body.0.name()?;
-    // The members are read before the write: after a successful rename, the answer must not be an error of a read.
+    // The members are loaded from the database before the rename. If they were loaded after a successful rename, a
+    // failed load would make the answer an error.
     let (_, members) = services.store.members(id.0).await.map_err(Problem::of_write)?;
     let room = services.store.rename(id.0, name.as_deref()).await.map_err(Problem::of_write)?;
     Ok(Json(RoomDto::new(room.ok_or_else(Problem::no_room)?, members)))
@@ -198,8 +200,8 @@ async fn rename_room(
 
 /// Deletes a room with all its messages
 ///
-/// The room disappears immediately: its sockets are closed with 4004 on every server, and no request finds it. Its
-/// messages are removed in the background.
+/// The room disappears immediately: its sockets are closed with 4004 on every server, and no request finds it. The
+/// room's messages are removed in the background.
 #[endpoint(operation_id = "delete_room", tags("rooms"))]
 async fn delete_room(services: SharedServices, id: RoomParam) -> Result<NoContent, Problem> {
     if !services.store.delete_room(id.0).await.map_err(Problem::of_write)? {
@@ -215,7 +217,8 @@ async fn show(services: &ApiServices, id: RoomId) -> Result<RoomDto, Problem> {
     Ok(RoomDto::new(room, members))
 }
 
-/// Returns the kind of the room, if the number and the roles of the members allow it.
+/// Returns the kind of the room. Fails with `invalid_request` if the number or the roles of the members do not fit the
+/// kind.
 fn check_kind(
     kind: Option<RoomKindDto>,
     members: &[(NewMember, handlers::Role)],

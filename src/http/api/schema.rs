@@ -16,8 +16,8 @@ pub(super) fn id() -> Object {
     Object::with_type(BasicType::Integer).minimum(1).maximum(MAX_ID)
 }
 
-/// The schema of a user's id. A text of digits without a leading zero, up to [`MAX_ID`], is an integer. Any other id
-/// is a string.
+/// The schema of a user's id. If an id consists of digits without a leading zero and is at most [`MAX_ID`], the API
+/// shows it as an integer. The API shows any other id as a string.
 pub(super) fn user_id() -> OneOf {
     let number = Object::with_type(BasicType::Integer).minimum(0).maximum(MAX_ID);
     let name = Object::with_type(BasicType::String)

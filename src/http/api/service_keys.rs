@@ -14,7 +14,8 @@ use super::ApiServices;
 use super::problem::{Problem, ProblemCode};
 use crate::config::Secret;
 
-/// Admits only requests with a service key. Gives the endpoints access to the parts of the server.
+/// Refuses requests without a valid service key. Puts the parts of the server (`ApiServices`) into salvo's depot, from
+/// which the endpoints take them.
 pub(super) struct ServiceKeyCheck(pub(super) Arc<ApiServices>);
 
 #[async_trait]
@@ -31,8 +32,8 @@ impl Handler for ServiceKeyCheck {
     }
 }
 
-/// The service key of a request. An endpoint with a streamed answer takes this argument, and ends the answer when the
-/// key is removed from the configuration.
+/// The service key of a request. An endpoint with a streamed answer takes this argument. The endpoint ends the stream
+/// when the key is removed from the configuration.
 #[derive(Clone)]
 pub(super) struct Access {
     services: Arc<ApiServices>,
@@ -44,7 +45,8 @@ impl Access {
     pub(super) async fn removed(self) {
         let mut reloads = self.services.reloads.subscribe();
         while is_listed(&self.key, &self.services.config.load().api.keys) {
-            // An error can't happen here: the server owns the sender, and `self` keeps the server's parts alive.
+            // `changed` fails only after the sender of `reloads` is dropped. `self.services` owns this sender, so the
+            // call can't fail here.
             if reloads.changed().await.is_err() {
                 return;
             }
@@ -70,7 +72,7 @@ impl<'ex> Extractible<'ex> for Access {
     }
 }
 
-/// Adds nothing to the OpenAPI document: the document names the key for all endpoints.
+/// Adds nothing to the OpenAPI document, because the document already says that all endpoints need a service key.
 impl EndpointArgRegister for Access {
     fn register(_: &mut Components, _: &mut Operation, _: &str) {}
 }
@@ -86,6 +88,7 @@ fn authorized(req: &Request, keys: &[Secret]) -> Option<Secret> {
 fn is_listed(given: &Secret, keys: &[Secret]) -> bool {
     let given = given.expose().as_bytes();
     let same = |key: &&Secret| verify_slices_are_equal(key.expose().as_bytes(), given).is_ok();
-    // Each key is compared in constant time. Therefore the time of a refusal says nothing about the keys.
+    // Each comparison takes the same time, and `count` compares all keys. Therefore an attacker can't learn anything
+    // about the keys from the time of a refusal.
     keys.iter().filter(same).count() > 0
 }

@@ -1,4 +1,5 @@
-//! `/hooks/set-aside`: the events that a hook's receiver did not accept. Lists them, sends one again, or drops one.
+//! `/hooks/set-aside`: lists the set-aside events, sends one event again, or drops one event. A set-aside event is an
+//! event that Parlor no longer delivers, because the hook's receiver did not accept it in `hooks.max_tries` tries.
 
 use std::str::FromStr;
 
@@ -30,7 +31,7 @@ pub(super) fn routes() -> Router {
     Router::with_path("hooks/set-aside").get(list_set_aside).push(one)
 }
 
-/// An event that a hook's receiver did not accept.
+/// An event that Parlor no longer delivers, because the hook's receiver did not accept it.
 #[derive(Serialize, ToSchema)]
 #[salvo(schema(name = SetAsideEvent))]
 pub(super) struct SetAsideEventDto {
@@ -43,20 +44,20 @@ pub(super) struct SetAsideEventDto {
     /// `sent`, `edited`, `deleted`, `connected` or `disconnected`.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// The room, if the event is about a message.
+    /// The id of the message's room, if the event is about a message.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[salvo(schema(schema_with = schema::id, required = false))]
     room_id: Option<RoomId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[salvo(schema(schema_with = schema::id, required = false))]
     message_id: Option<MessageId>,
-    /// The user who connected or disconnected, or the recipient of an offline message.
+    /// The user who connected or disconnected. For the hook `offline`, the user who missed the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[salvo(schema(schema_with = schema::user_id, required = false))]
     user_id: Option<UserId>,
     /// The number of tries to send the event.
     tries: i64,
-    /// Why the last try failed.
+    /// The reason why the last try failed.
     reason: String,
     #[salvo(schema(schema_with = schema::time))]
     set_aside_at: Time,
@@ -89,7 +90,7 @@ impl From<SetAside> for SetAsideEventDto {
 struct SetAsidePage {
     /// Oldest first.
     events: Vec<SetAsideEventDto>,
-    /// The value of `after` for the next page, if there are more events.
+    /// If there are more events, the client sends this value as `after` to get the next page.
     next: Option<String>,
 }
 
@@ -115,8 +116,9 @@ async fn list_set_aside(
 
 /// Sends an event again
 ///
-/// Makes one try, immediately. If the receiver answers 2xx, the event is removed from the list. The event of a
-/// message has the present text of the message. If the message was deleted, the event is removed without being sent.
+/// Sends the event to the receiver once, immediately. If the receiver answers 2xx, the event is removed from the list.
+/// If the event is about a message, it is sent with the present text of the message. If the message was deleted, the
+/// event is removed without being sent.
 #[endpoint(operation_id = "retry_set_aside", tags("hooks"), responses((
     status_code = 502, body = ProblemDetails, content_type = "application/problem+json",
     description = "`receiver_failed`: the receiver did not accept the event, or the hook has no URL; the event stays"
@@ -125,7 +127,8 @@ async fn retry_set_aside(services: SharedServices, event: SetAsideParam) -> Resu
     let found = services.store.find_set_aside(event.0).await?.ok_or_else(no_event)?;
     let failed = match services.hooks.load_full().resend(&services.store, &found).await? {
         ResendOutcome::Taken | ResendOutcome::Withdrawn => {
-            // If the removal fails, the event stays in the list. The event may then be sent twice, with the same id.
+            // If the removal fails, the event stays in the list. A later retry then sends the event a second time, with
+            // the same id.
             services.store.drop_set_aside(found.id).await.map_err(Problem::of_write)?;
             return Ok(NoContent);
         }

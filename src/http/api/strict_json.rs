@@ -1,7 +1,7 @@
 //! Parses JSON without duplicate fields, and user ids in JSON.
 //!
 //! If an object has a field twice, a parser silently drops one of the values, and parsers differ in their choice.
-//! Therefore Parlor refuses a body with a duplicate field, as it refuses a frame of a socket with a duplicate field.
+//! Therefore Parlor refuses a body with a duplicate field. It also refuses a socket's frame with a duplicate field.
 //! Unknown fields are ignored.
 
 use std::fmt;
@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for StrictJson {
     }
 }
 
-/// The error for a field that is given twice. It names the field.
+/// The error for a field that is given twice. The error text names the field.
 struct DuplicateField<'a>(&'a str);
 
 /// The beginning of the error text of [`DuplicateField`].
@@ -89,8 +89,8 @@ impl fmt::Display for DuplicateField<'_> {
     }
 }
 
-/// Decodes a user's id: an integer from 0 to [`MAX_ID`], or a string. Refuses other numbers, because as strings they
-/// would be the id of a different user than the caller means.
+/// Decodes a user's id: an integer from 0 to [`MAX_ID`], or a string. Refuses any other number. Such a number, read as
+/// a string, could be the id of a user whom the caller does not mean.
 pub(super) fn user_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UserId, D::Error> {
     let value = Value::deserialize(deserializer)?;
     if let Value::Number(number) = &value {

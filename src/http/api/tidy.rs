@@ -1,9 +1,9 @@
-//! Rewrites the OpenAPI document for generators of client code.
+//! Rewrites parts of the OpenAPI document that generators of client code misread.
 //!
 //! The document that salvo derives from the types puts a schema and its description into an `allOf`. Generators
 //! interpret an `allOf` as a composed object. OpenAPI 3.1 allows a description beside a `$ref`, so no `allOf` is
-//! needed. The derived document also puts a nullable schema into a `oneOf`, but generators only know `anyOf` with
-//! null.
+//! needed. The derived document also describes a value that may be null by a `oneOf`. Generators recognize a nullable
+//! value only in an `anyOf` that contains null.
 
 use serde_json::{Map, Value, json};
 

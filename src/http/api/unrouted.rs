@@ -9,7 +9,7 @@ use salvo::routing::PathState;
 
 use super::problem::{Problem, ProblemCode};
 
-/// Answers a request for an unknown path or method with a problem. The router is used to find the path's methods.
+/// Answers a request for an unknown path or method with a problem. The router tells which methods the path has.
 pub(crate) struct UnroutedHandler(pub(crate) Arc<Router>);
 
 #[async_trait]
@@ -34,7 +34,8 @@ impl Handler for UnroutedHandler {
 }
 
 impl UnroutedHandler {
-    /// Returns the methods of the path. Adds HEAD if the path has GET, because the router has no routes for HEAD.
+    /// Returns the methods of the request's path. The router has no routes for HEAD. Therefore, if the path has GET,
+    /// this function adds HEAD.
     async fn allowed(&self, req: &mut Request) -> Vec<&'static str> {
         let (path, came_as) = (req.uri().path().to_owned(), req.method().clone());
         let mut allowed = Vec::new();

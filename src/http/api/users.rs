@@ -39,12 +39,13 @@ struct UserDto {
     id: UserId,
     /// Whether a socket is open on any server. A change appears within 5 s.
     online: bool,
-    /// The time when the last socket was closed. Null if a socket is open, or if there was none for a long time.
+    /// The time when the user's last socket was closed. Null if a socket is open, or if the user had no socket for a
+    /// long time.
     #[salvo(schema(schema_with = schema::time_or_null))]
     last_seen: Option<Time>,
-    /// Whether an erasure is running: from the `DELETE` until all data of the user is removed.
+    /// Whether an erasure of the user is running. It runs from the `DELETE` until all data of the user is removed.
     erasing: bool,
-    /// The user's rooms, ordered by id, at most 200. `/rooms?user_id=` lists all of them by pages.
+    /// The user's rooms, ordered by id, at most 200. `/rooms?user_id=` lists all rooms of the user by pages.
     rooms: Vec<UserRoomDto>,
     /// Whether the user has more rooms than the list contains.
     has_more: bool,
@@ -73,7 +74,7 @@ impl From<ExportedMembership> for UserRoomDto {
     }
 }
 
-/// Shows a user: rooms, whether online, when last seen
+/// Shows a user: the rooms, whether the user is online, and when the user was last seen
 ///
 /// Every user id is accepted, because Parlor has no list of users. An unknown user has no rooms.
 #[endpoint(operation_id = "get_user", tags("users"))]
@@ -100,17 +101,17 @@ struct ErasureDto {
 /// Erases a user
 ///
 /// Removes the user's memberships, address and receipts, and the text of every message of the user. This includes
-/// deleted and edited messages. The user's sockets are closed with 4001, and new sockets are refused with 4001 until
-/// the erasure has ended.
+/// messages that were edited or deleted before the erasure. The user's sockets are closed with 4001, and new sockets
+/// are refused with 4001 until the erasure has ended.
 ///
-/// The erasure runs in the background, in batches. If its server crashes, another server continues within
-/// `mongodb.operation_ms` plus two seconds. Requests that were running at the `DELETE` may still write data.
-/// Therefore the erasure repeats its search when those requests must have ended: after `limits.handler_ms` plus
-/// `mongodb.operation_ms` plus `presence.grace_ms`. Until then, `GET /users/{user}` says `erasing`, and requests that
-/// would write data of the user get `conflict`.
+/// The erasure runs in the background, in batches. If the server that runs the erasure crashes, another server
+/// continues the erasure within `mongodb.operation_ms` plus two seconds. Requests that were running at the `DELETE` may
+/// still write data of the user. These requests have ended after `limits.handler_ms` plus `mongodb.operation_ms` plus
+/// `presence.grace_ms`. After this time, the erasure searches for data of the user once more. Until the erasure has
+/// ended, `GET /users/{user}` says `erasing`, and requests that would write data of the user get `conflict`.
 ///
-/// The numbers of the messages remain, without text and sender. The entry of a direct room, which names its pair of
-/// users, keeps the user's id.
+/// The user's messages keep their numbers, but lose text and sender. The database's entry of a direct room names the
+/// two users of the room, and keeps the user's id.
 #[endpoint(operation_id = "erase_user", tags("users"))]
 async fn erase_user(services: SharedServices, user: UserParam) -> Result<Accepted<ErasureDto>, Problem> {
     services.store.want_erasure(&user.0).await.map_err(Problem::of_write)?;
@@ -123,7 +124,7 @@ async fn erase_user(services: SharedServices, user: UserParam) -> Result<Accepte
 /// Closes all of a user's sockets
 ///
 /// The sockets are closed on every server, with 4001, within milliseconds after the answer. The user can open new
-/// sockets with a valid token. To keep the user out, first stop issuing tokens for the user, or remove the user from
+/// sockets with a valid token. To lock the user out, first stop issuing tokens for the user, or remove the user from
 /// the rooms.
 #[endpoint(operation_id = "disconnect_user", tags("users"))]
 async fn disconnect_user(services: SharedServices, user: UserParam) -> Result<NoContent, Problem> {

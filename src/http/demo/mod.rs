@@ -1,6 +1,6 @@
-//! The messenger is the web page at `/`. Developers use it to try out Parlor, and as an example of a client. It
-//! consists of static files in the binary. On a server for one developer ([`may_make_tokens`]), the server also makes
-//! tokens and rooms for everyone who opens the page.
+//! The messenger is the web page at `/`. Developers use this page to try out Parlor, and as an example of a client. The
+//! page consists of static files in the binary. If the server is private to one developer ([`may_make_tokens`]), it
+//! also makes tokens and rooms for everyone who opens the page.
 
 pub(crate) mod session;
 
@@ -63,8 +63,8 @@ const SCRIPTS: &[(&str, &str, &str)] = &scripts![
     "start.js"
 ];
 
-/// The scripts of the client library `clients/js`, and of the packages that the page uses. `npm run page` copies them
-/// here.
+/// The scripts of the client library `clients/js`, and of the packages that the page uses. `npm run page` copies these
+/// scripts into `assets/`.
 const LIBRARY: &[(&str, &str, &str)] = &scripts![
     "parlor/backoff.js",
     "parlor/calls.js",
@@ -114,10 +114,11 @@ pub(crate) fn is_on(config: &Config, embedded: bool) -> bool {
     }
 }
 
-/// Returns whether everyone who opens the page gets a token. `private`: the database is an embedded `mongod`, and the
-/// listener is on loopback. Then a user who can open the page could also read the secret from the disk. There are no
-/// tokens with a configured secret, because the secret may belong to an application. There are no tokens with a
-/// proxy, because behind a proxy remote users look like local users.
+/// Returns whether everyone who opens the page gets a token. `private` means that the database is an embedded `mongod`
+/// and that the listener is on loopback. On such a server, a user who can open the page can also read the signing
+/// secret from the disk. If the secret comes from the configuration, the page gives no tokens, because the secret may
+/// belong to an application. If a proxy is configured, the page gives no tokens, because behind a proxy remote users
+/// look like local users.
 pub(crate) fn may_make_tokens(config: &Config, private: bool) -> bool {
     private && is_on(config, private) && config.auth.secret_is_own && config.http.proxies.is_empty()
 }
@@ -125,13 +126,13 @@ pub(crate) fn may_make_tokens(config: &Config, private: bool) -> bool {
 /// Creates the room of the page's first two users.
 pub(crate) async fn make_room(store: &Store) -> Result<(), StoreError> {
     match store.make_room(&[person(1), person(2)]).await {
-        // If a user is being erased, the next start creates the room.
+        // If user 1 or 2 is being erased, the room can't be created now. The next start of the server creates the room.
         Ok(_) | Err(StoreError::Erasing(_)) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Returns the user of the page with this number.
+/// Returns the page's user with this number, as a member of a new room.
 fn person(number: i64) -> NewMember {
     NewMember { user_id: UserId::Int(number), email: Some(format!("user{number}@example.com")) }
 }

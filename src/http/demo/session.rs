@@ -1,5 +1,5 @@
-//! Takes the place of the application, so that a developer can try the messenger without an application. It makes
-//! tokens and rooms for the page's users. This works only on a server for one developer.
+//! Takes the place of the application, so that a developer can try the messenger without an application. This module
+//! makes tokens and rooms for the page's users, but only on a server that is private to one developer.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,10 +18,10 @@ use crate::model::room::StoredRoomKind;
 use crate::store::{RoomPlan, StoreError};
 use crate::ws::handshake;
 
-/// The number of the page's users. The users are numbered from 1.
+/// The number of users that the page offers. The users have the ids 1 to 9.
 const PEOPLE: i64 = 9;
 
-/// How long a token of the page is valid. The page renews the token by itself.
+/// How long a token of the page is valid. The page requests a new token before this time is over.
 const TOKEN_TTL: Duration = Duration::from_hours(1);
 
 /// The longest name of a room, in characters.
@@ -80,8 +80,8 @@ impl TokenHandler {
 }
 
 /// `POST /page/room {"members":[2]}`: creates or finds the direct room of the caller and one other user. With several
-/// members, or with a `name`, it creates a group whose admin is the caller. The caller is the user of the token in
-/// the request. A page of another site has no token, so it can't create rooms.
+/// members, or with a `name`, it creates a group whose admin is the caller. The caller is the user of the token in the
+/// request. A page of another site has no token, so that page can't create rooms.
 struct RoomHandler(Arc<DemoServices>);
 
 #[derive(Deserialize)]
@@ -133,7 +133,7 @@ async fn parse_request<T: for<'a> Deserialize<'a>>(
     req: &mut Request,
 ) -> Result<T, StatusCode> {
     let config = services.config.load_full();
-    // A reload may have changed the keys since the start.
+    // A reload may have changed `auth` or `http.proxies` since the start, so both are checked again.
     let may = services.page.tokens && config.auth.secret_is_own && config.http.proxies.is_empty();
     if !may || !is_on_loopback(req) {
         return Err(StatusCode::NOT_FOUND);
@@ -169,8 +169,8 @@ fn failed(error: &StoreError) -> StatusCode {
 }
 
 /// Returns whether the request was sent directly to this machine. A page of another site can make a browser send
-/// requests to 127.0.0.1 under that site's name (DNS rebinding). Then `Host` has that name, and the request is
-/// refused. Requests of proxies are refused, too.
+/// requests to 127.0.0.1 under the host name of this site (DNS rebinding). The header `Host` then contains the host
+/// name of the site, and the request is refused. A request with a header that only proxies add is refused, too.
 fn is_on_loopback(req: &Request) -> bool {
     if FORWARDED.iter().any(|name| req.headers().contains_key(name)) {
         return false;

@@ -1,4 +1,4 @@
-//! Tests of the search for the `mongod` binary: the configured one, one on PATH, or a downloaded one.
+//! Tests of the search for the `mongod` binary, which may be configured, on PATH, in the cache, or downloaded.
 
 use super::*;
 
@@ -77,7 +77,7 @@ async fn cached_binary_is_run_only_with_its_hash_and_in_a_safe_place() {
     let cached = folder.0.join("cache").join("mongod-6.0.5").join("mongod");
     fs::create_dir_all(cached.parent().unwrap()).unwrap();
     let find = async || folder.sources("/usr/bin:/bin").find().await;
-    // Only the cache is available, because the download fails.
+    // This `python3` makes every download fail. Therefore only a binary in the cache can be found.
     folder.script("python3", "echo 'ERROR: no route' >&2; exit 1");
     fs::copy(&good, &cached).unwrap();
     fs::set_permissions(&cached, fs::Permissions::from_mode(0o500)).unwrap();
@@ -91,7 +91,8 @@ async fn cached_binary_is_run_only_with_its_hash_and_in_a_safe_place() {
         fs::set_permissions(path, before).unwrap();
     }
 
-    // The file would report a valid version, but its hash is wrong.
+    // The file in the cache is a script that reports a valid version. It has the size of the real binary, but its hash
+    // is wrong.
     fs::set_permissions(&cached, fs::Permissions::from_mode(0o700)).unwrap();
     let mut other = b"#!/bin/sh\necho 'db version v6.0.5'; exit\n".to_vec();
     other.resize(usize::try_from(good.metadata().unwrap().len()).unwrap(), b'\n');

@@ -5,11 +5,12 @@ use std::process::Stdio;
 
 use super::*;
 
-/// The pause between two probes of a state. A child whose port is taken lives longer than this pause, so the probes
-/// find it.
+/// The pause between two probes, for example of the child's process id. A child that can't listen on its port exits by
+/// itself, but lives longer than this pause. Therefore the probes see its process id.
 const PROBE_PAUSE: Duration = Duration::from_millis(5);
 
-/// If this environment variable is set, the test binary acts as a server until it is killed.
+/// If this environment variable is set, the test `plays_server` starts an embedded `mongod` in the directory that the
+/// variable names. It then waits until another test kills the process.
 const PLAYS_SERVER: &str = "PARLOR_TEST_EMBEDDED_IN";
 
 #[tokio::test]
@@ -23,7 +24,7 @@ async fn a_child_left_by_a_crash_is_ended_and_its_data_kept() {
     let child = Child::spawn(command(None, &find_mongod(None).await.unwrap(), &home, port, 256)).unwrap();
     let soon = Instant::now() + Duration::from_secs(20);
     assert!(primary(&child, port, &home.db(), soon).await.is_ok());
-    // Simulates a dead server: the kernel has released its lock, but its child still runs.
+    // Simulates a dead server: the kernel has released the server's lock, but the server's child still runs.
     drop(lock);
 
     let second = EmbeddedMongod::start(&folder.options()).await.unwrap();
@@ -49,7 +50,7 @@ async fn killed_mongod_is_restarted_until_it_is_stopped() {
     for id in 2..4 {
         let pid = embedded.pid().unwrap();
         assert!(command::signal(Signal::KILL, pid));
-        // Clients that were connected before can insert, too.
+        // `things` uses a client that connected before the kill. Its inserts fail until `mongod` runs again.
         let inserted = async {
             while things.insert_one(doc! { "_id": id }).await.is_err() {
                 sleep(PROBE_PAUSE).await;
@@ -62,7 +63,7 @@ async fn killed_mongod_is_restarted_until_it_is_stopped() {
     let pid = embedded.pid().unwrap();
     embedded.stop().await;
     assert!(!is_alive(pid));
-    // The files are no longer in use, and no restart happens.
+    // A second start on the directory succeeds only if no restarted `mongod` uses the files.
     let again = EmbeddedMongod::start(&folder.options()).await.unwrap();
     assert_eq!(count(&again).await, 3);
     again.stop().await;
@@ -76,7 +77,8 @@ async fn mongod_returns_when_its_taken_port_is_free_again() {
     let port = port(&embedded);
     let bound = async {
         loop {
-            // The child may restart before the test listens on its port. So each attempt kills the current child.
+            // `mongod` may be restarted before the test listens on the port. So each attempt of the test to bind the
+            // port first kills the current child.
             embedded.pid().map(|pid| command::signal(Signal::KILL, pid));
             if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
                 break listener;
@@ -87,7 +89,8 @@ async fn mongod_returns_when_its_taken_port_is_free_again() {
     let squatter = timeout(Duration::from_mins(1), bound).await.unwrap();
     let mut seen = std::collections::HashSet::new();
     let refused = async {
-        // A child that starts while another program has its port exits by itself. The test waits for two such starts.
+        // The listener of the test has the port, so each new child exits by itself. The test waits until it has seen
+        // two children.
         while seen.len() < 2 {
             seen.extend(embedded.pid());
             sleep(PROBE_PAUSE).await;

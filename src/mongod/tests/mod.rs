@@ -15,7 +15,7 @@ use rustix::process::Signal;
 
 use super::*;
 
-/// The directory of one test. It is removed at the end of the test.
+/// The directory of one test. The drop at the end of the test removes the directory.
 struct TestDir(PathBuf);
 
 impl TestDir {
@@ -36,7 +36,7 @@ impl TestDir {
         self.0.join("data").join("mongod")
     }
 
-    /// Creates an executable script in `bin`.
+    /// Creates an executable shell script in the test's directory `bin`, which replaces a program such as `python3`.
     fn script(&self, name: &str, body: &str) -> PathBuf {
         let bin = self.0.join("bin");
         fs::create_dir_all(&bin).unwrap();
@@ -46,8 +46,8 @@ impl TestDir {
         path
     }
 
-    /// Returns sources with no configured `mongod` and an empty cache. PATH has only the test's scripts and the
-    /// directories in `and`.
+    /// Returns sources without a configured `mongod`, and with a cache inside the test's directory. PATH has only the
+    /// directory of the test's scripts and the directories in `and`.
     fn sources(&self, and: &str) -> MongodSources {
         let path = format!("{}:{and}", self.0.join("bin").display()).into();
         MongodSources { configured: None, path, cache: Some(self.0.join("cache")) }
@@ -79,7 +79,7 @@ async fn count(embedded: &EmbeddedMongod) -> u64 {
 }
 
 fn is_alive(pid: u32) -> bool {
-    // A zombie process (state Z) has ended, too: only its exit status was not read yet.
+    // A process in the state Z (zombie) has ended, but no process has read its exit status yet.
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
@@ -134,7 +134,8 @@ async fn moves_to_another_port_when_its_last_one_is_taken() {
     first.stop().await;
 
     let squatter = TcpListener::bind((Ipv4Addr::LOCALHOST, taken)).unwrap();
-    // Closes every connection immediately. `mongod` asks at this port whether the program there is the member itself.
+    // This thread closes every connection immediately. `mongod` connects to its old port to find out whether it is
+    // itself the member there. Without a quick answer, the start would take half a minute longer.
     std::thread::spawn(move || squatter.incoming().for_each(drop));
     let second = EmbeddedMongod::start(&folder.options()).await.unwrap();
     assert_ne!(port(&second), taken);
@@ -149,11 +150,12 @@ async fn a_port_that_another_has_is_noticed_and_the_other_left_alone() {
     let first = EmbeddedMongod::start(&folder.options()).await.unwrap();
     let soon = Instant::now() + Duration::from_secs(20);
 
-    // The `mongod` on this port has other files than the caller expects.
+    // The `mongod` of `first` listens on this port. Its files are not in `/elsewhere`, so `primary` must not use it.
     let outcome = replica_set::primary(port(&first), Path::new("/elsewhere"), soon).await;
     assert!(matches!(outcome, Err(NotPrimary::PortTaken)));
 
-    // Simulates that another program takes the port between the search for a free port and the start.
+    // Starts a child on a port that is in use. The same happens if another program takes the port between the search
+    // for a free port and the start of the child.
     let (home, _lock) = DataDir::claim(&other.options().data_dir).unwrap();
     let mongod = find_mongod(None).await.unwrap();
     let child = Child::spawn(command(None, &mongod, &home, port(&first), 256)).unwrap();

@@ -1,25 +1,27 @@
-//! A circuit breaker. It stops the requests to a receiver (a server of the application) that fails repeatedly, and
-//! probes later whether the receiver works again. A probe is a single request that is let through.
+//! A circuit breaker. It stops the requests to a receiver (a server of the application) that fails repeatedly. Later it
+//! lets a single request through as a probe, to find out whether the receiver works again.
 //!
-//! A caller is the user for whom a request is sent. For hook events after a change, it is the room or the user of the
-//! event. The text of one caller can make a receiver answer 500, hang, or close the connection. So failures are first
-//! counted for each caller. After a number of failures in a row, only this caller is held back for a while. Then one
-//! request of this caller is the probe. All other callers continue.
+//! A caller is the user for whom a request is sent. For a hook event that is sent after a change, the caller is the
+//! room or the user of the event. One caller's text can make a receiver answer 500, hang, or close the connection. So
+//! failures are first counted for each caller. After [`BreakerSettings::failures`] failures in a row, only this caller
+//! is held back: for the time [`BreakerSettings::rest`], none of its requests is sent. After this time, one request of
+//! this caller is sent as a probe. All other callers continue.
 //!
 //! The breaker opens for all callers only if a single caller can't be the cause. One of these conditions is enough:
 //!
-//! - A number of requests in a row found no connection.
-//! - A number of requests in a row failed, and they came from several callers ([`BreakerSettings::callers`]).
+//! - [`BreakerSettings::failures`] requests could not connect, and no request was answered between them.
+//! - [`BreakerSettings::failures`] requests failed in a row, and they came from at least [`BreakerSettings::callers`]
+//!   callers.
 //!
-//! An open breaker lets no request through for a while, and then a single probe:
+//! An open breaker lets no request through for the time [`BreakerSettings::rest`]. Then it lets a single probe through:
 //!
 //! - If the receiver answers the probe, the breaker closes.
-//! - If there is no connection, the breaker stays open and waits again.
-//! - If the probe fails in another way, its caller may be the cause. So the next probe must come from another caller.
-//!   After failed probes of several callers, the breaker waits again.
+//! - If the probe can't connect, the breaker stays open and waits for this time once more.
+//! - If the probe fails in another way, the probe's caller may be the cause. So the next probe must come from another
+//!   caller. After failed probes of [`BreakerSettings::callers`] callers, the breaker stays open and waits once more.
 //!
-//! No library is used. The existing libraries let all callers through when they probe, so all waiting requests would
-//! reach a receiver that has just restarted.
+//! No library is used. The existing libraries let the requests of all callers through when they probe. So all waiting
+//! requests would reach a receiver that has just restarted.
 
 #[cfg(test)]
 mod tests;
@@ -39,7 +41,7 @@ pub(super) type CallerHash = u64;
 pub(super) struct BreakerSettings {
     /// The number of failures in a row that open the breaker.
     pub(super) failures: u32,
-    /// The number of different callers that these failures must come from.
+    /// The number of different callers from which these failures must come.
     pub(super) callers: usize,
     /// The time for which an open breaker lets no request through, and for which a failing caller is held back.
     pub(super) rest: Duration,
@@ -51,8 +53,8 @@ pub(super) struct BreakerSettings {
 pub(super) struct Breaker {
     settings: BreakerSettings,
     state: Mutex<BreakerState>,
-    /// The callers whose last request failed. A full cache forgets the least used entry. The failures of that entry's
-    /// caller are then counted from zero again.
+    /// The callers whose last request failed. If the cache is full, it drops the least used entry. The failures of the
+    /// caller of this entry are then counted from zero.
     failing: Cache<CallerHash, Arc<Mutex<CallerFailures>>>,
     metrics: Arc<OutboundMetrics>,
 }
@@ -67,13 +69,13 @@ enum BreakerState {
     /// One request at a time is let through. Its outcome decides about the next state.
     HalfOpen {
         probing: bool,
-        /// The callers whose probes failed. Another probe of these callers is refused until `until`.
+        /// The callers whose probes failed. Until the time `until`, no further probe of these callers is allowed.
         failed: Vec<CallerHash>,
         until: Instant,
     },
 }
 
-/// The failures since the last answered request.
+/// The failures of all callers since the last request that the receiver answered.
 #[derive(Debug, Default)]
 struct FailureRun {
     failures: u32,
@@ -84,7 +86,7 @@ struct FailureRun {
     answered: Option<Instant>,
 }
 
-/// The failures of one caller since its last answered request.
+/// The failures of one caller since the last request of this caller that the receiver answered.
 #[derive(Debug)]
 struct CallerFailures {
     failures: u32,
@@ -99,7 +101,8 @@ struct CallerFailures {
 pub(super) enum BreakerRefusal {
     /// The breaker is open for all callers.
     Open,
-    /// Only this caller is held back. `others`: since its first failure, the receiver has answered other callers.
+    /// Only this caller is held back. `others` says whether the receiver has answered other callers since the first
+    /// failure of this caller.
     HeldBack { others: bool },
 }
 
@@ -108,17 +111,17 @@ pub(super) enum BreakerRefusal {
 pub(super) enum RequestOutcome {
     /// The receiver answered.
     Answered,
-    /// There was no connection. No caller can cause this.
+    /// The request could not connect to the receiver. The content of a request can't be the cause.
     Unconnected,
-    /// The request failed in a way that its own content may have caused.
+    /// The request failed, and the content of the request may be the cause.
     Failed,
 }
 
-/// A request that the breaker lets through. It counts as failed unless [`finish`](Self::finish) is called.
+/// A request that the breaker lets through. If [`finish`](Self::finish) is not called, the request counts as failed.
 pub(super) struct BreakerAttempt<'a> {
     breaker: &'a Breaker,
     caller: CallerHash,
-    /// Whether the request is a probe for all callers.
+    /// Whether the request is the probe of an open breaker. The probe's outcome applies to all callers.
     probe: bool,
     end: RequestOutcome,
 }
@@ -158,7 +161,7 @@ impl Breaker {
         }
     }
 
-    /// Fails if the caller is held back. When the wait of the caller is over, the caller's next request is the probe.
+    /// Fails if the caller is held back. After the time `until`, the caller's next request is the probe of this caller.
     fn check_caller(&self, caller: CallerHash) -> Result<(), BreakerRefusal> {
         let Some(failing) = self.failing.get(&caller) else { return Ok(()) };
         let mut failing = lock(&failing);
@@ -179,7 +182,7 @@ impl Breaker {
         }
     }
 
-    /// Fails if the breaker is open. Returns whether the request is a probe for all callers.
+    /// Fails if the breaker is open. Returns whether the request is the probe of an open breaker.
     fn check_receiver(&self, caller: CallerHash) -> Result<bool, BreakerRefusal> {
         let mut state = lock(&self.state);
         let now = Instant::now();
@@ -230,8 +233,8 @@ impl Breaker {
         }
     }
 
-    /// Records the outcome of a request in the state for all callers. Ignores a request that started before the
-    /// breaker opened.
+    /// Records the outcome of a request in the state for all callers. After the breaker has opened, only the outcome of
+    /// a probe counts. Requests that started before the opening are ignored.
     fn record_for_all(&self, caller: CallerHash, probe: bool, end: RequestOutcome) {
         let BreakerSettings { failures, callers, rest, .. } = self.settings;
         let mut state = lock(&self.state);
@@ -278,8 +281,8 @@ impl Breaker {
     }
 }
 
-/// After this time without a request, the failures of a caller are forgotten. [`BreakerSettings::rest`] applies
-/// instead if it is longer.
+/// If a caller makes no request for this duration, the caller's failures are forgotten. If [`BreakerSettings::rest`] is
+/// longer, that duration applies.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(5);
 
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -10,7 +10,8 @@ fn breaker(failures: u32, callers: usize, rest: Duration) -> Breaker {
     Breaker::new(BreakerSettings { failures, callers, rest, remembered: 100 }, metrics)
 }
 
-/// Makes a request with this outcome. Returns the refusal, or None if the request was let through.
+/// Makes a request of `caller` with the outcome `end`. Returns the refusal, or `None` if the breaker let the request
+/// through.
 fn end(breaker: &Breaker, caller: CallerHash, end: RequestOutcome) -> Option<BreakerRefusal> {
     match breaker.attempt(caller) {
         Ok(attempt) => {

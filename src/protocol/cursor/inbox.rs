@@ -10,18 +10,20 @@ use handlers::RoomId;
 use super::{InvalidCursor, Position, number};
 use crate::model::cluster_time;
 
-/// The progress of an inbox connection, as clients store it: `u1.<seconds>.<increment>` and, for each room with a
-/// recent event, `.<room>-<message>-<revision>`. The first two numbers are the cluster time (MongoDB's logical clock)
-/// of the latest event that was sent. A revision is the number of an edit or delete in its room. If the user's
-/// membership of a room began recently, its beginning follows: `-<seconds after the settled time>-<increment>`.
+/// The progress of an inbox connection, which serves all rooms of a user. Clients store this cursor as a text:
+/// `u1.<seconds>.<increment>` and, for each room with a recent event, `.<room>-<message>-<revision>`. The first two
+/// numbers are the cluster time (MongoDB's logical clock) of the latest event that was sent. A revision is the number
+/// of an edit or delete in its room. If the user's membership of a room began recently, the beginning of the membership
+/// follows: `-<seconds after the settled time>-<increment>`.
 ///
-/// The settled time is [`SETTLED`] seconds before the latest event. Everything that was committed up to the settled
-/// time has been sent. For later events, the message and revision numbers of each room say which events were sent.
-/// Commit times are not enough, for two reasons. The database's timestamps in the documents are older than the
-/// commits. And if several writes happen at the same time, only some of them may have been sent.
+/// The settled time is [`SETTLED`] seconds before the latest event. All events that were committed up to the settled
+/// time have been sent. For events after the settled time, the message and revision numbers of each room say which
+/// events were sent. The time of the latest event alone can't say this, for two reasons. The timestamps in the
+/// documents are older than the commits. And if several writes happen almost at the same moment, maybe only some of
+/// their events have been sent.
 ///
-/// Memberships are treated in the same way. The client knows the memberships that began up to the settled time. It
-/// knows a later membership only if the cursor names it with exactly the same beginning.
+/// Memberships follow the same rule. The client knows the memberships that began up to the settled time. The client
+/// knows a later membership only if the cursor contains exactly the beginning of this membership.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct InboxCursor {
     latest: Option<Timestamp>,
@@ -34,28 +36,30 @@ struct RoomProgress {
     position: Position,
     /// The commit time of the last event that was sent.
     at: Timestamp,
-    /// The time when the membership began, if it is recent.
+    /// The time when the user's membership of the room began, if this time is after the settled time.
     beginning: Option<Timestamp>,
 }
 
-/// How much older than its commit the timestamp of a write can be, in seconds. Milliseconds are usual. A server that
-/// needs longer for one write can't serve its clients anyway.
+/// The longest time by which the timestamp of a write may be older than the commit, in seconds. Usually the difference
+/// is some milliseconds. A server that needs more than 10 s for one write can't serve its clients anyway.
 const SETTLED: u32 = 10;
 
-/// The highest number of rooms that a cursor names, so that it fits into a URL: about 3 KB. If there are more, the
-/// rooms with the oldest events are left out, and their events may be sent twice.
+/// The highest number of rooms that a cursor names. With this number the cursor has about 3 KB and fits into a URL. If
+/// more rooms have recent events, the cursor leaves out the rooms with the oldest events. The events of these rooms may
+/// be sent twice.
 const NAMED: usize = 200;
 
 /// The prefix of an inbox cursor in this format.
 const INBOX: &str = "u1";
 
 impl InboxCursor {
-    /// Returns the cursor of a client to which everything up to `latest` was sent.
+    /// Returns the cursor of a client to which all events up to the time `latest` were sent.
     pub(crate) fn at(latest: Timestamp) -> Self {
         Self { latest: Some(latest), rooms: BTreeMap::new() }
     }
 
-    /// Records that a room was sent up to this position, with an event committed at `time`.
+    /// Records that the events of a room were sent up to this position. The last of these events was committed at
+    /// `time`.
     pub(crate) fn advance(&mut self, room: RoomId, position: Position, time: Timestamp) {
         let new = RoomProgress { position, at: time, beginning: None };
         let progress = self.rooms.entry(room).or_insert(new);
@@ -64,8 +68,8 @@ impl InboxCursor {
         let settled = self.settled();
         self.rooms.retain(|_, progress| progress.at > settled);
         if self.rooms.len() > NAMED {
-            // Rooms without a recent membership are left out first: the client knows their memberships even if the
-            // cursor does not name them.
+            // The cursor first leaves out rooms whose membership is not recent. The client knows these memberships even
+            // if the cursor does not name the room.
             let first = self
                 .rooms
                 .iter()
@@ -76,36 +80,36 @@ impl InboxCursor {
         }
     }
 
-    /// Records that the user's membership of a room began at `beginning`, and that the room was sent up to this
-    /// position.
+    /// Records that the user's membership of a room began at `beginning`, and that the events of the room were sent up
+    /// to this position.
     pub(crate) fn join(&mut self, room: RoomId, beginning: Timestamp, position: Position, time: Timestamp) {
         self.advance(room, position, time);
-        // The membership may have begun after the last event. Then the cursor names the room until this beginning is
-        // settled, too.
+        // The membership may have begun after the room's last event. Then the cursor names the room until the settled
+        // time has passed the beginning.
         if let Some(progress) = self.rooms.get_mut(&room) {
             (progress.beginning, progress.at) = (Some(beginning), beginning.max(progress.at));
         }
     }
 
-    /// Returns whether the client knows the membership that began at `beginning`.
+    /// Returns whether the client knows that the user's membership of `room` began at `beginning`.
     pub(crate) fn knows(&self, room: RoomId, beginning: Timestamp) -> bool {
         beginning <= self.settled()
             || self.rooms.get(&room).is_some_and(|progress| progress.beginning == Some(beginning))
     }
 
-    /// Returns the settled time. Everything that was committed up to this time has been sent.
+    /// Returns the settled time. All events that were committed up to this time have been sent.
     pub(crate) fn settled(&self) -> Timestamp {
         settled(self.latest.unwrap_or(cluster_time::ZERO))
     }
 
-    /// Returns the position up to which a room was sent, if the cursor names the room. 0 stands for an unknown
-    /// number.
+    /// Returns the position up to which the events of a room were sent, if the cursor names the room. The number 0
+    /// means that the cursor does not know the message or revision number.
     pub(crate) fn position(&self, room: RoomId) -> Option<Position> {
         self.rooms.get(&room).map(|progress| progress.position)
     }
 }
 
-/// Returns the settled time of a client to which everything up to `latest` was sent.
+/// Returns the settled time of a client to which all events up to the time `latest` were sent.
 pub(crate) fn settled(latest: Timestamp) -> Timestamp {
     Timestamp { time: latest.time.saturating_sub(SETTLED), increment: latest.increment }
 }
@@ -155,7 +159,7 @@ impl FromStr for InboxCursor {
     }
 }
 
-/// Decodes the beginning of a membership. The cursor has it in seconds after the settled time.
+/// Decodes the beginning of a membership. The text contains the beginning as seconds after the settled time.
 fn beginning(settled: Timestamp, after: &str, increment: Option<&str>) -> Result<Timestamp, InvalidCursor> {
     let half = |digits| u32::try_from(number(digits)?).map_err(|_| InvalidCursor);
     let time = settled.time.checked_add(half(Some(after))?).ok_or(InvalidCursor)?;
@@ -217,15 +221,16 @@ mod tests {
                 assert!(!cursor.knows(room(id), beginning), "{id} {beginning}");
             }
         }
-        // Later events in the room do not change the beginning. The cursor names it until it is settled.
+        // Later events in the room do not change the beginning of the membership. The cursor names the beginning until
+        // the settled time has passed it.
         let mut cursor = read;
         cursor.advance(room(1), Position::message(46), at(107, 1));
         assert_eq!(cursor.to_string(), "u1.107.1.1-46-0-1-3.2-0-0-2-9");
         cursor.advance(room(1), Position::message(47), at(109, 1));
         assert_eq!(cursor.to_string(), "u1.109.1.1-47-0.2-0-0-0-9");
         assert!(cursor.knows(room(1), at(98, 3)));
-        // If the cursor names a room without a beginning, the client does not know a membership that began after the
-        // settled time.
+        // A cursor may name a room without the beginning of a membership. Then the client knows only a membership that
+        // began up to the settled time.
         let settled: InboxCursor = "u1.101.2.1-45-0".parse().unwrap();
         assert!(!settled.knows(room(1), at(98, 3)) && settled.knows(room(1), at(91, 2)));
     }

@@ -1,9 +1,9 @@
 //! Cursors: positions from which clients resume (docs/protocol.md, Cursors).
 //!
-//! A room numbers its messages. It also numbers its revisions (edits and deletes). Two numbers therefore say which
-//! messages and revisions of a room a client has received. The numbers are the same on every server and after every
-//! restart, because the stored documents contain them. Receipt markers need no cursor: when a client resumes, the
-//! server sends all of them.
+//! The messages of a room are numbered, and the revisions of a room (edits and deletes) have numbers of their own. Two
+//! numbers therefore say which messages and revisions of a room a client has received. The numbers are the same on
+//! every server and after every restart, because the stored documents contain them. Receipt markers need no cursor:
+//! when a client resumes, the server sends all receipt markers of the room.
 
 mod inbox;
 
@@ -14,7 +14,8 @@ use handlers::RoomId;
 
 pub(crate) use self::inbox::{InboxCursor, settled};
 
-/// A position in a room's history. A client at this position has received everything up to the two numbers.
+/// A position in a room's history. A client at this position has received all messages and revisions up to the two
+/// numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Position {
     /// The greatest message number.
@@ -29,7 +30,7 @@ impl Position {
         Self { message, ..Self::default() }
     }
 
-    /// Returns the position of a revision, or the start if there is none.
+    /// Returns the position of a revision. If there is no revision number, returns the start of the history.
     pub(crate) fn revision(revision: Option<i64>) -> Self {
         Self { revision: revision.unwrap_or_default(), ..Self::default() }
     }
@@ -62,7 +63,7 @@ impl fmt::Display for RoomCursor {
     }
 }
 
-/// The error for a client's text that is not a cursor.
+/// The error if a text from a client is not a valid cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InvalidCursor;
 

@@ -1,5 +1,6 @@
-//! Handles the events of the change stream. An event goes to the caches of the store, to the hub, or to the notifiers
-//! of inbox connections. The hub is the map from rooms to their sockets on this server.
+//! Handles the events of the change stream. Depending on its kind, an event changes the caches of the store, or goes to
+//! the hub or to the queues for inbox connections. The hub is the map from rooms to their sockets on this server. An
+//! inbox connection serves all rooms of a user.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,8 +21,8 @@ use crate::store::users::presence;
 use crate::store::{LastMessage, UserPresence, ephemeral};
 
 impl ChangeStreamReader {
-    /// Handles a dropped collection or index. Asks the store to create it again. If the data of rooms is lost, the
-    /// clients are sent away. They reconnect and load the data that exists then.
+    /// Handles a dropped collection or index. The store creates the collection or index again. If the data of rooms is
+    /// lost, all sockets are closed. The clients reconnect and load the data that exists after the drop.
     pub(super) fn on_drop(&self, collection: &str, all: bool) {
         self.metrics.count_fault("dropped");
         tracing::error!(collection, all, "a collection or an index of Parlor was dropped; creating it again");
@@ -35,14 +36,14 @@ impl ChangeStreamReader {
                 self.store.contacts().record_all_offline();
                 self.heartbeat.mark_re_registered();
             }
-            // All erasures that were not finished were dropped with the collection.
+            // The drop of the collection has also removed the requests of all unfinished erasures.
             "erasures" if all => self.store.erasing().clear(),
             _ => {}
         }
     }
 
-    /// Dispatches one event. Returns the event's time if the event belongs to a room or is a heartbeat of this
-    /// server.
+    /// Dispatches one event. Returns the event's time if the event belongs to a room or is a heartbeat of this server.
+    /// For all other events, returns `None`.
     pub(super) fn dispatch(&self, event: &ChangeEvent<'_>) -> Result<Option<Timestamp>, Undecodable> {
         if !event.is_of_interest()? {
             return Ok(None);
@@ -93,8 +94,8 @@ impl ChangeStreamReader {
         if event.collection == "members" && event.operation != "update" {
             self.store.contacts().remove_room(room);
         }
-        // The change is recorded in the store before the hub advances to its time. A socket that joins after the hub
-        // has reached this time relies on the record.
+        // The change is recorded in the store before the hub advances to the time of the change. A socket that joins
+        // after the hub has reached this time relies on the record.
         self.store.touched().record_change(room, time);
         if self.hub.advance_to(room, time)
             && let Some(change) = event.change(id)?
@@ -107,15 +108,15 @@ impl ChangeStreamReader {
                 self.hub.request_recheck(room, Some(&user), time);
                 self.room_changed(room, time);
             } else if event.is_of_address()? && self.hub.has_inboxes_of_others(room, &user) {
-                // Only inbox connections of other users need the new e-mail address. Without this check, a user who is
-                // alone in a thousand rooms would cause a thousand reads.
+                // Only inbox connections of other users need the new e-mail address. Without this check, a new address
+                // of a user who is alone in a thousand rooms would cause a thousand database reads.
                 self.changes.push(room, RoomChangedAt(time));
             }
         }
         Ok(())
     }
 
-    /// Records in the metrics how much time has passed since the change was made.
+    /// Records in the metrics the time between the change in the database and this call.
     fn note_lag(&self, event: &ChangeEvent<'_>) {
         if let Some(made) = event.made {
             let ms = self.store.now().0 - made.timestamp_millis();
@@ -124,13 +125,14 @@ impl ChangeStreamReader {
         }
     }
 
-    /// Handles a presence change.
+    /// Handles a change of a user's presence document.
     fn on_presence(&self, event: &ChangeEvent<'_>) -> Result<(), Undecodable> {
         let user = presence::read_id(event.key)?;
         let presence = match event.operation {
             "update" => presence::read_update(event.updated_fields()?)?,
-            // If a user leaves one of several servers, the database may report the update as a replacement of the whole
-            // document. The user is still online then, so this event is skipped.
+            // A user may be connected to several servers. After a disconnect from one server, the database may report
+            // the update as a replacement of the whole document. The user is still online in this case, so the event is
+            // skipped.
             "replace" => Some(UserPresence::read(event.document()?)?).filter(|presence| !presence.online),
             _ => Some(UserPresence::read(event.document()?)?),
         };
@@ -149,8 +151,8 @@ impl ChangeStreamReader {
         if event.operation == "delete" {
             self.store.erasing().remove(&user);
         } else {
-            // The erasure is recorded before the sockets are closed. A socket that registers later must find
-            // the record.
+            // The erasure is recorded before the user's sockets are closed. A socket that registers after the close
+            // must find the record, because no further close follows.
             self.store.erasing().add(user.clone());
             self.outboxes.close_user(&user, Close::Erased);
         }
@@ -170,8 +172,9 @@ impl ChangeStreamReader {
         // The markers are sorted by room, so that each room is updated once with all its markers.
         batch.marks.sort_by_key(|mark| mark.room);
         let batch = Arc::new(batch);
-        // The markers are added to the overlay (the markers that the members' documents may still lack) before the
-        // hub advances. A socket that joins after the hub has reached this time reads them from the overlay.
+        // The overlay has the markers that may still be missing in the members' documents. The markers are added to the
+        // overlay before the hub advances to their time. A socket that joins after the hub has reached this time reads
+        // the markers from the overlay.
         self.store.overlay().add_batch(time, &batch, Instant::now());
         for of_room in batch.marks.chunk_by(|one, other| one.room == other.room) {
             let room = of_room[0].room;
@@ -198,7 +201,8 @@ impl ChangeStreamReader {
         Ok(())
     }
 
-    /// Queues a change of a room or of its members, if the room has inbox connections. They are notified later.
+    /// Queues a change of a room or of its members, if the room has inbox connections. Another task takes the change
+    /// from the queue and notifies these connections.
     fn room_changed(&self, room: RoomId, time: Timestamp) {
         if self.hub.has_inboxes_in(room) {
             self.changes.push(room, RoomChangedAt(time));

@@ -1,4 +1,5 @@
-//! Reads the changes that open rooms missed, after the database has lost the history of the change stream.
+//! Reads the changes that open rooms (rooms with sockets on this server) missed. This happens after the database has
+//! lost the history of the change stream.
 
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use crate::realtime::hub::CatchUp;
 use crate::retry;
 use crate::store::StoreError;
 
-/// The mean pause before another attempt after a failed read.
+/// The mean pause after a failed read, before the next attempt.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// Revisions (edits and deletes) that are up to this much older than the last received change are sent again. The
-/// database stamps a revision shortly before the commit, so the order of the stamps differs from the order of the
+/// Revisions (edits and deletes) that are older than the last received change by up to this duration are sent again.
+/// The database stamps a revision shortly before the commit, so the order of the stamps differs from the order of the
 /// commits.
 const STAMPED_BEFORE: Duration = Duration::from_secs(10);
 
@@ -24,15 +25,16 @@ impl ChangeStreamReader {
     pub(super) async fn catch_up(&self, last: Timestamp) {
         let before = u32::try_from(STAMPED_BEFORE.as_secs()).unwrap_or(u32::MAX);
         let since = Timestamp { time: last.time.saturating_sub(before), increment: 0 };
-        // The new stream begins at the primary's latest operation, but a snapshot shows only data that a majority has
-        // stored. After a majority has stored the heartbeat, a snapshot contains everything before the stream's
+        // The new stream begins at the latest operation of the primary. A snapshot shows only data that a majority has
+        // stored, so it may lack writes from shortly before this beginning. The heartbeat is written after the
+        // beginning. After a majority has stored the heartbeat, a snapshot contains all writes from before the
         // beginning.
         persist("write a heartbeat before the missed changes are read", || self.heartbeat.beat(&self.store))
             .await;
         persist("read the missed receipt markers", || self.store.read_journal()).await;
         self.numbers.clear();
-        // The erasures come first. An erasure also ends memberships, and its sockets must be closed with the code of
-        // the erasure.
+        // The erasures come before the rooms. An erasure also ends the user's memberships, but the user's sockets must
+        // be closed with the code of the erasure (4001).
         let erasing = persist("read which users are being erased", || self.store.read_erasing()).await;
         for user in &erasing {
             self.outboxes.close_user(user, Close::Erased);
@@ -57,8 +59,8 @@ impl ChangeStreamReader {
         }
     }
 
-    /// Reads the messages of a room after the number `last_sent`, and the revisions since the time `since`. Closes
-    /// the sockets of the room if there are too many changes, or if they can't be read.
+    /// Reads the messages of a room after the number `last_sent`, and the revisions since the time `since`. Closes the
+    /// sockets of the room if there are too many changes, or if the changes can't be read.
     async fn catch_up_room(&self, room: RoomId, last_sent: i64, since: Timestamp) {
         let read = || async {
             match self.store.missed(room, last_sent, since).await {
@@ -68,7 +70,7 @@ impl ChangeStreamReader {
         };
         let missed = persist(&format!("read what room {room} missed"), read).await;
         match missed {
-            // The room was deleted. A client that reconnects to it is notified of the deletion.
+            // A room without members was deleted. The clients reconnect and then learn that the room was deleted.
             Some((snapshot, _)) if snapshot.members.is_empty() => self.hub.close(room, Close::GoingAway),
             Some((snapshot, changes)) => self.hub.finish_catch_up(room, CatchUp { snapshot, changes }),
             None => self.hub.close(room, Close::GoingAway),
@@ -76,7 +78,7 @@ impl ChangeStreamReader {
     }
 }
 
-/// Repeats a step until it succeeds. `step` is the step's name in the log.
+/// Repeats `attempt` until it succeeds. `step` names the attempt in the log.
 async fn persist<T, A>(step: &str, attempt: impl FnMut() -> A) -> T
 where
     A: Future<Output = Result<T, StoreError>>,

@@ -1,21 +1,22 @@
 //! Reads MongoDB's change stream, the ordered list of the committed writes of all servers. Each server reads its own
 //! stream. The reader turns each write into a [change](crate::model::change::CommittedChange) of a room, and gives it
-//! to the [hub](super::hub). The hub sends it to the sockets of the room. The [`webhooks`](crate::webhooks) read other
-//! change streams.
+//! to the [hub](super::hub). The hub sends the change to the sockets of the room. The [`webhooks`](crate::webhooks)
+//! read separate change streams.
 //!
 //! Sockets receive events only through this stream. Therefore a server also treats its own writes like the writes of
-//! other servers. A stream that breaks is resumed at its position, so elections and outages lose nothing. If the
-//! database no longer has the changes after that position, the new stream starts at the current time. Every open room
-//! then reads the missed changes from the collections. Typing events and custom events are not in these collections, so
-//! the missed ones are lost.
+//! other servers. If a stream breaks, the server resumes it at its last position. Therefore no event is lost in an
+//! election of a new primary or an outage. If the database no longer has the changes after that position, the new
+//! stream starts at the current time. For every open room (a room with sockets on this server), the reader then reads
+//! the missed changes from the collections. The missed typing events and custom events are lost, because these
+//! collections don't contain them.
 //!
 //! An idle stream looks like a stream that hangs. The server therefore writes a heartbeat document at intervals. It
-//! reports itself as ready only while its heartbeats come back through the stream. If a written heartbeat does not come
-//! back, and no other event arrives, the stream hangs. The server abandons this stream, and opens another stream on a
+//! reports itself as ready only while its heartbeats come back through the stream. If a stored heartbeat does not come
+//! back, and no other event arrives, the stream hangs. The server then abandons the stream and opens a new stream on a
 //! new connection. The new stream continues after the last received event.
 //!
 //! An event that is too large for the database to send breaks every stream that reaches the event. The next stream then
-//! starts at the current time, and the open rooms read the missed changes, as after a loss of history.
+//! starts at the current time, and the missed changes are read from the collections, as after a loss of history.
 
 mod dispatch;
 mod gap;
@@ -45,11 +46,11 @@ use crate::model::cluster_time;
 use crate::store::{SequenceCache, Store, StoreError, summary};
 use crate::telemetry::metrics::Metrics;
 
-/// The timeout of the first attempt to open a stream. It doubles after each attempt that timed out.
+/// The timeout of the first attempt to open a stream. After each attempt that timed out, the timeout doubles.
 const FIRST_OPENING: Duration = Duration::from_secs(5);
 
-/// The longest timeout for opening a stream. The database first passes over all changes since the resume token, which
-/// may take minutes.
+/// The longest timeout of an attempt to open a stream. When a stream opens, the database first scans all changes since
+/// the resume token. The scan may take minutes.
 const LONGEST_OPENING: Duration = Duration::from_mins(10);
 
 /// Reads the change stream and dispatches its events.
@@ -70,7 +71,7 @@ pub(crate) struct ChangeStreamReader {
 
 /// How a stream ended, and the position at which the next stream continues.
 struct StreamEnd {
-    /// The resume token for the next stream. None: the next stream starts at the current time.
+    /// The resume token for the next stream. If it is `None`, the next stream starts at the current time.
     token: Option<ResumeToken>,
     /// Whether the stream delivered any event.
     any: bool,
@@ -87,8 +88,8 @@ impl ChangeStreamReader {
     /// Reads the state that existed before the stream was opened: receipts, online users and erasures.
     pub(crate) async fn begin(&self) -> Result<(), StoreError> {
         self.store.read_clock().await?;
-        // The heartbeat is later than the start of the stream. Once a majority has stored it, the reads below see every
-        // write before that start, as in `catch_up`.
+        // The heartbeat is written after the start of the stream. After a majority has stored the heartbeat, the reads
+        // below see every write from before this start.
         self.heartbeat.beat(&self.store).await?;
         self.store.read_online().await?;
         self.store.read_erasing().await?;
@@ -97,10 +98,10 @@ impl ChangeStreamReader {
 
     /// Reads the stream. Never returns.
     pub(crate) async fn run(mut self, mut stream: ChangeStream<RawDocumentBuf>) {
-        // Zero is only a start value: the server accepts no client before its first heartbeat has come back, which sets
-        // `last`.
+        // Zero is only a start value. The first heartbeat that comes back sets `last`, and the server accepts no client
+        // before.
         let mut last = cluster_time::ZERO;
-        // Limits how many tasks wait for abandoned driver calls that hang.
+        // Limits the number of tasks that wait for abandoned calls of the driver.
         let calls = Arc::new(Semaphore::new(self.settings.hanging));
         let mut backoff = Backoff::default();
         loop {
@@ -169,8 +170,8 @@ impl ChangeStreamReader {
         }
     }
 
-    /// Abandons a stream that hangs. A running future of the driver must not be dropped, so a task awaits it. The task
-    /// ends when the stream's connection ends.
+    /// Abandons a stream that hangs. A running future of the driver must not be dropped, so a separate task awaits it.
+    /// The task ends when the connection of the stream ends.
     fn abandon(&mut self, mut stream: ChangeStream<RawDocumentBuf>, permit: OwnedSemaphorePermit) {
         self.metrics.count_fault("feed_hangs");
         tracing::error!(
@@ -178,7 +179,7 @@ impl ChangeStreamReader {
         );
         tokio::spawn(async move {
             let _permit = permit;
-            // The result may be an error of the closed connection. It does not matter here.
+            // The result may be an error of the closed connection, which does not matter here.
             drop(stream.next().await);
         });
         self.reconnect();
@@ -216,7 +217,7 @@ impl ChangeStreamReader {
         }
     }
 
-    /// Whether this error means that a stream can't continue at its resume token.
+    /// Returns whether this error means that a stream can't continue at its resume token.
     fn is_position_lost(&self, error: &Error) -> bool {
         if is_too_large(error) {
             self.metrics.count_fault("feed_event_too_large");
@@ -226,8 +227,8 @@ impl ChangeStreamReader {
         is_history_lost(error)
     }
 
-    /// Opens the stream again: at `token` if the database still has this position, otherwise at the current time. Then
-    /// the open rooms first read their missed changes.
+    /// Opens the stream again at `token`. If the database no longer has this position, the stream starts at the current
+    /// time. In this case, the missed changes of the open rooms are read before this function returns.
     async fn reopen(
         &mut self,
         mut token: Option<ResumeToken>,
@@ -263,8 +264,8 @@ impl ChangeStreamReader {
         }
     }
 
-    /// Opens a stream within a time limit. After a timeout the running call is abandoned, and the next call uses a new
-    /// connection.
+    /// Opens a stream within a time limit. After a timeout, the running call of the driver is abandoned, and the next
+    /// call uses a new connection.
     async fn open_at(
         &mut self,
         token: Option<ResumeToken>,

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-/// Measures how long the stream has been silent, in ticks. An event only resets the tick count, which is cheaper than
-/// reading a clock for each event.
+/// Counts the ticks since the last event of the stream. An event only resets the count, which is cheaper than reading a
+/// clock for each event.
 pub(super) struct QuietTimer {
     ticks: tokio::time::Interval,
     quiet: u32,
 }
 
 impl QuietTimer {
-    /// The ticks in the duration that is passed to [`new`](Self::new). A silence of more ticks is
-    /// [long](Self::is_long).
+    /// The number of ticks in the duration that is passed to [`new`](Self::new). A silence of more than this number of
+    /// ticks is [long](Self::is_long).
     const LONG: u32 = 4;
 
     pub(super) fn new(long: Duration) -> Self {

@@ -1,5 +1,5 @@
-//! Handles a change stream that broke. If the new stream resumes at the old position, no change is missing. Otherwise
-//! each room catches up: it first sends the missed changes, and then the new ones.
+//! Sends changes that a broken change stream missed. If the new stream resumes at the old stream's position, no change
+//! is missing. Otherwise each room catches up: the room first sends the missed changes, and then the new changes.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::model::change::CommittedChange;
 use crate::protocol::close::Close;
 use crate::store::Snapshot;
 
-/// The missed changes of a room, read from the collections.
+/// The changes of a room that the change stream missed, read from the database's collections.
 #[derive(Debug)]
 pub(crate) struct CatchUp {
     /// The current state of the room, with its receipt markers.
@@ -21,8 +21,8 @@ pub(crate) struct CatchUp {
 }
 
 impl HubEntry {
-    /// Closes the sockets that joined while the stream was lost. Their histories may contain some of the missed
-    /// changes. They reconnect and read a new history. Returns false if the room has no other socket.
+    /// Closes the sockets that joined while the stream was lost. The histories of these sockets may contain some of the
+    /// missed changes. Their clients reconnect and receive a new history. Returns false if the room then has no socket.
     fn send_late_away(&mut self) -> bool {
         for socket in std::mem::take(&mut self.late) {
             socket.close(Close::GoingAway);
@@ -33,20 +33,21 @@ impl HubEntry {
 }
 
 impl Hub {
-    /// Records that the stream is lost. Sockets that join from now on may have to reconnect after a catch-up.
+    /// Records that the change stream is lost. If the rooms must catch up later, the sockets that join from now on are
+    /// closed, and their clients reconnect.
     pub(crate) fn stream_lost(&self) {
         self.rooms().stream_lost = true;
     }
 
-    /// Records that the stream was resumed, or that all rooms have caught up.
+    /// Records that the change stream was resumed, or that all rooms have caught up.
     pub(crate) fn stream_restored(&self) {
         let mut rooms = self.rooms();
         rooms.stream_lost = false;
         rooms.entries.values_mut().for_each(|entry| entry.late = Vec::new());
     }
 
-    /// Begins to catch up after changes were missed. Returns the rooms that have to catch up. With each room it returns
-    /// the greatest message number that the room has sent, if known. New changes of a room wait until
+    /// Begins to catch up after changes were missed. Returns the rooms that have to catch up, each with the greatest
+    /// message number that the room has sent, if known. New changes of a room wait until
     /// [`finish_catch_up`](Self::finish_catch_up) is called for the room.
     ///
     /// `now` is a cluster time after all missed changes.
@@ -54,8 +55,8 @@ impl Hub {
         let mut behind = Vec::new();
         let mut rooms = self.rooms();
         rooms.reached = rooms.reached.max(Some(now));
-        // Inbox connections are closed instead: the memberships of their users may also have changed, and only a
-        // reconnect reads these.
+        // Inbox connections don't catch up. They are closed, because the memberships of their users may also have
+        // changed. The server reads memberships when the client reconnects.
         rooms.inboxes.values().flatten().for_each(|socket| socket.close(Close::GoingAway));
         rooms.entries.retain(|room, entry| {
             entry.sockets.retain(|socket| !socket.is_of_inbox());
@@ -63,8 +64,8 @@ impl Hub {
                 match std::mem::replace(&mut entry.state, RoomPhase::Loading(PendingLoad::default())) {
                     RoomPhase::Live(open) if !open.is_trimmed() => RoomPhase::CatchingUp(open, Vec::new()),
                     behind @ RoomPhase::CatchingUp(..) => behind,
-                    // These rooms can't catch up: their state is unknown or incomplete. A running load may lack the
-                    // missed changes, and no later step would send them.
+                    // These rooms can't catch up, because their state is unknown or incomplete. A running load may read
+                    // a state without the missed changes, and nothing would send these changes later.
                     RoomPhase::Loading(_)
                     | RoomPhase::Idle
                     | RoomPhase::Live(_)
@@ -91,7 +92,7 @@ impl Hub {
         rooms.entries.clear();
     }
 
-    /// Sends the missed changes of a room, and then the newer changes that waited.
+    /// Sends the missed changes of a room, and then the newer changes that waited during the catch-up.
     pub(crate) fn finish_catch_up(&self, room: RoomId, missed: CatchUp) {
         let mut rooms = self.rooms();
         let Some(entry) = rooms.entries.get_mut(&room) else { return };

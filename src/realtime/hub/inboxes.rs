@@ -12,7 +12,7 @@ use crate::realtime::frame::{Frame, FrameKind, InboxFrame};
 use crate::realtime::outbox::Outbox;
 
 impl Hub {
-    /// Registers an inbox connection. From then on, it is notified when its user joins or leaves a room.
+    /// Registers an inbox connection. From then on, the connection is notified when its user joins or leaves a room.
     pub(crate) fn enter_inbox(&self, user: &UserId, socket: &Arc<Outbox>) {
         let mut rooms = self.rooms();
         rooms.inboxes.entry(user.clone()).or_insert_with(|| Vec::with_capacity(1)).push(socket.clone());
@@ -35,8 +35,8 @@ impl Hub {
     }
 
     /// Adds an inbox connection to the rooms `of`. The connection receives the frames of all later changes. Returns the
-    /// commit time of the last change that the hub received. If the connection now reads the rooms, the data must not
-    /// be older than this time.
+    /// commit time of the last change that the hub received. The caller must read the rooms as of this time or later,
+    /// because the connection receives no frames of earlier changes.
     pub(crate) fn join_inbox(&self, of: &[RoomId], socket: &Arc<Outbox>) -> Option<Timestamp> {
         let mut rooms = self.rooms();
         let super::HubRooms { entries, reached, generations, stream_lost, .. } = &mut *rooms;
@@ -49,9 +49,9 @@ impl Hub {
             if *stream_lost {
                 entry.late.push(socket.clone());
             }
-            // If the state was to come from the history of a joining socket, the room loader reads it instead. That
-            // history may be later than the first frame of this connection, and the state would then lack the changes
-            // between them.
+            // While the room is loading, its state may come from the history of another joining socket. That history
+            // may be later than the first frame of this connection. The connection would then miss the changes between
+            // its first frame and that history. Therefore the room loader reads the state instead.
             self.request_load(*room, entry);
         }
         *reached
@@ -62,8 +62,8 @@ impl Hub {
         self.rooms().reached = Some(time);
     }
 
-    /// Asks inbox connections to re-read a room, because a membership in it has changed. The request goes to the
-    /// connections of `user`. If `user` is none, it goes to all inbox connections in the room.
+    /// Asks inbox connections to re-read a room, because a membership in the room has changed. The request goes to the
+    /// connections of `user`, or to all inbox connections in the room if `user` is none.
     pub(crate) fn request_recheck(&self, room: RoomId, user: Option<&UserId>, time: Timestamp) {
         let rooms = self.rooms();
         let sockets = match user {
@@ -90,12 +90,12 @@ impl Hub {
         rooms.entries.get(&room).is_some_and(|entry| entry.sockets.iter().any(is_others))
     }
 
-    /// Returns whether this server has an inbox connection.
+    /// Returns whether this server has any inbox connection.
     pub(crate) fn has_inboxes(&self) -> bool {
         !self.rooms().inboxes.is_empty()
     }
 
-    /// Closes the inbox connections in this room. They reconnect and read the room's current state.
+    /// Closes the inbox connections in this room. Their clients reconnect and receive the room's current state.
     pub(crate) fn send_inboxes_away(&self, room: RoomId) {
         let rooms = self.rooms();
         let here = rooms.entries.get(&room).into_iter().flat_map(|entry| &entry.sockets);
@@ -103,7 +103,7 @@ impl Hub {
     }
 
     /// Sends a frame to the inbox connections in the rooms `of`. A connection that is in several of these rooms
-    /// receives it once.
+    /// receives the frame once.
     pub(crate) fn send_to_inboxes(&self, of: &[RoomId], frame: Frame) {
         let frame = frame.charged(&self.held);
         let rooms = self.rooms();

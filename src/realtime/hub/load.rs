@@ -1,5 +1,5 @@
-//! Loads the state of a room. The state comes from the history that a joining socket reads. If inbox connections need
-//! the state, the [`RoomLoader`](crate::realtime::room_loader::RoomLoader) reads it instead.
+//! Loads the state of a room. Usually the state comes from the history (the first frame) of a joining socket. If inbox
+//! connections need the state, the [`RoomLoader`](crate::realtime::room_loader::RoomLoader) reads it instead.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use crate::realtime::room_state::OpenRoom;
 use crate::store::Snapshot;
 
 impl Hub {
-    /// Asks the room loader to read the state of a room. Does nothing if the state is not being loaded, or is already
-    /// requested.
+    /// Asks the room loader to read the state of a room. Does nothing if the room is not in the phase `Loading`, or if
+    /// the loader was already asked.
     pub(super) fn request_load(&self, room: RoomId, entry: &mut HubEntry) {
         let RoomPhase::Loading(opening) = &mut entry.state else { return };
         let Some(at) = entry.from.filter(|_| !opening.wanted) else { return };
@@ -32,8 +32,8 @@ impl Hub {
         });
     }
 
-    /// Takes the state of a room from the history of a socket. Of several histories, the earliest becomes the state.
-    /// The waiting changes are applied after all joining sockets have read their histories.
+    /// Takes the state of a room from the history of a joining socket. If several sockets join, the earliest history
+    /// becomes the state. The waiting changes are applied after all joining sockets have read their histories.
     pub(crate) fn room_loaded(
         &self,
         room: RoomId,
@@ -83,8 +83,8 @@ impl Hub {
         entry.state = RoomPhase::Live(open);
     }
 
-    /// Requests the message texts that a room has dropped, as of the cluster time `at`. Further changes of the room
-    /// wait until the texts are loaded.
+    /// Requests the message texts that a room has dropped to save memory. The texts are read as of the cluster time
+    /// `at` (a time of MongoDB's logical clock). Further changes of the room wait until the texts are loaded.
     pub(super) fn request_texts(&self, room: RoomId, entry: &mut HubEntry, at: Timestamp) {
         entry.state = match std::mem::replace(&mut entry.state, RoomPhase::Idle) {
             RoomPhase::Live(open) => RoomPhase::FillingTexts(open, Vec::new()),
@@ -112,7 +112,7 @@ impl Hub {
     }
 
     /// Closes the sockets of a room whose state could not be loaded. Does nothing if the room has left the hub since
-    /// the request, even if it is in the hub again.
+    /// the request, even if the room has entered the hub again.
     pub(crate) fn close_generation(&self, request: RoomLoadRequest, close: Close) {
         let mut rooms = self.rooms();
         if rooms.entries.get(&request.room).is_some_and(|entry| entry.generation == request.generation.0)

@@ -1,18 +1,19 @@
 //! The hub maps each room to its sockets on this server. It receives committed changes from the change stream, one
-//! after the other. It turns each change into frames (encoded events), and puts them into the outboxes (send queues) of
-//! the sockets. All sockets share one encoded frame. The hub never waits for a socket.
+//! after the other. It turns each change into frames (encoded events), and puts the frames into the outboxes (send
+//! queues) of the sockets. All sockets share one encoded frame. The hub never waits for a socket.
 //!
-//! A socket joins *before* its history (its first frame) is read, so that no event is lost between the two steps. The
-//! socket then drops the frames whose changes its history already contained. It recognizes these frames by their commit
-//! times.
+//! A socket joins the hub *before* its history (its first frame) is read from the database. So no event is lost between
+//! the join and the read. The socket then drops the frames whose changes its history already contained. It recognizes
+//! these frames by their commit times.
 //!
-//! The hub keeps the state of each active room. The state is loaded with the history of the first socket, and changes
-//! wait until it is loaded. If several sockets join meanwhile, the hub waits for all their histories. The earliest
-//! history becomes the state of the room, so that no socket lacks an event.
+//! The hub keeps the state of each active room: its members, receipt markers and unread messages. The state is loaded
+//! with the history of the first socket, and changes wait until the state is loaded. If several sockets join during the
+//! load, the hub waits for all their histories. The earliest history becomes the state of the room, so that no socket
+//! misses an event.
 //!
 //! An inbox connection ([`inboxes`]) is in each room of its user, but does not load the rooms' states. A room that has
-//! only inbox connections is idle until its first change. The state is then loaded as of the time just before that
-//! change.
+//! only inbox connections is idle until the room's first change. The state is then loaded as of the time just before
+//! that change.
 
 pub(crate) mod catch_up;
 pub(crate) mod coalesce;
@@ -44,8 +45,8 @@ use crate::protocol::close::Close;
 use crate::store::Audience;
 use crate::telemetry::metrics::Metrics;
 
-/// The maximum number of changes that wait while a room's state is loaded. A load takes milliseconds. If more changes
-/// wait, the sockets of the room are closed. They reconnect and read a new history.
+/// The maximum number of changes of one room that wait while the room's state is loaded. A load takes milliseconds. If
+/// more changes wait, the sockets of the room are closed. Their clients reconnect and receive a new history.
 const WAITING_CHANGES: usize = 10_000;
 
 /// The rooms that have sockets on this server.
@@ -67,8 +68,8 @@ struct HubRooms {
     /// The commit time of the last change that was received.
     reached: Option<Timestamp>,
     generations: u64,
-    /// Whether the change stream is lost. While it is lost, a joining socket may read a history that contains missed
-    /// changes. The room would send these changes again during its catch-up.
+    /// Whether the change stream is lost. The history of a socket that joins during the loss may contain changes that
+    /// the stream missed. The room would send these changes again when it catches up.
     stream_lost: bool,
 }
 
@@ -97,8 +98,8 @@ impl Hub {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a socket to a room. The socket receives the frames of all later changes. The ticket says how new its
-    /// history must be.
+    /// Adds a socket to a room. The socket receives the frames of all later changes. The returned ticket says how new
+    /// the socket's history must be.
     pub(crate) fn join(&self, room: RoomId, socket: &Arc<Outbox>) -> JoinTicket {
         let mut rooms = self.rooms();
         let HubRooms { entries, reached, generations, stream_lost, .. } = &mut *rooms;
@@ -111,9 +112,9 @@ impl Hub {
             entry.late.push(socket.clone());
         }
         if let RoomPhase::Idle = entry.state {
-            // The sockets in the room have received every frame up to `reached`, so the state is loaded as of the time
-            // just before it. The load time must not be earlier than the join of the first socket, because the hub
-            // dropped the room's earlier changes.
+            // The sockets in the room have received every frame of changes before the time `reached`. Therefore the
+            // state is loaded as of the time just before `reached`. The load time must not be earlier than the join of
+            // the first socket, because the hub dropped the room's earlier changes.
             entry.from = entry.from.max(reached.map(just_before));
             entry.state = RoomPhase::Loading(PendingLoad::default());
             self.request_load(room, entry);
@@ -152,15 +153,16 @@ impl Hub {
         }
     }
 
-    /// Records that the change stream has reached a change of a room. Returns whether the room has sockets on this
-    /// server.
+    /// Records the commit time of a room's change that the change stream has delivered. Returns whether the room has
+    /// sockets on this server.
     pub(crate) fn advance_to(&self, room: RoomId, time: Timestamp) -> bool {
         let mut rooms = self.rooms();
         rooms.reached = Some(time);
         rooms.entries.contains_key(&room)
     }
 
-    /// Applies a committed change to a room, and sends its frames.
+    /// Applies a committed change to a room, and sends the change's frames to the room's sockets. If the room's state
+    /// is not loaded yet, the change waits.
     pub(crate) fn apply(&self, room: RoomId, time: Timestamp, change: CommittedChange) {
         let mut rooms = self.rooms();
         let Some(entry) = rooms.entries.get_mut(&room) else { return };
@@ -193,8 +195,8 @@ impl Hub {
         }
     }
 
-    /// Closes all sockets of a room. Close code 1012 means that too much was missed: the clients reconnect and read a
-    /// new history. Code 4004 means that the room was deleted: inbox connections stay open.
+    /// Closes all sockets of a room. Close code 1012 means that the sockets missed too many changes: the clients
+    /// reconnect and receive a new history. Code 4004 means that the room was deleted: inbox connections stay open.
     pub(crate) fn close(&self, room: RoomId, close: Close) {
         // The room leaves the hub immediately. A client that reconnects adds the room again, even while its old sockets
         // are still closing.
@@ -218,7 +220,7 @@ impl Hub {
         self.trim(open);
     }
 
-    /// Drops texts of unread messages if the room exceeds its bound.
+    /// Drops texts of unread messages if the texts in the room's state exceed their bound.
     fn trim(&self, open: &mut OpenRoom) {
         if open.trim() {
             self.metrics.bound_hit("unread_text_bytes");
@@ -245,13 +247,13 @@ impl Hub {
         }
     }
 
-    /// Wakes sockets for deferred frames. Never returns.
+    /// Wakes sockets whose deferred frames have waited long enough. Never returns.
     pub(crate) async fn wake_deferred(self: Arc<Self>) {
         self.deferred.wake().await;
     }
 }
 
-/// Returns the latest cluster time before this one.
+/// Returns the latest cluster time (a time of MongoDB's logical clock) before `time`.
 fn just_before(time: Timestamp) -> Timestamp {
     match time.increment.checked_sub(1) {
         Some(increment) => Timestamp { increment, ..time },

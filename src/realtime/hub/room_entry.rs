@@ -11,9 +11,10 @@ use crate::realtime::outbox::Outbox;
 use crate::realtime::room_state::OpenRoom;
 
 pub(super) struct HubEntry {
-    /// Distinguishes this stay of the room in the hub from earlier stays (see [`RoomGeneration`]).
+    /// The number of the room's current stay in the hub (see [`RoomGeneration`]).
     pub(super) generation: u64,
-    /// The room has received every change that was committed after this time.
+    /// A cluster time (a time of MongoDB's logical clock). The hub has received every change of the room that was
+    /// committed after this time.
     pub(super) from: Option<Timestamp>,
     pub(super) sockets: Vec<Arc<Outbox>>,
     /// The sockets that joined while the change stream was lost.
@@ -62,7 +63,7 @@ pub(crate) struct RoomLoadRequest {
     pub(crate) since: Instant,
 }
 
-/// The state of the hub when a socket joined a room. The state decides how new the socket's history must be.
+/// Says how new the history (the first frame) of a socket must be when the socket joins a room.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct JoinTicket {
     /// The commit time of the last change that the hub received. The history must not be older than this time, because
@@ -76,7 +77,7 @@ pub(crate) struct JoinTicket {
     pub(crate) load: Option<RoomGeneration>,
 }
 
-/// The number of a stay of a room in the hub. A stay lasts from the room's first socket to its last one. The hub
-/// ignores the result of a load that was requested in an earlier stay.
+/// The number of a stay of a room in the hub. A stay lasts from the time when the room's first socket joins until the
+/// last socket leaves. The hub ignores the result of a load that was requested in an earlier stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RoomGeneration(pub(super) u64);

@@ -15,7 +15,7 @@ pub(crate) struct HubSubscription {
 }
 
 impl HubSubscription {
-    /// Adds a socket to a room. The ticket says how new the socket's history must be.
+    /// Adds a socket to a room. The ticket says how new the socket's history (its first frame) must be.
     pub(crate) fn new(hub: &Arc<Hub>, room: RoomId, outbox: &Arc<Outbox>) -> (JoinTicket, Self) {
         let joined = hub.join(room, outbox);
         (joined, Self { hub: hub.clone(), room, outbox: outbox.clone() })

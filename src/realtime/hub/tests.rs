@@ -104,7 +104,8 @@ fn idle_room_is_loaded_as_of_before_the_next_change() {
     assert_eq!(frame_times(&inbox), [at(7)]);
 }
 
-/// The hub receives a change, for example the creation of the room, before any socket is in the room.
+/// The hub receives a change before any socket is in the room, for example the creation of the room. The hub drops this
+/// change, so the state must be loaded as of a time that includes the change.
 #[test]
 fn idle_room_is_loaded_no_earlier_than_the_first_join() {
     let (hub, mut wanted) =
@@ -118,8 +119,8 @@ fn idle_room_is_loaded_no_earlier_than_the_first_join() {
     assert_eq!(wanted.try_recv().unwrap().at, at(7));
 }
 
-/// Receipt markers are written in batches, so a marker may arrive after its member has left. A former member's marker
-/// must not hold back the status of other members' messages.
+/// Receipt markers are stored in batches, so a marker may arrive after its member has left the room. A former member's
+/// low marker must not keep messages of the remaining members from becoming `read`.
 #[test]
 fn marker_of_a_former_member_is_ignored() {
     let (hub, room) = hub();
@@ -146,8 +147,8 @@ fn read(n: i64) -> Marks {
     Marks { delivered: n, read: n }
 }
 
-/// A history has the receipt markers that the hub received before the socket joined. It has all other changes up to its
-/// own time.
+/// A history surely contains only the receipt markers that the hub received before the socket joined. It contains all
+/// other changes up to the time at which the history was read. So later markers must be sent as events.
 #[test]
 fn markers_between_the_join_and_the_history_are_sent() {
     let (hub, room) = hub();
@@ -203,7 +204,7 @@ async fn deferred_frame_is_written_soon_when_no_other_follows() {
     assert!(began.elapsed() >= coalesce::TURN);
 }
 
-/// Waits until a socket is woken, and returns the times of the frames that it then writes.
+/// Waits until a socket is woken, and returns the times of the frames that the socket then has to write.
 async fn told_next(socket: &Outbox) -> Vec<Timestamp> {
     tokio::time::timeout(std::time::Duration::from_secs(10), socket.changed()).await.unwrap();
     frame_times(socket)
@@ -236,7 +237,8 @@ fn mark() -> Arc<Frame> {
     Arc::new(Frame::without_text(at(1), FrameKind::Room(RoomId::MIN, receipt)))
 }
 
-/// The re-read for the first change may be older than the second change. The second change causes no other re-read.
+/// Two changes arrive before the connection re-reads the room. The second change queues no further frame, but the
+/// re-read must be as new as the second change.
 #[test]
 fn recheck_covers_a_change_that_was_queued_behind_it() {
     let (hub, room) = hub();

@@ -1,4 +1,4 @@
-//! Counts the bytes that are held for a socket, inside and outside its queue, and applies their bounds.
+//! Counts the bytes that a server holds for a socket, inside and outside the socket's queue, and applies their bounds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use crate::config::LimitsConfig;
 pub(crate) struct OutboxBounds {
     /// The maximum number of frames that wait for one socket.
     pub(super) frames: usize,
-    /// The maximum bytes of the frames that wait for one socket, and of the frames that it is writing.
+    /// The maximum bytes of the frames that wait for one socket or are being written to the socket.
     pub(super) bytes: usize,
     /// The maximum bytes that are held for all sockets of a user.
     pub(super) user_bytes: usize,
@@ -31,7 +31,7 @@ impl From<usize> for OutboxBounds {
     }
 }
 
-/// Bytes that are held for a socket outside its queue. They count until this value is dropped.
+/// Bytes that are held for a socket outside its queue. The bytes count until this value is dropped.
 pub(crate) struct Holding<'a> {
     outbox: &'a Outbox,
     bytes: usize,
@@ -45,7 +45,8 @@ impl Drop for Holding<'_> {
 }
 
 impl Outbox {
-    /// Makes this socket count its bytes in the total of its user's sockets. Only the first call has an effect.
+    /// Makes this socket add its bytes to `user_bytes`, the total of its user's sockets. Only the first call has an
+    /// effect.
     pub(crate) fn count_for(&self, user_bytes: Arc<AtomicUsize>) {
         let _ = self.user_bytes.set(user_bytes);
     }
@@ -55,8 +56,8 @@ impl Outbox {
         self.queue().bytes + self.beside.load(Ordering::Relaxed)
     }
 
-    /// Counts bytes that are held for the socket outside its queue, for example a large answer. Returns none and does
-    /// not count them if they would exceed the bound of the user.
+    /// Counts bytes that are held for the socket outside its queue, for example a large answer. If the bytes would
+    /// exceed the bound of the user, returns none and does not count them.
     pub(crate) fn hold(&self, bytes: usize) -> Option<Holding<'_>> {
         let fits = self.add_user_bytes(bytes);
         self.beside.fetch_add(bytes, Ordering::Relaxed);
@@ -64,7 +65,8 @@ impl Outbox {
         fits.then_some(holding)
     }
 
-    /// Adds bytes to the user's total, even if the total then exceeds the bound. Returns false in this case.
+    /// Adds bytes to the user's total. Returns false if the total then exceeds the bound; the bytes are added even
+    /// then.
     pub(super) fn add_user_bytes(&self, bytes: usize) -> bool {
         let Some(user_bytes) = self.user_bytes.get() else { return true };
         user_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.bounds.user_bytes

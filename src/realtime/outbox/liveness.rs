@@ -13,7 +13,7 @@ use super::Outbox;
 pub(super) struct Probe {
     /// The time of the client's last activity. None before the socket is open.
     last_alive: Option<Instant>,
-    /// The waiting [`ProbedSocket`]s. They are notified at the client's next activity.
+    /// The senders for the waiting [`ProbedSocket`]s. Each is notified at the client's next activity.
     askers: Vec<oneshot::Sender<()>>,
 }
 
@@ -41,7 +41,8 @@ impl Outbox {
         self.probe().last_alive.filter(|_| self.closing().is_none())
     }
 
-    /// Requests that the socket sends a ping to its client. The result resolves when the client is alive.
+    /// Requests that the socket sends a ping to its client. The field `answer` of the result resolves at the client's
+    /// next activity.
     pub(crate) fn request_probe(self: &Arc<Self>) -> ProbedSocket {
         let (asker, answer) = oneshot::channel();
         let mut probe = self.probe();

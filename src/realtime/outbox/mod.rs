@@ -1,10 +1,10 @@
 //! The outbox of one socket: a bounded queue of frames (encoded events), and the request to close the socket.
 //!
-//! The hub pushes frames, and the socket's task takes them and writes them. A push never waits. If the queue is full,
-//! the client reads too slowly, and its socket is closed. Other sockets are not affected. Three numbers are bounded:
-//! the frames in the queue, their bytes, and the bytes of all sockets of the user.
+//! The hub pushes frames into the queue, and the socket's task takes the frames and writes them. A push never waits. If
+//! the queue is full, the client reads too slowly, and its socket is closed. Other sockets are not affected. Three
+//! numbers are bounded: the frames in the queue, their bytes, and the bytes of all sockets of the user.
 //!
-//! Some frames are deferred: they can wait for the next frame, so that one write sends both.
+//! Some frames are deferred: a deferred frame waits for the next frame, so that one write sends both frames.
 
 mod bytes;
 mod liveness;
@@ -23,8 +23,9 @@ use super::frame::{Frame, FrameKind, InboxFrame, RoomFrame};
 use super::joined_rooms::JoinedRooms;
 use crate::protocol::close::Close;
 
-/// If this many frames wait, or half of the queue's bound if that is less, the deferred frames are written immediately.
-/// Otherwise deferred frames could fill the queue, and the client would seem to read too slowly.
+/// The maximum number of deferred frames that wait for one socket, or half of the queue's bound if that is less. One
+/// more frame makes the socket write all of them immediately. Otherwise deferred frames could fill the queue, and the
+/// client would seem to read too slowly.
 pub(crate) const MAX_DEFERRED: usize = 32;
 
 /// The queue of one socket.
@@ -51,7 +52,7 @@ pub(crate) struct Outbox {
 #[derive(Default)]
 struct Queue {
     frames: VecDeque<Arc<Frame>>,
-    /// Whether the frames have to be written now. False: all waiting frames are deferred.
+    /// Whether the socket has to write the frames now. False means that all waiting frames are deferred.
     due: bool,
     /// The bytes of the waiting frames, and of the frames that the socket is writing.
     bytes: usize,
@@ -62,10 +63,10 @@ struct Queue {
 /// The outcome of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushOutcome {
-    /// The frame is written together with the queued frames. Also returned if a bound is exceeded but the socket is
-    /// closing already.
+    /// The socket writes the frame together with the queued frames. Also returned if the frame exceeded a bound, but
+    /// the socket is already closing.
     Queued,
-    /// The frame is deferred, and the queue was empty. The caller has to call [`due`](Outbox::due) later.
+    /// The frame is deferred, and it is the only frame in the queue. The caller has to call [`due`](Outbox::due) later.
     Deferred,
     /// The frame exceeded this bound, and the socket is closed.
     Full(&'static str),
@@ -103,7 +104,8 @@ impl Outbox {
         outbox
     }
 
-    /// Whether the socket receives typing events of this user.
+    /// Returns whether the socket receives typing events of the user `typist`. No user receives events of their own
+    /// typing.
     pub(crate) fn receives_typing_of(&self, typist: &UserId) -> bool {
         self.listens && self.user.as_ref() != Some(typist)
     }
@@ -113,18 +115,18 @@ impl Outbox {
         self.rooms.as_ref()
     }
 
-    /// Whether the socket belongs to this user.
+    /// Returns whether the socket belongs to this user.
     pub(crate) fn is_of(&self, user: &UserId) -> bool {
         self.user.as_ref() == Some(user)
     }
 
-    /// Whether the socket is an inbox connection.
+    /// Returns whether the socket is an inbox connection (Level 3).
     pub(crate) fn is_of_inbox(&self) -> bool {
         self.rooms.is_some()
     }
 
     /// Returns whether the socket has to process a frame. For a [`Recheck`](InboxFrame::Recheck), also marks the room
-    /// as stale. If the room is stale already, the socket does not need this frame.
+    /// as stale. If the room is stale already, returns false, because an earlier frame causes the re-read.
     pub(crate) fn is_for(&self, frame: &Frame) -> bool {
         match (&frame.kind, &self.rooms) {
             (FrameKind::Inbox(_), None) => false,
@@ -181,7 +183,7 @@ impl Outbox {
     /// Makes the waiting frames due, so that the socket writes them now.
     pub(crate) fn due(&self) {
         let mut queue = self.queue();
-        // The queue may be empty: another frame may have arrived, and the deferred frames were written with it.
+        // The queue is empty if another frame arrived, and the deferred frames were written together with that frame.
         if !queue.frames.is_empty() {
             queue.due = true;
             self.changed.notify_one();
@@ -204,8 +206,8 @@ impl Outbox {
         first
     }
 
-    /// Wakes the socket's task. The task checks again whether it has to close, for example because the server shuts
-    /// down.
+    /// Wakes the socket's task. The task checks again whether it has to close the socket, for example because the
+    /// server shuts down.
     pub(crate) fn wake(&self) {
         self.changed.notify_one();
     }
@@ -216,7 +218,8 @@ impl Outbox {
     }
 
     /// Returns the close code to send to a client whose socket closes because of `close`. An erasure of the user also
-    /// ends the user's memberships, which may close the socket first. The close code of the erasure takes precedence.
+    /// ends the user's memberships, and the end of a membership may close the socket first. Then the close code of the
+    /// erasure takes precedence over `close`.
     pub(crate) fn closes_by(&self, close: Close) -> Close {
         self.closing().filter(|closing| *closing == Close::Erased).unwrap_or(close)
     }
@@ -227,10 +230,10 @@ impl Outbox {
     }
 
     /// Moves up to `most` waiting frames into `taken`, which must be empty. If more frames wait, the next
-    /// [`changed`](Self::changed) resolves immediately. Moves nothing if all waiting frames are deferred.
+    /// [`changed`](Self::changed) resolves immediately. Moves nothing if all waiting frames are deferred. The caller
+    /// has written the frames of the previous call, so their bytes no longer count.
     pub(crate) fn take(&self, most: usize, taken: &mut VecDeque<Arc<Frame>>) {
         let mut queue = self.queue();
-        // The socket has written the frames of the previous call.
         let written = std::mem::take(&mut queue.writing);
         queue.bytes -= written;
         if written > 0 {
@@ -251,8 +254,8 @@ impl Outbox {
         }
     }
 
-    /// Resolves when a frame is due, a ping is requested, or the socket has to close. Resolves immediately if this
-    /// happened since the last call.
+    /// Resolves when a frame is due, a ping is requested, or the socket has to close. Resolves immediately if one of
+    /// these events happened since the last call.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }

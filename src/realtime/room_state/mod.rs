@@ -1,14 +1,16 @@
-//! The state of a room that has sockets on this server. It turns committed changes into frames (encoded events).
+//! The state of a room that has sockets on this server. The state turns committed changes into frames (encoded events).
 //!
 //! The state keeps only the data that the frames need:
 //!
 //! - The receipt markers of every member. A message's status is the lowest status among its recipients.
 //! - The newest [`WAITING`] messages that at least one member has not read. A status event contains the whole message.
 //!   If the texts of these messages are too large, the oldest texts are dropped
-//!   ([`text_pool`](crate::realtime::text_pool)). They are loaded again when the status of their message changes.
+//!   ([`text_pool`](crate::realtime::text_pool)). A dropped text is loaded again when the status of its message
+//!   changes.
 //!
-//! The state begins with a snapshot, and then applies the change stream from the snapshot's cluster time on. So all
-//! servers that have the room open send the same events in the same order.
+//! The state begins with a snapshot of the room in the database. It then applies the changes of the change stream that
+//! are later than the snapshot's cluster time (MongoDB's logical clock). So all servers that have the room open send
+//! the same events in the same order.
 
 #[cfg(test)]
 mod tests;
@@ -36,8 +38,8 @@ pub(crate) struct OpenRoom {
     id: RoomId,
     time: Timestamp,
     marks: HashMap<UserId, Marks>,
-    /// The unread messages in ascending order. Messages between them may already be read. An empty text is a dropped
-    /// text.
+    /// The unread messages in ascending order of their numbers. Messages that all members have read are missing. An
+    /// empty text is a dropped text.
     waiting: VecDeque<Message>,
     /// The bytes that the texts in `waiting` take from the [`TextPool`].
     share: TextShare,
@@ -48,7 +50,7 @@ pub(crate) struct OpenRoom {
 }
 
 impl OpenRoom {
-    /// Creates the state from a snapshot. All texts are present until [`trim`](Self::trim) drops some.
+    /// Creates the state from a snapshot. All texts are present until [`trim`](Self::trim) drops some of them.
     pub(crate) fn of(id: RoomId, snapshot: &Snapshot, pool: &TextPool) -> Self {
         let mut room = Self {
             id,
@@ -80,9 +82,9 @@ impl OpenRoom {
         self.last
     }
 
-    /// Applies a change, and adds its frames to `frames`. A change that the state already contains adds no frames.
-    /// Receipt markers are compared by value and not by time, because a snapshot may contain markers that are older
-    /// than its own time.
+    /// Applies a change, and adds the change's frames to `frames`. A change that the state already contains adds no
+    /// frames. Receipt markers are compared by value and not by time, because a snapshot may lack markers that were
+    /// raised shortly before the snapshot's time.
     pub(crate) fn apply(&mut self, time: Timestamp, change: CommittedChange, frames: &mut Vec<Frame>) {
         if time <= self.time && !matches!(change, CommittedChange::Marked(_)) {
             return;
@@ -155,7 +157,7 @@ impl OpenRoom {
         }
     }
 
-    /// Returns the members of the state that are missing in `members`.
+    /// Returns the users who are members in this state but are missing in `members`.
     pub(crate) fn gone(&self, members: &[StoredMember]) -> Vec<UserId> {
         let gone = |user: &&UserId| !members.iter().any(|member| member.user == **user);
         self.marks.keys().filter(gone).cloned().collect()
@@ -218,8 +220,8 @@ fn event_message(message: StoredMessage, status: Status) -> Message {
     }
 }
 
-/// Returns the event of a message's new status. Returns none if the message has no text. Its text could not be loaded,
-/// because the message was deleted.
+/// Returns the frame for a message's new status. Returns none if the message has no text. In this case the text was
+/// dropped, and could not be loaded again because the message was deleted.
 fn receipt(room: RoomId, time: Timestamp, message: &Message, event: &Event<'_>) -> Option<Frame> {
     if message.text.is_empty() {
         return None;

@@ -1,4 +1,4 @@
-//! Tests which texts a room keeps, and when a deletion changes unread counts.
+//! Tests which texts a room's state keeps, and when the deletion of a message changes unread counts.
 
 use handlers::{MessageId, Role, Time};
 
@@ -44,7 +44,7 @@ fn say(room: &mut OpenRoom, n: i64, bytes: usize) {
     room.apply(at(n), CommittedChange::Sent(message), &mut Vec::new());
 }
 
-/// Deletes a message. Returns whether the message was unread, as its frame reports it.
+/// Deletes a message. Returns whether the message was unread, according to the frame of the deletion.
 fn delete(room: &mut OpenRoom, n: i64, time: i64) -> UnreadBeforeDelete {
     let mut frames = Vec::new();
     let revision = Revision { number: Some(time), request: None };

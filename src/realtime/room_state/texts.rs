@@ -1,5 +1,5 @@
-//! The texts of unread messages in a room's state. If the texts exceed their bound, the oldest texts are dropped. They
-//! are loaded again when an event needs them.
+//! The texts of unread messages in a room's state. If the texts exceed their bound, the oldest texts are dropped. A
+//! dropped text is loaded again when an event needs it.
 
 use bson::Timestamp;
 use handlers::{Message, UserId};
@@ -9,11 +9,13 @@ use crate::model::change::CommittedChange;
 use crate::model::receipts::{Marks, MinMarks};
 use crate::store::Snapshot;
 
-/// The bytes of unread texts that a room may keep without a share of the pool: one text of the maximum length.
+/// The bytes of unread texts that a room may keep without a share of the server's [`TextPool`](super::TextPool). This
+/// is the size of one text of the maximum length.
 pub(super) const OWN_BYTES: usize = 16 * 1024;
 
 impl OpenRoom {
-    /// Drops the oldest texts until the others fit into [`OWN_BYTES`] and the pool. Returns whether it dropped any.
+    /// Drops the oldest texts until the remaining texts fit into [`OWN_BYTES`] plus a share of the pool. Returns
+    /// whether it dropped any text.
     pub(crate) fn trim(&mut self) -> bool {
         let mut bytes: usize = self.waiting.iter().map(|message| message.text.len()).sum();
         let mut trimmed = false;
@@ -27,7 +29,7 @@ impl OpenRoom {
         trimmed
     }
 
-    /// Returns whether the state lacks any text.
+    /// Returns whether a text of an unread message has been dropped.
     pub(crate) fn is_trimmed(&self) -> bool {
         self.waiting.iter().any(|message| message.text.is_empty())
     }
@@ -64,7 +66,7 @@ impl OpenRoom {
         self.waiting.iter().any(|message| message.text.is_empty() && rises(message))
     }
 
-    /// Takes the missing texts from a snapshot of the room.
+    /// Restores the dropped texts from a snapshot of the room.
     pub(crate) fn fill(&mut self, snapshot: &Snapshot) {
         for message in self.waiting.iter_mut().filter(|message| message.text.is_empty()) {
             let mut read = snapshot.messages.iter().chain(&snapshot.waiting);

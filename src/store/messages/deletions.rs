@@ -1,12 +1,12 @@
 //! Caches the numbers of the deleted messages of each room. The count of a member's unread messages must leave out
-//! deleted messages. If a member has many deleted messages after the read marker, each connect would otherwise read all
-//! of them from the database.
+//! deleted messages. Many deleted messages may follow a member's read marker. Without the cache, each connect of this
+//! member would read all these messages from the database.
 //!
-//! A deletion is a revision. The revisions of a room are numbered, and become visible in the order of their numbers
-//! ([`revisions`](super::revisions)). Therefore an entry of the cache is complete up to a revision number, and an
-//! update reads only later revisions. Each server reads each deletion once. The latest deletions are kept one by one,
-//! so that the cache can also count at a slightly earlier revision. The cache does not use the change stream. If an
-//! entry is lost, its deletions are read from the database again.
+//! A deletion is a revision (an edit or a deletion, numbered within its room). The revisions of a room become visible
+//! in the order of their numbers ([`revisions`](super::revisions)). Therefore an entry of the cache is complete up to a
+//! revision number, and an update reads only later revisions. Each server reads each deletion once. The cache keeps
+//! each of the latest deletions with its revision number, so that it can also count as of a slightly earlier revision.
+//! The cache does not use the change stream. If an entry is evicted, its deletions are read from the database again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The number of a room's latest deletions that are kept one by one.
+/// The number of a room's latest deletions that are kept with their revision numbers.
 const LATEST: usize = 1_000;
 
 /// The cache of the deleted messages of rooms.
@@ -34,20 +34,20 @@ pub(crate) struct Deletions(Cache<RoomId, Arc<RoomDeletions>>);
 #[derive(Default)]
 struct RoomDeletions {
     deleted: Arc<Mutex<DeletedMessages>>,
-    /// The weight of `deleted` in the cache, after the last read (see [`DeletedMessages::weight`]).
+    /// The weight of `deleted` in the cache when `deleted` was last updated (see [`DeletedMessages::weight`]).
     weight: AtomicU32,
 }
 
 /// The deleted messages of a room whose numbers are above `after`, as of the revision `revision`.
 #[derive(Debug, Default)]
 struct DeletedMessages {
-    /// None before the first read.
+    /// A message number. None before the first read.
     after: Option<i64>,
     revision: i64,
     all: NumberSet,
-    /// The deleted messages of each author. Messages without a known author are missing here.
+    /// The deleted messages of each author. Messages without a stored author are missing in this map.
     by_author: HashMap<UserId, NumberSet>,
-    /// The deletions with a revision number above `latest_after`, by this number.
+    /// The deletions with a revision number above `latest_after`. The key is the revision number.
     latest: BTreeMap<i64, Deletion>,
     latest_after: i64,
 }
@@ -78,8 +78,8 @@ impl NumberSet {
 }
 
 impl DeletedMessages {
-    /// Returns how many messages after `after` from other users were deleted at `revision`. Returns none if the entry
-    /// does not cover this range.
+    /// Returns how many messages of users other than `user`, with numbers above `after`, were deleted as of the
+    /// revision `revision`. Returns none if the entry does not cover these messages or this revision.
     fn count(&self, user: &UserId, after: i64, revision: i64) -> Option<i64> {
         let from = self.after.filter(|from| *from <= after);
         if from.is_none() || revision > self.revision || revision < self.latest_after {
@@ -116,7 +116,7 @@ impl DeletedMessages {
 }
 
 impl Deletions {
-    /// Creates a cache of at most about `words` words of memory. One word holds 64 message numbers.
+    /// Creates a cache that takes at most about `words` words of 8 bytes. One word holds 64 message numbers.
     pub(in crate::store) fn new(words: u64, metrics: Option<Arc<Metrics>>) -> Self {
         let weight = |_: &RoomId, room: &Arc<RoomDeletions>| room.weight.load(Ordering::Relaxed).max(1);
         let evicted = move |_, _, cause| {
@@ -127,15 +127,16 @@ impl Deletions {
         Self(Cache::builder().max_capacity(words).weigher(weight).eviction_listener(evicted).build())
     }
 
-    /// Clears the cache. Needed when the rooms may have been replaced by other rooms with the same ids.
+    /// Clears the cache. The caller does this when the rooms may have been replaced by other rooms with the same ids,
+    /// for example after a collection was dropped.
     pub(crate) fn clear(&self) {
         self.0.invalidate_all();
     }
 }
 
 impl Store {
-    /// Returns how many messages after `after` from other users were deleted at the room's revision `revision`. Returns
-    /// none if more than [`LATEST`] deletions followed.
+    /// Returns how many messages of users other than `user`, with numbers above `after`, were deleted as of the room's
+    /// revision `revision`. Returns none if more than [`LATEST`] deletions followed this revision.
     pub(in crate::store) async fn deleted_after(
         &self,
         room: RoomId,
@@ -154,7 +155,8 @@ impl Store {
         let filter = if known.is_some_and(|known| known <= after) {
             revised_after(room, deleted.revision)
         } else {
-            // Reads all deletions again, in a range that includes the old range.
+            // The entry does not cover the messages after `after`, or is newer than the snapshot of the session. All
+            // deletions are read again. The new range includes the range of an entry that is not newer.
             let after = known.map_or(after, |known| known.min(after));
             *deleted = DeletedMessages { after: Some(after), ..DeletedMessages::default() };
             doc! { "_id.room": room.get(), "_id.n": { "$gt": after } }
@@ -205,7 +207,7 @@ mod tests {
 
     const ONE: UserId = UserId::Int(1);
 
-    /// Counts the deletions of messages after `after`, up to `revision`, one by one.
+    /// Counts one by one the deletions up to `revision` of messages after `after` whose author is not user 1.
     fn counted(all: &[Deletion], after: i64, revision: i64) -> i64 {
         let others = all.iter().filter(|deletion| deletion.author.as_ref() != Some(&ONE));
         i64::try_from(others.filter(|it| it.number > after && it.revision <= revision).count()).unwrap()

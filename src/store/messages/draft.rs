@@ -8,25 +8,27 @@ use handlers::{RoomId, Text, Time, UserId};
 use super::sequence_cache::LastMessage;
 use crate::store::codec;
 
-/// A message that is not written yet. The `write_id` identifies the write. If the outcome of the write is unknown, the
-/// writer looks for a message with this id.
+/// A message that is not yet written to the database. The `write_id` identifies the write. If the outcome of the write
+/// is unknown, the writer looks for a message with this `write_id`.
 #[derive(Debug)]
 pub(crate) struct UnwrittenMessage {
     pub(crate) room: RoomId,
     pub(crate) sender: UserId,
     pub(crate) text: Text,
-    /// The client's id for the message, or a value made from an idempotent request. Unique for the sender in the room.
+    /// The client's id for the message, or an id made from an idempotent request of the HTTP API. Only one message of
+    /// the sender in the room may have this id.
     pub(crate) client_id: Option<String>,
     /// The estimated time of the database's clock. If the previous message in the room has a later time, this message
-    /// gets the later time, too.
+    /// gets that later time.
     pub(crate) at: Time,
     pub(crate) write_id: ObjectId,
-    /// Whether the sender must be a member of the room. False for a message of the HTTP API.
+    /// Whether the sender must still be a member of the room when the message is written. False for a message that the
+    /// backend sends through the HTTP API.
     pub(crate) by_member: bool,
 }
 
 impl UnwrittenMessage {
-    /// Returns the document of the message, with this number and time.
+    /// Returns the message's document for the collection `messages`, with the number `n` and the time `at`.
     pub(crate) fn numbered(&self, LastMessage { n, at }: LastMessage) -> RawDocumentBuf {
         let at = DateTime::from_millis(at.0);
         let mut document = rawdoc! {
@@ -36,7 +38,7 @@ impl UnwrittenMessage {
             "created_at": at,
             "updated_at": at,
             "write_id": self.write_id,
-            // A placeholder. The database replaces it by its cluster time when it inserts the document.
+            // The database replaces this placeholder with its cluster time when it inserts the document.
             "stamp": Timestamp { time: 0, increment: 0 },
         };
         if let Some(client_id) = &self.client_id {

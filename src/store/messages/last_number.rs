@@ -1,4 +1,4 @@
-//! Reads the last message number of a room from the database. Used for rooms that are not in the cache.
+//! Reads the last message number of a room from the database, for rooms whose number is not in the cache.
 
 use bson::doc;
 use handlers::RoomId;
@@ -8,8 +8,8 @@ use crate::store::{Store, StoreError, codec};
 
 impl Store {
     /// Returns the greatest message number that a room has used, and the time of the last message. Reads
-    /// majority-committed data. In an empty room the number is 0. If all messages were purged (removed by an operator),
-    /// it is the last purged number.
+    /// majority-committed data. In an empty room, the number is 0. If an operator has purged (removed) all messages,
+    /// the number is that of the last purged message.
     pub(crate) async fn last_number(&self, room: RoomId) -> Result<LastMessage, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "_id": codec::of_room(room, "n") };
@@ -25,7 +25,7 @@ impl Store {
         };
         let id = last.get_document("_id").map_err(codec::Undecodable::from)?;
         let n = codec::read_message_id(id)?.1.get();
-        // A message that another program inserted may have no time.
+        // A message may have no time if another program inserted it.
         let at = codec::read_time(&last, "created_at").unwrap_or(LastMessage::default().at);
         Ok(LastMessage { n, at })
     }

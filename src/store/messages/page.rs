@@ -1,4 +1,5 @@
-//! Reads pages of a room's messages, from any message, to older or newer ones (docs/protocol.md, `history`).
+//! Reads pages of a room's messages. A page starts at any message and contains older or newer messages
+//! (docs/protocol.md, `history`).
 
 use bson::doc;
 use bson::oid::ObjectId;
@@ -10,9 +11,9 @@ use super::snapshot::SnapshotView;
 use crate::store::{Snapshot, Store, StoreError, codec, json_size};
 
 impl Store {
-    /// Returns up to `limit` messages of a room that are not deleted. They take about `bytes` bytes of JSON at most.
-    /// Also returns the members at the same snapshot time, and whether there are more messages in this direction.
-    /// Returns none if the room does not exist.
+    /// Returns up to `limit` messages of a room that are not deleted, starting at the cursor `from`. The messages take
+    /// about `bytes` bytes of JSON at most. Also returns the members at the same snapshot time, and whether more
+    /// messages follow in the direction of the page. Returns none if the room does not exist.
     pub(crate) async fn history(
         &self,
         room: RoomId,
@@ -46,8 +47,8 @@ impl Store {
         .await
     }
 
-    /// Returns a message in its current state, with the room's members. Returns none if the room or the message does
-    /// not exist, or if the message is deleted.
+    /// Returns a snapshot with the room's members and only this message, in its current state. Returns none if the room
+    /// or the message does not exist, or if the message is deleted.
     pub(crate) async fn message(&self, room: RoomId, id: MessageId) -> Result<Option<Snapshot>, StoreError> {
         let found = self.history(room, HistoryCursor::After(id.get() - 1), 1, usize::MAX).await?;
         Ok(found
@@ -63,8 +64,8 @@ impl Store {
         Ok(self.run_detached(find).await?.is_some())
     }
 
-    /// Returns the message with this sender and `client_id`, even if it is deleted, and the id of the request that
-    /// wrote it. Returns none until a majority has stored the message.
+    /// Returns the number of the message with this sender and `client_id`, even if the message is deleted. Also returns
+    /// the id of the request that wrote the message. Returns none until a majority has stored the message.
     pub(crate) async fn of_client_id(
         &self,
         room: RoomId,

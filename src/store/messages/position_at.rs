@@ -1,6 +1,6 @@
 //! Finds a room's position at an earlier time. A position is the last message number and the last revision number of a
-//! room. A revision is an edit or a deletion. The database stamps each message and revision with its cluster time, and
-//! the search compares these stamps with the earlier time.
+//! room. A revision is an edit or a deletion. The database stamps each message and revision with the cluster time
+//! (MongoDB's logical clock) of the write. The search compares these stamps with the earlier time.
 
 use bson::{Document, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
@@ -12,14 +12,15 @@ use crate::protocol::cursor::Position;
 use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 
-/// The maximum number of documents in the first and in the second read, beginning with the latest document. The first
-/// read is small, because usually little has changed. If the second read does not reach the earlier time either, the
-/// search ends.
+/// The maximum number of documents in the first read and in the second read. Both reads begin with the latest document.
+/// The first read is small, because usually little has changed. If the second read also finds no document with a stamp
+/// that is early enough, the search ends without a result.
 const LOOKED_AT: [i64; 2] = [64, 5_000];
 
 impl Store {
-    /// Returns a room's position at the time `then`. A number in `known` that is not 0 is already known, and returned
-    /// unchanged. Returns none if too much has changed since `then`.
+    /// Returns a room's position at the time `then`. The caller passes numbers that it already knows in `known`, and 0
+    /// for an unknown number. The known numbers are returned unchanged. Returns none if too much has changed since
+    /// `then`.
     pub(in crate::store) async fn position_at(
         &self,
         session: &mut ClientSession,
@@ -41,8 +42,8 @@ impl Store {
         Ok(message.zip(revision).map(|(message, revision)| Position { message, revision }))
     }
 
-    /// Returns the number of the last document with a stamp of `then` or earlier. Returns 0 if there is none. Returns
-    /// none if the search ended first.
+    /// Returns the number of the last document with a stamp of `then` or earlier. Returns 0 if no document has such a
+    /// stamp. Returns none if the second read did not reach such a document.
     async fn last_by(
         &self,
         session: &mut ClientSession,

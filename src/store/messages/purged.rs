@@ -1,10 +1,10 @@
 //! Handles rooms whose old messages an operator has purged, that is, removed from the database. The numbers of purged
 //! messages are never used again.
 //!
-//! New messages are numbered after the room's newest message. If this message was purged too, the number comes from two
-//! other places: the members' receipt markers, and `purged_to` in the room's document. The operator sets `purged_to`
-//! (docs/operate/backup.md, Retention). These places are read only if the room's messages don't show the number.
-//! Therefore a room without a purge needs no extra read.
+//! New messages are numbered after the room's newest message. If the newest message was purged too, its number comes
+//! from two other places: the members' receipt markers, and `purged_to` in the room's document. The operator sets
+//! `purged_to` (docs/operate/backup.md, Retention). These two places are read only if the room's messages don't show
+//! the number. Therefore a room without a purge usually needs no extra read.
 
 use bson::{RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
@@ -18,8 +18,8 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 
 impl Store {
-    /// Returns the greatest message number that a room is known to have used. Purged messages count, too. Returns 0 if
-    /// there is none.
+    /// Returns the greatest message number that a room's members and document show as used, for example by a purged
+    /// message. Returns 0 if they show no number.
     pub(in crate::store) async fn given_out(&self, room: RoomId) -> Result<i64, StoreError> {
         let store = self.clone();
         self.run_detached(async move {
@@ -29,14 +29,14 @@ impl Store {
         .await
     }
 
-    /// Returns the greatest message number and the greatest revision number of a room, at the session's snapshot time.
-    /// Reads them from the members and the room's document, not from the messages.
+    /// Returns a room's greatest message number and greatest revision number at the session's snapshot time. A revision
+    /// is an edit or a deletion. Reads these numbers from the members and the room's document, not from the messages.
     pub(in crate::store) async fn given_out_in(
         &self,
         session: &mut ClientSession,
         room: RoomId,
     ) -> Result<Position, StoreError> {
-        // An operator may have written a number of any type.
+        // An operator may have written these numbers with any numeric type, or as text.
         let number = |field: &str| doc! { "$convert": { "input": field, "to": "long", "onError": 0_i64, "onNull": 0_i64 } };
         let shown = doc! { "purged_to": number("$purged_to"), "revisions": number("$revisions") };
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
@@ -56,9 +56,10 @@ impl Store {
         Ok(Position { message: purged_to.max(delivered), revision })
     }
 
-    /// Returns the room's current position for a client that was at position `from`. `now` is the position that the
-    /// room's messages show. It may be lower than `from`, because messages that the client has received may have been
-    /// purged. Returns none if no client can have been at `from`.
+    /// Returns the current position of a room (its last message number and revision number) for a client whose cursor
+    /// has the position `from`. `now` is the position that the room's messages show. `now` may be lower than `from`,
+    /// because messages that the client has received may have been purged. Returns none if no client can have been at
+    /// `from`.
     pub(in crate::store) async fn reach(
         &self,
         session: &mut ClientSession,
@@ -70,7 +71,7 @@ impl Store {
             return Ok(Some(now));
         }
         let given_out = self.given_out_in(session, room).await?;
-        // The result does not contain `given_out`, because this may include revisions that are not applied yet.
+        // The result does not include `given_out`, because `given_out` may count revisions that are not applied yet.
         Ok(now.max(given_out).reaches(from).then(|| now.max(from)))
     }
 }

@@ -6,7 +6,7 @@ use crate::model::message::StoredMessage;
 use crate::model::receipts::MinMarks;
 use crate::model::room::StoredMember;
 
-/// Converts messages for clients. The members' receipt markers decide the status of each message.
+/// Converts messages of one room for clients. The members' receipt markers determine the status of each message.
 pub(crate) struct MessageRenderer<'a> {
     members: &'a [StoredMember],
     lowest: Option<MinMarks<&'a UserId>>,

@@ -21,27 +21,28 @@ use crate::store::{Snapshot, Store, StoreError};
 /// `history` (docs/protocol.md, First frames).
 const MESSAGES: usize = 1_000;
 
-/// The maximum number of revisions since the socket's position. If there are more, the socket receives the room's last
-/// messages instead of the changes.
+/// The maximum number of revisions between the position in the client's cursor and the room's position. If there are
+/// more revisions, the socket receives the room's last messages instead of the changes.
 const REVISED: i64 = 1_000;
 
 /// The bytes of a message's number in a JSON list.
 const NUMBER: usize = 17;
 
-/// The number of documents in one reply of the database. With messages of maximum length, a reply has 1 MB.
+/// The number of documents in one reply of the database. A reply with messages of maximum length has 1 MB.
 pub(in crate::store) const BATCH: u32 = 64;
 
-/// The bounds for reading messages.
+/// The bounds in bytes for reading messages.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct MessageBytes {
     /// The approximate maximum bytes of the messages in JSON.
     pub(in crate::store) bytes: usize,
-    /// An upper bound of the bytes of a sender's e-mail address.
+    /// An upper bound of the bytes of a sender's e-mail address, because each message in JSON contains this address.
     pub(in crate::store) email: usize,
 }
 
 impl MessageBytes {
-    /// Reads messages until `most` messages are read or the bytes are used. Returns them, and whether there are more.
+    /// Reads messages until `most` messages are read or the next message does not fit into the bytes. Returns the
+    /// messages, and whether `found` has more messages.
     pub(in crate::store) async fn messages(
         self,
         mut found: impl Stream<Item = Result<RawDocumentBuf, Error>> + Unpin,
@@ -59,10 +60,10 @@ impl MessageBytes {
     }
 }
 
-/// The changes that a socket missed, or the room's last messages if the missed changes can't be determined.
+/// The changes that a client missed, or the room's last messages if the client can't resume.
 #[derive(Debug)]
 pub(crate) struct ResumedRoom {
-    /// True: the fields contain the missed changes. False: `messages` contains the room's last messages.
+    /// True if the fields contain the missed changes. False if `messages` contains the room's last messages.
     pub(crate) resumed: bool,
     /// The new messages or the last messages, oldest first.
     pub(crate) messages: Vec<StoredMessage>,
@@ -70,20 +71,21 @@ pub(crate) struct ResumedRoom {
     pub(crate) edited: Vec<StoredMessage>,
     /// Deleted messages that the client already has, in the order of their deletion.
     pub(crate) deleted: Vec<MessageId>,
-    /// Whether there are more messages: newer ones if `resumed` is true, otherwise older ones.
+    /// Whether the room has more messages: newer messages if `resumed` is true, otherwise older messages.
     pub(crate) has_more: bool,
-    /// The room's position after these changes.
+    /// The room's position after all changes up to the snapshot time.
     pub(crate) position: Position,
 }
 
 impl ResumedRoom {
-    /// Returns whether messages were left out because of their bytes, and not because of their number.
+    /// Returns whether messages were left out because of the bound in bytes, and not because of the bound for their
+    /// number.
     pub(crate) fn is_cut(&self) -> bool {
         let most = if self.resumed { MESSAGES } else { HISTORY };
         self.has_more && self.messages.len() < most
     }
 
-    /// Returns the approximate bytes in JSON.
+    /// Returns the approximate bytes of these changes in JSON.
     pub(in crate::store) fn bytes(&self) -> usize {
         let messages = self.messages.iter().chain(&self.edited);
         messages.map(|message| json_size::of_message(message, json_size::EMAIL)).sum::<usize>()
@@ -153,8 +155,8 @@ impl Store {
         })
     }
 
-    /// Returns the changes between the positions `from` and `position`. Leaves out the last new messages if they don't
-    /// fit. Returns none if there are too many revisions, or if the revisions don't fit.
+    /// Returns the changes between the positions `from` and `position`. Leaves out the newest messages if they don't
+    /// fit into the bytes. Returns none if there are too many revisions, or if the revisions don't fit into the bytes.
     pub(in crate::store) async fn missed_after(
         &self,
         session: &mut ClientSession,
@@ -163,7 +165,7 @@ impl Store {
         position: Position,
         MessageBytes { bytes, email }: MessageBytes,
     ) -> Result<Option<ResumedRoom>, StoreError> {
-        // This check also bounds how many revisions the read below skips.
+        // The read below skips revisions of new messages. This check also bounds the number of skipped revisions.
         if position.revision - from.revision > REVISED {
             return Ok(None);
         }
@@ -193,7 +195,7 @@ impl Store {
         Ok(Some(ResumedRoom { resumed: true, messages, edited, deleted, has_more, position }))
     }
 
-    /// Returns the messages after the number `n`, oldest first, and whether there are more.
+    /// Returns the messages after the number `n`, oldest first, and whether more messages follow.
     async fn after(
         &self,
         session: &mut ClientSession,
@@ -208,7 +210,7 @@ impl Store {
         fitting.messages(cursor.stream(session), MESSAGES).await
     }
 
-    /// Returns the last messages of a room from its snapshot, as a result that is not resumed.
+    /// Returns the last messages of a room from its snapshot, for a client that can't resume.
     async fn start_over(
         &self,
         session: &mut ClientSession,

@@ -1,28 +1,28 @@
-//! Writes revisions: edits and deletions, numbered within their room. Each message contains the number of its last
-//! revision. An index on these numbers finds all changes after a given number. A client resumes after the last number
-//! that it has received.
+//! Writes revisions: edits and deletions, numbered within their room. The document of a message contains the number of
+//! the message's last revision. An index on these numbers finds all revisions after a given number. A client resumes
+//! after the last revision number that it has received.
 //!
 //! Revisions must become visible in the order of their numbers. Otherwise a client could resume after a number, and
 //! miss a revision with a lower number that is written later. This procedure guarantees the order:
 //!
 //! - One update of the room's document takes the next number, and appends the revision to a list in the document, the
 //!   *journal*.
-//! - Then all revisions in the journal are applied to the messages in their order. After that, they are removed from
-//!   the journal.
+//! - Then the server applies all revisions in the journal to the messages, in the order of their numbers. After that,
+//!   it removes these revisions from the journal.
 //! - A server may die and leave revisions in the journal. The next server that writes a revision in the room applies
-//!   them, or a background job does.
-//! - A message never gets a revision number that is lower than its present one. Therefore, if a revision is applied
+//!   the remaining revisions, or a background job applies them.
+//! - A message never gets a revision number that is lower than its present number. Therefore, if a revision is applied
 //!   twice, the second time has no effect.
 //!
-//! Some numbers may stay unused.
+//! A revision number may stay unused, for example if the message was deleted before its edit is applied.
 //!
 //! Two shorter designs were rejected:
 //!
-//! - A transaction over both documents. If its server dies, the room's document stays locked until the database aborts
-//!   the transaction after a minute (`transactionLifetimeLimitSeconds`). In this minute, nobody could edit or delete a
-//!   message in the room.
-//! - Numbers without a counter, which only an index on the messages keeps unique. If a message is edited again, its old
-//!   number becomes free, and another server could use it again.
+//! - A transaction over the room's document and the message's document. If the server dies during the transaction, the
+//!   room's document stays locked until the database aborts the transaction after a minute
+//!   (`transactionLifetimeLimitSeconds`). During this minute, no user could edit or delete a message in the room.
+//! - Revision numbers without a counter, which only a unique index on the messages keeps apart. If a message is edited
+//!   again, the number of its earlier revision becomes free, and another server could use this number again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
@@ -39,12 +39,12 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::store::{Store, StoreError};
 
-/// A lock for each room. On one server, the revisions of a room run one after the other. Concurrent updates of the
-/// room's document would only conflict in the database.
+/// A lock for each room. On one server, the revisions of a room are written one after the other. Concurrent updates of
+/// the room's document would only conflict in the database.
 #[derive(Default)]
 pub(crate) struct RevisionLocks(std::sync::Mutex<HashMap<RoomId, Arc<Mutex<()>>>>);
 
-/// The number of rooms whose locks are kept. Above this number, unused locks are removed.
+/// The number of rooms whose locks are kept. When this number is reached, unused locks are removed.
 const REMEMBERED: usize = 1_000;
 
 impl RevisionLocks {
@@ -66,7 +66,7 @@ const LEFT: i64 = 1_000;
 /// The index field that finds rooms with revisions in their journal.
 pub(in crate::store) const UNFINISHED: &str = "journal.id";
 
-/// A change of messages: the fields to set, and the fields to remove.
+/// A change of messages: the fields that the revision sets and the fields that it removes in their documents.
 pub(in crate::store) struct MessageChange {
     pub(in crate::store) set: Document,
     pub(in crate::store) unset: &'static [&'static str],
@@ -77,7 +77,7 @@ pub(in crate::store) struct MessageChange {
 struct RoomRevisions {
     #[serde(rename = "_id")]
     room: i64,
-    /// The number of the last revision.
+    /// The number of the room's last revision.
     revisions: i64,
     /// The revisions that may not be applied yet, in the order of their numbers.
     journal: Vec<PendingRevision>,
@@ -95,7 +95,7 @@ struct PendingRevision {
 }
 
 impl Store {
-    /// Waits until no other revision of the room runs on this server, for at most `mongodb.operation_ms`. Returns the
+    /// Waits until this server writes no other revision of the room, for at most `mongodb.operation_ms`. Returns the
     /// room's lock.
     pub(in crate::store) async fn revision_turn(
         &self,
@@ -105,7 +105,7 @@ impl Store {
         turn.map_err(|_| StoreError::Unreachable(None))
     }
 
-    /// Applies one change to those messages in `ids` that are not deleted. Returns the number of changed messages.
+    /// Applies one change to the messages in `ids`, except to deleted messages. Returns the number of changed messages.
     pub(in crate::store) async fn revise(
         &self,
         room: RoomId,
@@ -117,8 +117,8 @@ impl Store {
         self.revise_in(turn, room, ids, change, request).await
     }
 
-    /// Does the same as [`revise`](Self::revise), for a caller that already holds the room's lock. Releases the lock
-    /// after the revision has ended.
+    /// Applies a change like [`revise`](Self::revise), for a caller that already holds the room's lock `turn`. Releases
+    /// the lock after the change was applied or has failed.
     pub(in crate::store) async fn revise_in(
         &self,
         turn: OwnedMutexGuard<()>,
@@ -137,7 +137,7 @@ impl Store {
         };
         let store = self.clone();
         self.run_detached(async move {
-            // Keeps the lock until the revision has ended, even if the caller has stopped waiting.
+            // This task keeps the lock until the revision has ended, even if the caller has stopped waiting.
             let _turn = turn;
             let Some(revised) = store.note(room, revision).await? else { return Ok(0) };
             // The revision is now in the journal, so some server will apply it. Later errors must not say that nothing
@@ -151,9 +151,9 @@ impl Store {
         .await
     }
 
-    /// Applies the revisions that dead servers left in journals. If a journal contains a revision in `seen`, which an
-    /// earlier run found, a dead server left it. Returns the revisions in the other journals, as `seen` for the next
-    /// run.
+    /// Applies the revisions that dead servers left in journals. `seen` contains the revisions that the previous call
+    /// found in journals. If a journal still contains one of them, a dead server left this revision. Returns the
+    /// revisions in the other journals, which the caller passes as `seen` to the next call.
     pub(crate) async fn apply_left_revisions(
         &self,
         seen: &HashSet<ObjectId>,
@@ -202,8 +202,8 @@ impl Store {
         Ok(noted.projection(revised_fields()).await?)
     }
 
-    /// Applies all revisions of a journal in order, and removes them from the journal. Returns whether this call
-    /// changed every message.
+    /// Applies all revisions of a journal in order, and removes these revisions from the journal. Returns whether every
+    /// update of this call changed its message.
     async fn apply_journal(&self, revised: &RoomRevisions, request: ObjectId) -> Result<bool, StoreError> {
         let updates: Vec<_> = revised.updates().collect();
         let count = updates.len();
@@ -221,13 +221,15 @@ impl Store {
         }
         let ids: Vec<_> = revised.journal.iter().map(|revision| revision.id).collect();
         let done = doc! { "$pull": { "journal": { "id": { "$in": ids } } } };
-        // If this update is lost, the revisions are applied again, without effect. The update waits for a majority,
-        // because a write that does not wait can delay other writes ([`journal`](crate::store::receipts::journal)).
+        // If this update is lost, a later call applies the revisions again, without effect. The update waits for a
+        // majority, because a write that does not wait can delay other writes
+        // ([`journal`](crate::store::receipts::journal)).
         self.rooms().update_one(doc! { "_id": revised.room }, done).await?;
         Ok(answer.get_i32("n").is_ok_and(|n| usize::try_from(n) == Ok(count)))
     }
 
-    /// Returns how many messages of the revision `id` have the number of this revision or a later one.
+    /// Returns how many messages of the revision `id` have the revision number that this revision gives them, or a
+    /// later number.
     async fn count_done(&self, revised: &RoomRevisions, id: ObjectId) -> Result<u64, StoreError> {
         let own = revised.numbered().filter(|(revision, ..)| revision.id == id);
         let done = own.map(|(_, message, number)| doc! { "_id": message, "rev": { "$gte": number } });
@@ -256,7 +258,7 @@ impl RoomRevisions {
             let mut change = doc! { "$set": set, "$currentDate": { "revised": { "$type": "timestamp" } } };
             let unset = revision.unset.iter().map(|field| (field.clone(), Bson::from("")));
             change.insert("$unset", unset.collect::<Document>());
-            // A revision has no effect on a message that already has its number or a later one.
+            // The update has no effect on a message that already has this revision number or a later number.
             let rev = doc! { "$not": { "$gte": number } };
             doc! { "q": { "_id": message, "deleted_at": { "$exists": false }, "rev": rev }, "u": change }
         })

@@ -1,9 +1,10 @@
 //! Caches the last message number and the last message time of rooms.
 //!
-//! A cached number is never too high, because it comes from writes that a majority has confirmed. It may be too low,
-//! because other servers write messages, too. Then the insert fails with a duplicate `_id`, and the writer reads the
-//! last number from the database. The cache also contains the time of the last message. A new message gets at least
-//! this time. Therefore times never decrease within a room, even if the servers' clocks differ.
+//! A cached number is never too high, because it comes from writes that a majority has confirmed. The number may be too
+//! low, because other servers also write messages. Then the insert of the next message fails with a duplicate `_id`,
+//! and the writer reads the last number from the database. The cache also contains the time of the last message. The
+//! time of a new message is not earlier than this time. Therefore times never decrease within a room, even if the
+//! servers' clocks differ.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +17,7 @@ use crate::store::lru_map::LruMap;
 pub(crate) struct LastMessage {
     /// The number of the last message. Zero in an empty room.
     pub(crate) n: i64,
-    /// The latest known time of a message. `i64::MIN` if none is known.
+    /// The latest known time of a message. `i64::MIN` if no time is known.
     pub(crate) at: Time,
 }
 
@@ -34,8 +35,8 @@ impl LastMessage {
     }
 }
 
-/// The last messages of a maximum of rooms. The cache drops the room that it did not need for the longest time. Its next
-/// message costs one read.
+/// The last message numbers and times of a limited number of rooms. A full cache drops the least recently used room.
+/// The next message in a dropped room costs one read of the database.
 pub(crate) struct SequenceCache(Mutex<LruMap<RoomId, LastMessage>>);
 
 impl SequenceCache {
@@ -53,8 +54,8 @@ impl SequenceCache {
         }
     }
 
-    /// Does the same as [`record`](Self::record), but only if the room is in the cache. A room enters the cache when
-    /// this server opens the room or writes to it.
+    /// Records a message like [`record`](Self::record), but only if the room is in the cache. A room enters the cache
+    /// when a socket on this server opens the room, or when this server writes a message in the room.
     pub(crate) fn record_if_cached(&self, room: RoomId, last: LastMessage) {
         if let Some(kept) = self.known().get_mut(&room) {
             *kept = kept.max(last);
@@ -70,7 +71,8 @@ impl SequenceCache {
         self.known().clear();
     }
 
-    /// Removes a room from the cache. Needed after a failed write, because the room's last number is then unknown.
+    /// Removes a room from the cache. The writer does this after a failed write, because the room's last number is then
+    /// unknown.
     pub(crate) fn remove(&self, room: RoomId) {
         self.known().remove(&room);
     }

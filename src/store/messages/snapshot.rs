@@ -2,16 +2,17 @@
 //! read.
 //!
 //! A snapshot is the state of the database at one cluster time (MongoDB's logical clock). The database gives each
-//! commit a cluster time. All reads of a snapshot see the same state, and the snapshot contains its time. Changes in
-//! the change stream have cluster times, too. The snapshot contains a change with the snapshot's time or an earlier
-//! one, and does not contain a later change. Therefore a client that receives the snapshot and then the later changes
-//! misses nothing and receives nothing twice. This holds for messages and for edits.
+//! commit a cluster time. All reads of a snapshot see the same state. Changes in the change stream also have cluster
+//! times. The snapshot contains the changes up to its own cluster time, and no later change. Therefore a client that
+//! receives the snapshot and then the later changes misses nothing and receives nothing twice. This is true for
+//! messages, edits and deletions.
 //!
 //! Receipt markers are an exception. A new marker is first written to a journal, and later to the member's document.
-//! After a read, this server therefore raises the members' markers to the markers that it has received from the change
-//! stream ([`overlay`](crate::store::receipts::overlay)). A socket receives the markers up to the time at which it
-//! joined its room, and each later marker as an event. The documents may already contain some of these later markers.
-//! The client then sees such a marker in the history before the event arrives.
+//! After a read of the documents, this server therefore raises the members' markers to the markers that it has received
+//! from the change stream ([`overlay`](crate::store::receipts::overlay)). The first frame of a socket contains the
+//! markers up to the time at which the socket joined its room. Each later marker arrives as an event. The documents may
+//! already contain some of these later markers. The client then sees such a marker in the first frame, before its event
+//! arrives.
 
 use bson::{RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
@@ -29,11 +30,12 @@ use crate::store::{Store, StoreError, codec};
 /// The maximum number of messages in a socket's first frame (docs/protocol.md, First frames).
 pub(crate) const HISTORY: usize = 50;
 
-/// The number of a room's newest messages for which status events are sent (docs/protocol.md, Message status).
+/// The maximum number of a room's newest unread messages for which status events are sent (docs/protocol.md, Message
+/// status).
 pub(crate) const WAITING: usize = 200;
 
-/// The maximum number of missed changes that a room's sockets receive after the change stream has lost its history. If
-/// there are more, the sockets are closed, and the clients connect again.
+/// The maximum number of missed changes that a room's sockets receive after the change stream has lost its position. If
+/// the sockets missed more changes, they are closed, and the clients connect again.
 const MISSED: i64 = 1000;
 
 /// A room at the snapshot time `time`.
@@ -43,23 +45,24 @@ pub(crate) struct Snapshot {
     pub(crate) members: Vec<StoredMember>,
     /// The last messages that are not deleted, newest first, at most [`HISTORY`].
     pub(crate) messages: Vec<StoredMessage>,
-    /// Earlier messages that some member has not read, newest first. `messages` and `waiting` together are at most
-    /// [`WAITING`]. Only read if the caller asks for them.
+    /// Earlier messages that at least one member has not read, newest first. `messages` and `waiting` together have at
+    /// most [`WAITING`] messages. Empty if the caller did not ask for these messages.
     pub(crate) waiting: Vec<StoredMessage>,
     /// False if the messages could not be read. In this case both lists are empty.
     pub(crate) complete: bool,
 }
 
 impl Snapshot {
-    /// Returns two message numbers. The messages between these numbers are older than `messages`, and some member may
-    /// not have read them. Returns none if there are no older unread messages.
+    /// Returns two message numbers. The messages between these numbers are older than `messages`, and at least one
+    /// member may not have read them. Returns none if there are no older unread messages.
     pub(in crate::store) fn before_page(&self) -> Option<(i64, i64)> {
         let oldest = self.messages.last().map_or(0, |message| message.id.get());
         let read = self.members.iter().map(|member| member.marks.read).min().unwrap_or_default();
         (read < oldest - 1 && self.messages.len() == HISTORY).then_some((read, oldest))
     }
 
-    /// Returns a message number. The snapshot contains every later message that some member has not read.
+    /// Returns a message number. The snapshot contains every message after this number that at least one member has not
+    /// read.
     pub(crate) fn known_after(&self) -> i64 {
         if !self.complete {
             return i64::MAX;
@@ -75,20 +78,21 @@ impl Snapshot {
         self.messages.iter().map(move |message| showing.show(message))
     }
 
-    /// Returns the same as [`visible_messages`](Self::visible_messages), as owned values.
+    /// Returns the messages of [`visible_messages`](Self::visible_messages) as owned values.
     pub(crate) fn for_client(&self) -> Vec<HistoryMessage<'static>> {
         self.visible_messages().map(HistoryMessage::into_owned).collect()
     }
 
-    /// Returns the number of the newest message of another user in this snapshot. The caller raises the receipt marker
-    /// of `reader` to this number. Returns none if the marker already has this value or a greater one. The marker is
-    /// the read marker, or the delivered marker for manual receipts (`by_hand`).
+    /// Returns the number of the newest message in this snapshot that `reader` did not send. The caller raises the
+    /// receipt marker of `reader` to this number. Returns none if the marker already has this value or a greater value.
+    /// The marker is the read marker, or the delivered marker for manual receipts (`by_hand`).
     pub(crate) fn unread(&self, reader: &UserId, by_hand: bool) -> Option<i64> {
         let marks = self.members.iter().find(|member| member.user == *reader)?.marks;
         let reached = if by_hand { marks.delivered } else { marks.read };
         let newest =
             self.messages.iter().find(|message| message.sender != *reader).map(|message| message.id.get());
-        // The page may contain only the reader's own messages. Then older messages of other users may be undelivered.
+        // If all messages of the snapshot are the reader's own, older messages of other users may be undelivered. Then
+        // the result is the number before the oldest message of the snapshot.
         let older = || {
             let full = self.messages.len() >= HISTORY;
             self.messages.last().filter(|_| full).map(|message| message.id.get() - 1)
@@ -99,7 +103,8 @@ impl Snapshot {
 
 impl Store {
     /// Returns the members of a room, and a session for further reads at the same snapshot time. The receipt markers
-    /// are also as of this time. For callers that receive no later markers as events.
+    /// are also as of this time: the call waits until the change stream has reached the time. This is for callers that
+    /// receive no later markers as events.
     pub(crate) async fn members(
         &self,
         room: RoomId,
@@ -110,8 +115,8 @@ impl Store {
         Ok((view, members))
     }
 
-    /// Returns the members like [`members`](Self::members), but with the markers up to the time `until`. The change
-    /// stream must have reached this time. For sockets, which receive all later markers as events.
+    /// Returns the members like [`members`](Self::members), but with the receipt markers up to the time `until`. The
+    /// change stream must have reached this time. This is for sockets, which receive all later markers as events.
     pub(crate) async fn members_marked(
         &self,
         room: RoomId,
@@ -122,7 +127,8 @@ impl Store {
         Ok((view, members))
     }
 
-    /// Returns the members like [`members`](Self::members), with all markers that this server has received.
+    /// Returns the members like [`members`](Self::members), but with all receipt markers that this server has received
+    /// so far.
     pub(crate) async fn members_known(
         &self,
         room: RoomId,
@@ -148,7 +154,7 @@ impl Store {
     }
 
     /// Reads the last messages and returns the snapshot of the room. `members` and `view` come from an earlier read of
-    /// the members. If `waiting` is true, also reads the earlier messages that some member has not read.
+    /// the members. If `waiting` is true, also reads the earlier messages that at least one member has not read.
     pub(crate) async fn snapshot(
         &self,
         room: RoomId,
@@ -164,7 +170,8 @@ impl Store {
         .await
     }
 
-    /// Does the same as [`snapshot`](Self::snapshot), within a detached operation of the caller.
+    /// Reads the snapshot like [`snapshot`](Self::snapshot), but in the task of the caller. The caller must already run
+    /// as a detached operation ([`run_detached`](Self::run_detached)).
     pub(in crate::store) async fn read_snapshot(
         &self,
         view: &mut SnapshotView,
@@ -205,8 +212,9 @@ impl Store {
     }
 
     /// Returns the current state of a room, and the changes that its sockets on this server missed, oldest first. The
-    /// changes are the messages after number `told`, and the revisions since `since`. Returns none if there are more
-    /// than [`MISSED`]. Revisions are compared by the database's stamps, because the clocks of servers may differ.
+    /// changes are the messages after number `told`, and the revisions (edits and deletions) since `since`. Returns
+    /// none if there are more than [`MISSED`] changes. The stamp that the database gave a revision is compared with
+    /// `since`, because the clocks of servers may differ.
     pub(crate) async fn missed(
         &self,
         room: RoomId,
@@ -246,8 +254,8 @@ impl Store {
             for message in messages {
                 changes.push(CommittedChange::Sent(message?));
             }
-            // The order of revisions matters: if a socket is closed meanwhile, its client resumes after the last
-            // revision that it has received.
+            // Revisions must be sent in their order. If a socket closes before it has written all revisions, its client
+            // resumes after the last revision that it has received.
             for document in revised.iter().rev() {
                 let id = document.get_document("_id").map_err(codec::Undecodable::from)?;
                 let (_, id) = codec::read_message_id(id)?;

@@ -1,19 +1,21 @@
-//! Writes receipt markers to the receipts journal, the collection `marks`. A batch of raised markers is one document,
-//! written by one insert, and so causes one change event. If each member needed an update and an event, the markers of
-//! a message would cost the database more than the message itself.
+//! Writes receipt markers to the receipts journal, the collection `marks`. One insert writes a batch of raised markers
+//! as one document, which causes one event in the change stream. If each member needed an update and an event, the
+//! markers of a message would cost the database more than the message itself.
 //!
-//! Every two seconds, each server *folds* its batches: it writes the highest markers of each member into the member's
-//! document by `$max`, and then deletes the batches from the journal. Markers only rise. So if a batch is folded twice,
-//! or by two servers, the result is the same. If a server dies, another server folds its batches.
+//! Every two seconds, each server *folds* its batches. First it writes the highest markers of each member into the
+//! member's document by `$max`. Then it deletes the batches from the journal. Markers only rise. Therefore the result
+//! does not change if a batch is folded twice, or by two servers. If a server dies, another server folds the batches of
+//! the dead server.
 //!
 //! Readers never query the journal. Each server keeps the markers of unfolded batches in memory, in its
-//! [overlay](super::overlay), and merges them into each read of members.
+//! [overlay](super::overlay), and merges these markers into each read of members.
 //!
 //! A batch counts as folded when the change stream reports the deletion of the batch. At this time a majority has
-//! stored the deletion. The writes of folding wait for a majority, too. A write with a weaker write concern could delay
+//! stored the deletion. The writes of folding also wait for a majority. A write with a weaker write concern could delay
 //! a concurrent majority write by up to 100 ms. This is the interval at which the database flushes its own journal to
-//! disk. This was measured with MongoDB 6.0.5 with one node, at 1,000 messages/s. Every few seconds an insert took 103
-//! ms. The time until the other client received a message was 5 to 76 ms at p99, instead of 4 ms.
+//! disk. This delay was measured with MongoDB 6.0.5 with one node, at 1,000 messages/s. With the weaker write concern,
+//! an insert took 103 ms every few seconds. The time within which 99 % of messages reached the other client was 5 to 76
+//! ms, instead of 4 ms.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,26 +35,26 @@ use crate::store::codec::{self, Undecodable};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The time between two runs of folding. A longer time puts more markers of a member into one update.
+/// The time between two runs of folding. With a longer time, one update would write more markers of a member.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// A batch that is not folded after this time counts as left by a dead server. A live server folds its own batches
-/// earlier.
+/// The time after which an unfolded batch counts as left by a dead server. A live server folds its own batches earlier.
 const LEFT: Duration = Duration::from_secs(10);
 
 /// The maximum number of documents in one write of folding. After each write, folding pauses for as long as the write
-/// took. The number and the pause limit how long folding delays message writes and later change events.
+/// took. This maximum and the pause limit the delay that folding causes for message writes and for later events of the
+/// change stream.
 const FOLDED: usize = 50;
 
 /// The field with the last time at which a member's markers were raised. An update that sets this field comes from
-/// folding. Clients are not notified of it.
+/// folding. Clients are not notified of this update, because they were notified when the markers were raised.
 pub(crate) const MARKED_AT: &CStr = cstr!("marked_at");
 
-/// A member's highest markers, and when they were raised last.
+/// A member's highest markers, and the last time at which they were raised.
 type HighestMarks = ((RoomId, UserId), (Marks, DateTime));
 
 impl Store {
-    /// Writes markers to the journal, and returns after a majority has stored them.
+    /// Writes a batch of markers to the journal, and returns after a majority has stored the batch.
     pub(in crate::store) async fn raise(
         &self,
         journal: &Collection<RawDocumentBuf>,
@@ -72,7 +74,8 @@ impl Store {
 
     /// Loads the whole journal into the overlay. A server calls this at its start and after a gap in its change stream.
     ///
-    /// Before this call, a majority must have stored all writes from before the opening of the change stream.
+    /// The caller must have opened the change stream. Before this call, a majority must have stored all writes that are
+    /// older than the stream. Otherwise the journal and the stream could both lack a batch.
     pub(crate) async fn read_journal(&self) -> Result<(), StoreError> {
         let store = self.clone();
         self.run_detached(async move {
@@ -86,7 +89,7 @@ impl Store {
         .await
     }
 
-    /// Folds this server's batches and those of dead servers, until the task is stopped.
+    /// Folds this server's batches and the batches of dead servers every [`PERIOD`], until the task is stopped.
     pub(in crate::store) async fn go_on_folding(self, metrics: Arc<Metrics>) {
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -100,8 +103,8 @@ impl Store {
         }
     }
 
-    /// Folds all batches of this server, and the batches that dead servers left. A shutdown calls this, too, and so
-    /// waits for a fold that is already running.
+    /// Folds all batches of this server, and the batches that dead servers left. If a fold is already running, waits
+    /// until it ends. A shutdown also calls this, to leave no batch of this server in the journal.
     pub(crate) async fn fold(&self) -> Result<(), StoreError> {
         let _turn = self.overlay.folding.lock().await;
         let batches = self.overlay.take_due_batches(self.peers.server(), LEFT, Instant::now());
@@ -116,7 +119,8 @@ impl Store {
     }
 
     /// Returns how long a marker stays in the overlay after it was folded. A read that started before the folding may
-    /// return the old document, and then needs the marker from the overlay. All these reads end within this time.
+    /// return the member's old document, and then needs the marker from the overlay. All such reads end within the
+    /// returned time.
     fn grace(&self) -> Duration {
         self.operation * 2 + LEFT
     }
@@ -155,9 +159,9 @@ impl Store {
         for ((room, user), (Marks { delivered, read }, at)) in members {
             let id = rawdoc! { "room": room.get(), "user": codec::user(user) };
             // The filter contains only the `_id`, so that the database uses its fast path for `_id`. A further
-            // condition ("only if the marker rises") would nearly double the processor time: 125 instead of 68
-            // microseconds, measured with MongoDB 6.0.5 and batches of 200. The update is no upsert, so a member who
-            // has left gets no new document.
+            // condition ("only if the marker rises") would nearly double the processor time of an update. It took 125
+            // instead of 68 microseconds, measured with MongoDB 6.0.5 and batches of 200. The update is no upsert, so a
+            // member who has left the room gets no new document.
             let raised = rawdoc! { "delivered": *delivered, "read": *read, MARKED_AT: *at };
             statements.push(rawdoc! { "q": { "_id": id }, "u": { "$max": raised } });
         }
@@ -169,8 +173,9 @@ impl Store {
     }
 }
 
-/// Returns a pipeline stage for documents with the fields `room` and `read`. The stage raises `read` to the user's
-/// marker for this room in `own`, if that marker is higher. Returns none if `own` is empty.
+/// Returns an aggregation stage for documents with the fields `room` and `read` (the read marker of a user). `own`
+/// contains the user's markers from the overlay. The stage raises `read` to the marker for `room` in `own`, if that
+/// marker is higher. Returns none if `own` is empty.
 pub(in crate::store) fn raised_read(own: &HashMap<RoomId, Marks>) -> Option<Document> {
     if own.is_empty() {
         return None;

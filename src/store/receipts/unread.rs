@@ -1,12 +1,13 @@
 //! Counts a member's unread messages: the messages of other members after the member's read marker.
 //!
 //! From the room's oldest message on, the message numbers have no gaps. Therefore the count is a subtraction: the
-//! messages after the marker, minus the member's own messages, minus the deleted messages of others. The count is exact
-//! for any number of messages.
+//! messages after the read marker, minus the member's own messages, minus the deleted messages of other members. The
+//! count is exact for any number of messages.
 //!
-//! The database counts the member's own messages with an index, so the cost grows only with their number. It counts the
-//! deleted messages of others in the same way, up to [`COUNTED`]. If there are more, this server counts them in memory
-//! ([`deletions`](crate::store::messages::deletions)). Otherwise other members could raise the cost without a limit.
+//! The database counts the member's own messages with an index, so the cost grows only with the number of these
+//! messages. It also counts the deleted messages of other members with an index, up to [`COUNTED`]. If there are more
+//! deleted messages, this server counts them in memory ([`deletions`](crate::store::messages::deletions)). Otherwise
+//! other members could raise the cost without a limit.
 
 use bson::{Bson, Document, RawDocument, doc};
 use handlers::{RoomId, UserId};
@@ -14,10 +15,10 @@ use handlers::{RoomId, UserId};
 use crate::store::codec::{self, Undecodable};
 use crate::store::rooms::newest::{newest, range};
 
-/// The maximum number of deleted messages that the database counts.
+/// The maximum number of deleted messages that the database counts for one member.
 const COUNTED: i64 = 200;
 
-/// The counts for a member if other members have deleted more than [`COUNTED`] messages after the read marker.
+/// The counts for a member if more than [`COUNTED`] messages of other members after the read marker are deleted.
 pub(in crate::store) struct ManyDeleted {
     pub(in crate::store) room: RoomId,
     /// The read marker, or the number before the room's oldest message if that is greater.
@@ -26,8 +27,8 @@ pub(in crate::store) struct ManyDeleted {
     pub(in crate::store) others: i64,
 }
 
-/// Returns pipeline stages for documents with the fields `room` and `read` of a member. The stages add the counts from
-/// which [`read`] computes the number of unread messages.
+/// Returns aggregation stages for documents with the fields `room` and `read` (the read marker) of a member. The stages
+/// add the counts from which [`read`] computes the number of unread messages.
 pub(in crate::store) fn stages(user: &UserId) -> [Document; 4] {
     let user = codec::user_bson(user);
     let own = doc! { "sender": &user };
@@ -41,8 +42,8 @@ pub(in crate::store) fn stages(user: &UserId) -> [Document; 4] {
     ]
 }
 
-/// Looks up the room's oldest message. Earlier messages were purged (removed by an operator), and no member can read
-/// them.
+/// Returns the stage that looks up the room's oldest message. Messages before it were purged (removed by an operator),
+/// so they don't count as unread.
 fn oldest(name: &str) -> Document {
     let filter = doc! { "$expr": { "$and": range("n", "$gte", Bson::MinKey) } };
     doc! { "$lookup": { "from": "messages", "let": { "room": "$room" }, "as": name, "pipeline": [
@@ -50,7 +51,7 @@ fn oldest(name: &str) -> Document {
     ] } }
 }
 
-/// Counts the room's messages that are after the read marker and match the filter.
+/// Returns the stage that counts the room's messages that are after the read marker and match the filter.
 fn counted(name: &str, mut filter: Document, bound: &[Document]) -> Document {
     let after = [doc! { "$eq": ["$_id.room", "$$room"] }, doc! { "$gt": ["$_id.n", "$$read"] }];
     filter.insert("$expr", doc! { "$and": after.to_vec() });
@@ -71,7 +72,8 @@ pub(in crate::store) fn read(document: &RawDocument) -> Result<i64, Undecodable>
     Ok((others(document)? - count(document, "gone")?).max(0))
 }
 
-/// Returns the counts of a room whose deleted messages must be counted in memory. Returns none for all other rooms.
+/// Returns the counts for a member of a room whose deleted messages must be counted in memory, because there are more
+/// than [`COUNTED`]. Returns none for all other rooms.
 pub(in crate::store) fn read_many(document: &RawDocument) -> Result<Option<ManyDeleted>, Undecodable> {
     if count(document, "gone")? <= COUNTED {
         return Ok(None);
@@ -101,7 +103,7 @@ fn others(document: &RawDocument) -> Result<i64, Undecodable> {
     Ok(number(document, "end")? - read_up_to(document)? - count(document, "own")?)
 }
 
-/// Returns the last message number that is not unread: all messages up to this number were read or purged.
+/// Returns the number of the last message that the member has read or that was purged.
 fn read_up_to(document: &RawDocument) -> Result<i64, Undecodable> {
     let read = codec::read_int_if_any(document, "read")?.unwrap_or_default();
     Ok(read.max(number(document, "start")? - 1))

@@ -1,8 +1,8 @@
 //! Writes receipts: raises members' receipt markers in batches. Each batch is a document of the
 //! [journal](super::journal).
 //!
-//! Markers only rise, and raising a marker twice has no further effect. Therefore waiting markers of one member merge
-//! into one, and a batch with an unknown outcome is simply written again.
+//! Markers only rise, and raising a marker twice has no further effect. Therefore queued markers of one member are
+//! merged into one entry, and a batch with an unknown outcome is written again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,8 +34,8 @@ struct ReceiptQueue {
     /// The number of memberships whose markers are queued or being written.
     open: watch::Sender<usize>,
     limit: usize,
-    /// The maximum number of markers that wait to be folded into the members' documents. At the maximum, writing
-    /// pauses.
+    /// The maximum number of markers that wait to be folded (written into the members' documents). At this maximum, the
+    /// writing task pauses.
     unfolded: usize,
     metrics: Arc<Metrics>,
 }
@@ -75,8 +75,8 @@ impl Receipts {
         *self.0.open.borrow()
     }
 
-    /// Queues a member's markers, to be raised soon. Returns false if the queue is full. The caller must then raise
-    /// them again later.
+    /// Queues a member's markers, to be raised soon. Returns false if the queue is full. The caller must then queue the
+    /// markers again later.
     #[must_use]
     pub(crate) fn raise(&self, room: RoomId, user: &UserId, marks: Marks) -> bool {
         let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,7 +103,7 @@ impl Receipts {
 
 struct ReceiptWriterTask {
     store: Store,
-    /// The journal. Its client doesn't retry writes.
+    /// The journal, with a client whose driver doesn't retry writes.
     journal: Collection<RawDocumentBuf>,
     pace: BatchPacer,
     shared: Arc<ReceiptQueue>,

@@ -1,10 +1,11 @@
-//! Caches the time of the last message in rooms. Lists of a user's rooms are ordered by this time. With the cache, a
-//! list costs one read of the user's memberships. Without it, a list would cost one more read for each room.
+//! Caches the time of the last message in rooms. Lists of a user's rooms are ordered by this time. With the cache, the
+//! order of a list costs one read of the user's memberships. Without the cache, it would cost one more read for each
+//! room.
 //!
-//! The time of a room is read once. Later messages update it through the change stream, which brings every message to
-//! every server. So a message costs no extra write. The cache has a maximum of rooms. A full cache drops the room that
-//! was used least recently. It is cleared when messages may have been missed. While the stream is broken, the order of
-//! lists does not change.
+//! The time of a room is read once. Later messages update the time through the change stream, which brings every
+//! message to every server. So a message costs no extra write. The number of rooms in the cache is limited. A full
+//! cache drops the least recently used room. The cache is cleared when the change stream may have missed messages.
+//! While the stream is broken, new messages do not change the order of lists.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use handlers::{RoomId, Time};
 
 use crate::store::lru_map::LruMap;
 
-/// Stands for a room that has no messages, or whose time is still being read.
+/// The time of a room that has no messages, or whose time is still being read.
 const NEVER: Time = Time(i64::MIN);
 
 /// The cache, with its maximum number of rooms.
@@ -30,12 +31,12 @@ struct CachedActivity {
 
 /// The cached activity of one room.
 struct RoomActivity {
-    /// The time of the last message. A message that arrives while the room is being read already updates it.
+    /// The time of the last message. A message that arrives while the room is being read already updates this time.
     last: Time,
     /// False while the room is being read.
     is_read: bool,
-    /// The number of the look-up that added the room. The cache follows the room's messages since then. So the result
-    /// of an earlier look-up is not cached: it may lack messages that came between the two.
+    /// The number of the look-up that added the room. The cache receives the room's new messages since this look-up.
+    /// The result of an earlier look-up is not cached, because it may lack messages that came between the two look-ups.
     added_by: u64,
 }
 
@@ -60,8 +61,9 @@ impl ActivityCache {
         }
     }
 
-    /// Returns the cached times of `rooms`. The other rooms are `missing`: the caller must read their times, and pass
-    /// them to [`store`](Self::store). From now on, new messages in these rooms update the cache.
+    /// Returns the cached times of `rooms`. The rooms without a cached time are in `missing`: the caller must read
+    /// their times from the database, and pass these times to [`store`](Self::store). From now on, new messages in
+    /// these rooms update the cache.
     pub(crate) fn look_up(&self, rooms: impl Iterator<Item = RoomId>) -> ActivityLookup {
         let mut known = self.known();
         let (mut cached, mut missing) = (HashMap::new(), Vec::new());
@@ -149,7 +151,8 @@ mod tests {
     fn times_read_before_a_room_was_dropped_are_not_kept() {
         let activity = ActivityCache::new(1);
         let mut before = activity.look_up([room(1)].into_iter());
-        // Room 2 takes the only place. The cache does not follow room 1 until the next look-up.
+        // Room 2 replaces room 1, because the cache holds only one room. New messages of room 1 don't update the cache
+        // until the next look-up of room 1.
         activity.look_up([room(2)].into_iter());
         activity.record(room(1), Time(7));
         let mut after = activity.look_up([room(1)].into_iter());

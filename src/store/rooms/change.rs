@@ -29,7 +29,7 @@ impl Store {
     }
 
     /// Removes the e-mail address `email` from the user's membership in `room`, if the membership contains this
-    /// address. If `room` is none, does the same in all memberships of the user.
+    /// address. If `room` is none, removes the address from all memberships of the user that contain it.
     pub(crate) async fn drop_email(
         &self,
         room: Option<RoomId>,

@@ -1,8 +1,10 @@
-//! Records the commit time of the last change in each room. A resuming inbox connection (Level 3) needs only the rooms
-//! that changed while it was disconnected. This record finds them without a read of the database.
+//! Records the commit time of the last change in each room. When an inbox connection (Level 3) resumes, it needs only
+//! the rooms that changed while the client was disconnected. This record finds these rooms without a read of the
+//! database.
 //!
-//! The change stream updates the times. The number of rooms has a maximum. A full record drops the room whose last
-//! change is the oldest, and then begins after this change. If changes may have been missed, the record is cleared.
+//! The change stream updates the times. The number of rooms in the record is limited. A full record drops the room
+//! whose last change is the oldest. The record is then complete only for the time after that change. If the change
+//! stream may have missed changes, the record is cleared.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,13 +13,15 @@ use handlers::RoomId;
 
 use crate::store::lru_map::LruMap;
 
-/// The record of recent changes, with its maximum of rooms.
+/// The record of recent changes, for a limited number of rooms.
 pub(crate) struct RecentRoomChanges(Mutex<RoomChangeTimes>);
 
 struct RoomChangeTimes {
-    /// The record contains all changes after this time. None before the stream has started.
+    /// The record contains all changes after this cluster time (a time of MongoDB's logical clock). None before the
+    /// change stream has started.
     from: Option<Timestamp>,
-    /// The change stream calls in the order of the changes, so the least recently used room has the oldest change.
+    /// The commit time of each room's last change. Changes are recorded in the order of the change stream, so the least
+    /// recently used room has the oldest change.
     rooms: LruMap<RoomId, Timestamp>,
 }
 
@@ -40,15 +44,15 @@ impl RecentRoomChanges {
         self.known().from.get_or_insert(at);
     }
 
-    /// Clears the record, because changes may have been missed.
+    /// Clears the record, because the change stream may have missed changes.
     pub(crate) fn clear(&self) {
         let mut known = self.known();
         known.from = None;
         known.rooms.clear();
     }
 
-    /// Returns the rooms among `of` that changed after `since`. Returns none if the record does not reach back to
-    /// `since`.
+    /// Returns the rooms among `of` that changed after `since`. Returns none if the record is not complete for the time
+    /// after `since`.
     pub(crate) fn changed_after(&self, since: Timestamp, of: &[RoomId]) -> Option<Vec<RoomId>> {
         let known = self.known();
         known.from.filter(|from| *from <= since)?;

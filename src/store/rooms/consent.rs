@@ -1,8 +1,8 @@
-//! Consent to direct rooms. With `rooms.direct = "on_connect"`, a user creates a direct room by connecting to another
-//! user. The other user has not agreed to this. The other user's membership is therefore *pending*: its document has
-//! the field `pending: true`. The membership stays pending until the other user accepts the room. A user accepts a room
-//! by opening it or by writing in it. The application can also accept the room for the user: it sends the request for
-//! this room to the HTTP API.
+//! Consent to direct rooms. With `rooms.direct = "on_connect"`, a user creates a direct room by connecting to it. The
+//! room's other user has not agreed to this room. The membership of the other user is therefore *pending*: its document
+//! has the field `pending: true`. The membership stays pending until the other user accepts the room. A user accepts a
+//! room by opening it or by writing in it. The application can also accept the room for the user: it requests the
+//! creation of this direct room through the HTTP API.
 //!
 //! While the membership of a user is pending:
 //!
@@ -10,8 +10,8 @@
 //! - No message is marked as delivered to the user, because this would show that the user was online.
 //! - The room is *hidden* from the user's lists of rooms as long as the room has no messages.
 //!
-//! The first message makes a hidden room visible, without an extra write. Each read of a list checks whether a pending
-//! room has a message with the number 1.
+//! The first message makes a hidden room visible. This needs no extra write, because each read of a list checks whether
+//! a pending room has a message with the number 1.
 
 use std::collections::HashSet;
 
@@ -32,7 +32,7 @@ pub(in crate::store) const PENDING: &str = "pending";
 pub(in crate::store) struct UserMemberships {
     /// The documents of all memberships.
     pub(in crate::store) memberships: Vec<RawDocumentBuf>,
-    /// The rooms that the user's lists show: all rooms except the hidden ones, in no particular order.
+    /// The rooms that the user's lists show: all rooms except the hidden rooms, in no particular order.
     pub(in crate::store) listed: Vec<RoomListPosition>,
     /// The rooms with a pending membership, hidden or not.
     pub(in crate::store) pending: Vec<RoomId>,
@@ -40,13 +40,14 @@ pub(in crate::store) struct UserMemberships {
     pub(in crate::store) hidden: Vec<RoomId>,
 }
 
-/// Tells whether a membership is pending.
+/// Returns whether a membership is pending.
 pub(in crate::store) fn is_pending(member: &RawDocument) -> Result<bool, Undecodable> {
     Ok(matches!(member.get(PENDING)?, Some(RawBsonRef::Boolean(true))))
 }
 
 impl Store {
-    /// Accepts a membership. From then on the room's other member sees the user's e-mail address and presence.
+    /// Accepts a pending membership for its user. From then on, the room's other member sees the user's e-mail address
+    /// and presence. If `email` is given, stores this address in the membership.
     pub(crate) async fn accept(
         &self,
         room: RoomId,
@@ -102,8 +103,8 @@ impl Store {
         Ok(pending.iter().copied().filter(|room| !said.contains(room)).collect())
     }
 
-    /// Returns those of `users` whose presence a member of `rooms` may see. Leaves out a user who has a pending
-    /// membership in one of `rooms` and has accepted none of `rooms`.
+    /// Returns the users among `users` whose presence is visible to a user with the rooms `rooms`. Leaves out a user
+    /// who has a pending membership in one of `rooms` and has accepted none of `rooms`.
     pub(crate) async fn visible(
         &self,
         rooms: &[RoomId],
@@ -138,7 +139,7 @@ impl Store {
     }
 }
 
-/// Returns the filter's condition that matches only accepted memberships.
+/// Returns a filter condition (a field and its value) that matches only accepted memberships.
 pub(in crate::store) fn accepted() -> (String, Bson) {
     (PENDING.to_owned(), Bson::Document(doc! { "$exists": false }))
 }

@@ -1,5 +1,6 @@
-//! Creates rooms: direct rooms for two users, and groups. Two users have at most one direct room. A request that is
-//! sent several times creates only one room. Unique indexes guarantee these two rules.
+//! Creates rooms: direct rooms for two users, and groups. Two users have at most one direct room. If a client sends a
+//! request several times with the same idempotency key, the request creates only one room. Unique indexes guarantee
+//! these two rules.
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::FutureExt;
@@ -34,8 +35,8 @@ pub(crate) struct RoomPlan<'a> {
     pub(crate) kind: StoredRoomKind,
     pub(crate) name: Option<&'a str>,
     pub(crate) members: &'a [(NewMember, Role)],
-    /// The user who creates the room by connecting. The other member has not accepted the room yet. None if the
-    /// application creates the room.
+    /// The user who creates the direct room by connecting to it. The other member has not accepted the room yet. None
+    /// if the application creates the room.
     pub(crate) made_by: Option<&'a UserId>,
     /// The current attempt to process an HTTP request that has an idempotency key. All attempts of one request create
     /// only one room. None for a request without a key.
@@ -47,14 +48,14 @@ pub(crate) struct RoomPlan<'a> {
 pub struct NewRoom {
     /// The room's id.
     pub id: RoomId,
-    /// Whether this request created the room, in this attempt or an earlier one.
+    /// Whether this request created the room, in this attempt or in an earlier attempt.
     pub made: bool,
     /// The creation time, if this call created the room.
     pub(crate) created_at: Option<Time>,
 }
 
 impl Store {
-    /// Returns the direct room of two users. None if they have no direct room.
+    /// Returns the direct room of two users. Returns none if they have no direct room.
     pub(crate) async fn direct_room(
         &self,
         one: &UserId,
@@ -63,7 +64,7 @@ impl Store {
         self.find_room(doc! { "pair": pair(one, other) }).await
     }
 
-    /// Tells whether a room exists and is not deleted.
+    /// Returns whether a room exists and is not deleted.
     pub(crate) async fn room_exists(&self, room: RoomId) -> Result<bool, StoreError> {
         Ok(self.find_room(doc! { "_id": room.get(), "deleted_at": { "$exists": false } }).await?.is_some())
     }
@@ -77,18 +78,20 @@ impl Store {
         Ok(Some(codec::read_room_id(&room)?))
     }
 
-    /// Creates a room. Two users get their direct room, which may exist already. More users get a new group.
+    /// Creates a room for `members`. Two members get their direct room, which may exist already. More members get a new
+    /// group.
     ///
     /// # Errors
-    /// Fails if the database fails, and if a user is being erased. The caller must pass at least two users, all
-    /// different.
+    /// Fails if the database fails, and if a user is being erased. The caller must pass at least two different users,
+    /// and no user twice.
     pub async fn make_room(&self, members: &[NewMember]) -> Result<NewRoom, StoreError> {
         let kind = if members.len() == 2 { StoredRoomKind::Direct } else { StoredRoomKind::Group };
         let members: Vec<_> = members.iter().map(|member| (member.clone(), Role::Member)).collect();
         self.make(RoomPlan { kind, name: None, members: &members, made_by: None, attempt: None }).await
     }
 
-    /// Creates the direct room of a connecting user and of another user, who has not accepted it yet.
+    /// Creates the direct room of the connecting user `caller` and of the user `other`, who has not accepted the room
+    /// yet.
     pub(crate) async fn make_direct(&self, caller: NewMember, other: &UserId) -> Result<NewRoom, StoreError> {
         let made_by = caller.user_id.clone();
         let other = NewMember { user_id: other.clone(), email: None };
@@ -103,8 +106,8 @@ impl Store {
         self.make(plan).await
     }
 
-    /// Creates a room. Returns the existing room instead if the members have a direct room, or if an earlier attempt of
-    /// the request created one.
+    /// Creates a room. Returns the existing room instead if the two members already have a direct room, or if an
+    /// earlier attempt of the request created the room.
     ///
     /// If an existing direct room lacks one of the members, the member is added. A new room is created together with
     /// its members, or not at all. If two calls create the same room concurrently, the later call returns the room of
@@ -140,8 +143,8 @@ impl Store {
             Err(error) if is_duplicate(&error) => {
                 let made = self.find_created(attempt, pair.as_ref(), (members, made_by)).await?;
                 if made.is_none() {
-                    // Another room already has this id, because the counter of room ids is too low. Raise the counter
-                    // for the next attempt.
+                    // Another room already has this id, because the counter of room ids is too low. The counter is
+                    // raised, so that the next attempt succeeds.
                     self.raise_room_counter().await?;
                 }
                 made.ok_or(StoreError::Unreachable(Some(error)))
@@ -152,7 +155,7 @@ impl Store {
     }
 
     /// Finds the existing room: the room that an earlier attempt of the request created, or else the direct room of the
-    /// pair. Adds missing members to the direct room.
+    /// pair of users. Adds missing members to the direct room.
     async fn find_created(
         &self,
         attempt: Option<&RequestAttempt>,
@@ -211,11 +214,11 @@ impl Store {
     }
 
     /// Adds missing members to a room. An existing member keeps the role and the receipt markers, and gets the given
-    /// e-mail address. The call also accepts the room for the creating user. If the application creates the room, the
-    /// call accepts the room for all members.
+    /// e-mail address. The call also accepts the room for the user `made_by`. If `made_by` is none, because the
+    /// application creates the room, the call accepts the room for all members.
     ///
-    /// Each member is added by an insert. Only at an insert does the database set the field `joined`, the time at which
-    /// the membership begins.
+    /// Each member is added by an insert, because the database sets the field `joined` only at an insert. This field is
+    /// the time at which the membership begins.
     async fn add_members(
         &self,
         room: RoomId,
@@ -244,7 +247,7 @@ impl Store {
         Ok(())
     }
 
-    /// Returns a room. None if the room doesn't exist or is deleted.
+    /// Returns a room. Returns none if the room doesn't exist or is deleted.
     pub(crate) async fn room(&self, room: RoomId) -> Result<Option<StoredRoom>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let filter = doc! { "_id": room.get() };
@@ -265,20 +268,21 @@ struct RoomInsertion {
 impl RoomInsertion {
     async fn run(&self, session: &mut ClientSession) -> Result<(), Error> {
         let rooms = self.store.db.collection::<Document>("rooms");
-        // This read fails if the index is missing. Until the transaction ends, the database does not drop the index.
-        // Without the index, the database would accept a second room with the same key.
+        // The read with a hint fails if the index is missing. Without the index, the database would accept a second
+        // room with the same key. Until the transaction ends, the database does not drop the index.
         for (index, filter) in &self.unique {
             let hint = Hint::Name((*index).to_owned());
             rooms.find_one(filter.clone()).hint(hint).session(&mut *session).await?;
         }
-        // The room is inserted before its members, so that a duplicate room fails before any other write.
+        // The room is inserted before its members, so that the transaction of a duplicate room fails before any other
+        // write.
         rooms.insert_one(&self.room).session(&mut *session).await?;
         self.store.members.insert_many(&self.members).session(session).await?;
         Ok(())
     }
 }
 
-/// Returns the document of a new membership. Its receipt markers are 0.
+/// Returns the document of a new membership, with receipt markers of 0.
 fn first_member(
     room: RoomId,
     (NewMember { user_id, email }, role): (&NewMember, Role),
@@ -300,7 +304,7 @@ pub(in crate::store) fn is_duplicate(error: &Error) -> bool {
 }
 
 /// Returns a pair of users as a document, in a fixed order. The pair is not an array, because a unique index on an
-/// array makes each element unique.
+/// array would allow each user in only one pair.
 fn pair(one: &UserId, other: &UserId) -> Document {
     let (a, b) = if one <= other { (one, other) } else { (other, one) };
     doc! { "a": codec::user_bson(a), "b": codec::user_bson(b) }

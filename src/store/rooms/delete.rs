@@ -3,9 +3,9 @@
 //!
 //! The first step is one transaction: it marks the room as deleted and deletes the members. It also removes the field
 //! `pair` of a direct room, so that the two users can get a new direct room. In the second step, a server takes a lease
-//! on the room and removes the messages in batches. A lease is the right to do this work until a time of the database's
-//! clock. If that server dies, the lease ends and another server continues. The room's document is deleted last. It is
-//! kept until every operation that may still write to the room has ended.
+//! on the room and removes the messages in batches. The lease is the right to remove the messages until a time of the
+//! database's clock. If the server dies, its lease ends and another server continues. The room's document is deleted
+//! last. It is kept until every operation that may still write to the room has ended.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ impl Store {
         self.operation * 4
     }
 
-    /// Takes the lease on a deleted room. Returns None if no room has a free lease.
+    /// Takes the lease on a deleted room. Returns none if no deleted room has a free lease.
     async fn take_deleted(&self) -> Result<Option<RoomId>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let lease = self.lease();
@@ -80,7 +80,7 @@ impl Store {
         Ok(Some(codec::read_room_id(&room)?))
     }
 
-    /// Extends the lease on a room to `time` from now.
+    /// Extends this server's lease on a room, so that it ends `time` from now.
     async fn keep(&self, room: RoomId, time: Duration) -> Result<(), StoreError> {
         let rooms = self.db.collection::<Document>("rooms");
         let filter = doc! { "_id": room.get() };
@@ -88,7 +88,7 @@ impl Store {
             .await
     }
 
-    /// Removes the room's first messages, at most `batch`. Returns false if the room has no messages.
+    /// Removes the room's oldest messages, at most `batch` messages. Returns false if the room has no messages.
     async fn sweep_batch(&self, room: RoomId, batch: usize) -> Result<bool, StoreError> {
         let messages = self.messages.clone();
         let range = codec::of_room(room, "n");
@@ -107,8 +107,8 @@ impl Store {
         .await
     }
 
-    /// Deletes the room's document if the room was deleted at least `linger` ago. Otherwise extends the lease to
-    /// `linger` from now. A [`sweep`](Self::sweep) after the end of the lease then deletes the document.
+    /// Deletes the room's document if the room was deleted at least `linger` ago. Otherwise extends the lease, so that
+    /// it ends `linger` from now. A [`sweep`](Self::sweep) after the end of the lease then deletes the document.
     async fn forget_room(&self, room: RoomId, linger: Duration) -> Result<(), StoreError> {
         let rooms = self.db.collection::<Document>("rooms");
         let linger_ms = i64::try_from(linger.as_millis()).unwrap_or(i64::MAX);

@@ -125,7 +125,7 @@ impl Store {
         .await
     }
 
-    /// Reads the changed rooms in full. None if the rooms take more than about `bytes` bytes of JSON.
+    /// Reads the changed rooms in full. Returns none if the rooms take more than about `bytes` bytes of JSON.
     async fn changed_in(
         &self,
         session: &mut ClientSession,
@@ -141,9 +141,9 @@ impl Store {
         Ok((!fitted.cut).then_some(fitted.shown))
     }
 
-    /// Returns the changes since the cursor, for each room that changed. None if the changes can't be determined, or if
-    /// more than [`RESUMED`] rooms may have changed. Also None if the changes take more than about `most` bytes of
-    /// JSON.
+    /// Returns the changes since the cursor `from`, for each room that changed. Returns none if the changes can't be
+    /// determined, or if more than [`RESUMED`] rooms may have changed. Also returns none if the changes take more than
+    /// about `most` bytes of JSON.
     async fn missed_in(
         &self,
         session: &mut ClientSession,
@@ -177,7 +177,8 @@ impl Store {
             };
             let now = self.position(session, room).await?;
             if position.message == 0 && pending.contains(&room) {
-                // At the cursor's time, the room had no messages and was hidden from the user.
+                // At the cursor's time, the room had no messages and was hidden from the user. Therefore the client
+                // gets the whole room.
                 missed.insert(room, MissedInRoom::Room(now));
                 continue;
             }
@@ -194,9 +195,10 @@ impl Store {
         Ok(Some(missed))
     }
 
-    /// Returns the positions of the rooms that changed just before the snapshot time, at most [`RECENT`]. If this
-    /// server doesn't know which rooms changed, returns the positions of the rooms on the page. Rooms that the user has
-    /// just joined are included, and come first.
+    /// Returns the positions of the rooms that changed just before the snapshot time `time`, at most [`RECENT`] rooms.
+    /// If this server doesn't know which rooms changed, returns the positions of the rooms on the page. Rooms that the
+    /// user has just joined are included. The rooms are sorted by the beginning of the user's membership, the latest
+    /// first.
     async fn recent(
         &self,
         session: &mut ClientSession,
@@ -218,7 +220,7 @@ impl Store {
         Ok(positions)
     }
 
-    /// Returns the position of one of the user's rooms. None if the user is not a member.
+    /// Returns the position of one of the user's rooms. Returns none if the user is not a member of the room.
     async fn known_in(
         &self,
         session: &mut ClientSession,
@@ -254,7 +256,8 @@ impl Store {
                 .snapshot_time()
                 .ok_or_else(|| StoreError::Fault("the database returned no cluster time".into()))?;
             store.with_activity(&user, &mut places).await?;
-            // This read does not wait for the change stream, because the client gets later receipt markers as events.
+            // This read does not wait until the change stream has reached the snapshot time, because the client gets
+            // later receipt markers as events.
             let marks = store.reached.capped_at(time);
             let listed = store.details_in(&mut session, &user, &places, marks).await?;
             let looked = match listed.into_iter().next().zip(known) {
@@ -270,8 +273,8 @@ impl Store {
         .await
     }
 
-    /// Returns the part of a room that is the same for all members, with the snapshot time of its members. None if the
-    /// room doesn't exist.
+    /// Returns the part of a room that is the same for all members, with the snapshot time at which its members were
+    /// read. Returns none if the room doesn't exist.
     pub(crate) async fn change_of(
         &self,
         room: RoomId,

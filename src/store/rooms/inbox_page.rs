@@ -1,4 +1,5 @@
-//! The requests and results of the reads for the inbox connection ([`inbox`](super::inbox)).
+//! The requests and results of the reads for an inbox connection (one socket for all rooms of a user,
+//! [`inbox`](super::inbox)).
 
 use std::collections::HashMap;
 
@@ -11,8 +12,8 @@ use super::summary::RoomSummary;
 use crate::protocol::cursor::{InboxCursor, Position};
 use crate::store::ResumedRoom;
 
-/// The cluster times of a read. A cluster time is a time of MongoDB's logical clock. The result of the read includes
-/// every change up to these times.
+/// The two cluster times of a read. A cluster time is a time of MongoDB's logical clock. The result of the read
+/// includes every receipt marker up to `marks`, and every other change up to `time`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watermarks {
     /// The time for all data except receipt markers.
@@ -22,7 +23,7 @@ pub(crate) struct Watermarks {
 }
 
 impl Watermarks {
-    /// Tells whether the change stream has reached the snapshot time. If it has, all data that this server has from the
+    /// Returns whether the change stream has reached the snapshot time. If so, all data that this server has from the
     /// change stream is at least as recent as the snapshot.
     pub(in crate::store) fn is_whole(self) -> bool {
         self.marks >= self.time
@@ -32,14 +33,16 @@ impl Watermarks {
 /// A page of a user's rooms, or the rooms that changed since a cursor.
 #[derive(Debug)]
 pub(crate) struct InboxPage {
-    /// The cluster times of the read. The time of the receipt markers is usually the same as the other time, and never
+    /// The cluster times of the read. The time of the receipt markers (`marks`) is usually equal to `time`, and never
     /// later.
     pub(crate) as_of: Watermarks,
     /// The ids of all rooms in the user's list, on this page or not.
     pub(crate) all: Vec<RoomId>,
-    /// The rooms that the user has not accepted, hidden or not ([`consent`](super::consent)).
+    /// The pending rooms: direct rooms that the user has not accepted by opening them or writing in them
+    /// ([`consent`](super::consent)).
     pub(crate) pending: Vec<RoomId>,
-    /// The pending rooms that are hidden. The other pending rooms are in `all`.
+    /// The pending rooms without messages, which are hidden from the user. The pending rooms with messages are in
+    /// `all`.
     pub(crate) hidden: Vec<RoomId>,
     /// The rooms of this page, in the order of the list.
     pub(crate) shown: Vec<RoomSummary>,
@@ -47,8 +50,8 @@ pub(crate) struct InboxPage {
     pub(crate) next: Option<RoomListPosition>,
     /// The changes in the rooms of `shown` since the cursor. None if `shown` is a page.
     pub(crate) missed: Option<HashMap<RoomId, MissedInRoom>>,
-    /// The positions of rooms that changed just before the snapshot time. These positions become part of the client's
-    /// cursor.
+    /// The positions (the last message number and revision number) of rooms that changed just before the snapshot time.
+    /// These positions become part of the client's cursor.
     pub(crate) positions: Vec<KnownPosition>,
 }
 
@@ -61,7 +64,7 @@ pub(crate) struct KnownPosition {
 }
 
 impl InboxPage {
-    /// Returns the number of documents that were read: memberships, rooms with their members, and messages.
+    /// Returns the approximate number of documents that were read: memberships, rooms with their members, and messages.
     pub(crate) fn documents(&self) -> usize {
         let shown: usize = self.shown.iter().map(|room| room.members.len() + 2).sum();
         let messages = |missed: &MissedInRoom| match missed {
@@ -79,7 +82,7 @@ pub(crate) enum MissedInRoom {
     /// The whole room, with its position. The client doesn't know the room: the user joined the room after the cursor's
     /// time, or the room was hidden at that time.
     Room(Position),
-    /// The changes in the room.
+    /// The changes in a room that the client already knows.
     Changed(ResumedRoom),
 }
 

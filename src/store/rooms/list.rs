@@ -1,9 +1,9 @@
 //! Pages of a user's rooms, ordered by their last activity, the latest first.
 //!
-//! No document stores this order. A room's last activity is the time of its last message, deleted or not. If the user
-//! joined the room after this message, the last activity is the time of joining. The room's last message has the
-//! greatest `_id` of the room. A [cache](super::activity_cache) keeps the time of this message. The user's rooms come
-//! from an index, and only the rooms of the requested page are read in full.
+//! No document stores this order. A room's last activity is the time of its last message, even if this message is
+//! deleted. If the user joined the room after the last message, the last activity is the time of joining. The last
+//! message has the greatest `_id` of the room. A [cache](super::activity_cache) keeps the time of the last message. An
+//! index finds the user's rooms, and only the rooms of the requested page are read in full.
 
 use std::collections::HashMap;
 
@@ -26,15 +26,16 @@ use crate::store::{Store, StoreError};
 /// The number of rooms whose last activity is read by one operation.
 pub(in crate::store) const READ_AT_ONCE: usize = 500;
 
-/// The number of rooms in the first read of [`Store::details_within`], which does not know yet how large a room is.
-/// [`MOST_ROOMS`] is the maximum of any later read.
+/// The number of rooms in the first read of [`Store::details_within`]. It is small, because the average size of the
+/// user's rooms is still unknown.
 const FIRST_ROOMS: usize = 10;
+/// The maximum number of rooms in each later read of [`Store::details_within`].
 const MOST_ROOMS: usize = 100;
 
 /// The rooms that fit into the requested bytes.
 pub(in crate::store) struct FittingRooms {
     pub(in crate::store) shown: Vec<RoomSummary>,
-    /// Whether rooms were left out because they don't fit.
+    /// Whether rooms were left out because they don't fit into the bytes.
     pub(in crate::store) cut: bool,
 }
 
@@ -71,8 +72,8 @@ impl Store {
         .await
     }
 
-    /// Reads all memberships of a user. Each document has the room, the time of joining, the beginning, and whether the
-    /// membership is pending.
+    /// Reads all memberships of a user. Each document has the room, the time of joining, and the cluster time at which
+    /// the membership began. It also shows whether the membership is pending (not accepted by the user).
     pub(in crate::store) async fn memberships_in(
         &self,
         session: &mut ClientSession,
@@ -135,8 +136,8 @@ impl Store {
         Ok(listed)
     }
 
-    /// Returns the number of deleted messages after the number `read` that other users had sent. A message counts if it
-    /// was deleted at the session's snapshot time.
+    /// Returns how many messages of users other than `user`, with numbers above `read`, were deleted at the session's
+    /// snapshot time.
     async fn deleted_in(
         &self,
         session: &mut ClientSession,
@@ -177,8 +178,8 @@ impl Store {
                 }
                 shown.push(room);
             }
-            // The next read takes as many rooms as fit into the rest, if these rooms have the average size of the rooms
-            // before.
+            // The next read takes as many rooms as fit into the remaining bytes. The estimate uses the average size of
+            // the rooms that were read so far.
             let each = (bytes.saturating_sub(fitting.left()) / read).max(1);
             step = (fitting.left() / each).clamp(1, MOST_ROOMS);
         }
@@ -235,7 +236,7 @@ pub(in crate::store) fn paged(
     (places, more)
 }
 
-/// Returns the stage that finds the user's memberships in these rooms by the index on users.
+/// Returns the aggregation stage that finds the user's memberships in these rooms by the index on users.
 pub(in crate::store) fn of_user(user: &UserId, rooms: impl Iterator<Item = RoomId>) -> Document {
     let rooms: Vec<_> = rooms.map(RoomId::get).collect();
     doc! { "$match": { "_id.user": codec::user_bson(user), "_id.room": { "$in": rooms } } }
@@ -258,8 +259,8 @@ fn stages(user: &UserId, places: &[RoomListPosition], own: &HashMap<RoomId, Mark
     stages
 }
 
-/// Returns the stage that looks up the room's last message that is not deleted. The stage uses the same index as
-/// [`codec::alive`].
+/// Returns the aggregation stage that looks up the room's last message that is not deleted. The stage uses the same
+/// index as [`codec::alive`].
 fn newest_alive() -> Document {
     let filter = doc! { "$expr": { "$eq": ["$_id.room", "$$room"] }, "text": { "$exists": true } };
     doc! { "$lookup": { "from": "messages", "let": { "room": "$room" }, "as": "last", "pipeline": [

@@ -1,9 +1,9 @@
 //! Joining and leaving groups, and reading a user's membership.
 //!
 //! A join is a transaction that also changes the room's document. Therefore two concurrent joins of a room conflict in
-//! the database, and the driver repeats one of them after the other has ended. A join also conflicts with a concurrent
-//! deletion of the room. As a result, no user joins a deleted room, and a group never has too many members. The change
-//! stream reports each join and leave to the sockets of all servers.
+//! the database, and the driver repeats one join after the first join has ended. A join also conflicts with a
+//! concurrent deletion of the room. As a result, no user joins a deleted room, and a group never has too many members.
+//! The change stream reports each join and leave to all servers, which notify their sockets.
 
 use bson::{DateTime, Document, RawDocumentBuf, doc};
 use futures_util::FutureExt;
@@ -19,9 +19,9 @@ use crate::store::{NewMember, Store, StoreError, codec};
 /// The outcome of a join.
 #[derive(Clone, Debug)]
 pub(crate) enum JoinOutcome {
-    /// The user was not a member before. This is the new membership.
+    /// The user was not a member before. Contains the new membership.
     New(StoredMember),
-    /// The user was a member already. This is the membership with the new values.
+    /// The user was already a member. Contains the membership with its new role and e-mail address.
     Already(StoredMember),
     /// The room doesn't exist.
     NoRoom,
@@ -41,7 +41,7 @@ pub(crate) enum LeaveOutcome {
 }
 
 impl Store {
-    /// Makes a user a member of a group of at most `most` members. A user who is a member already gets the given role
+    /// Makes a user a member of a group of at most `most` members. A user who is already a member gets the given role
     /// and e-mail address.
     ///
     /// The receipt markers of a new member start at the room's last message. Therefore earlier messages are not unread
@@ -88,12 +88,12 @@ impl Store {
         Ok(if left.await? == 0 { LeaveOutcome::NotMember } else { LeaveOutcome::Left })
     }
 
-    /// Returns the role of a user in a room. None if the user is not a member.
+    /// Returns the role of a user in a room. Returns none if the user is not a member.
     pub(crate) async fn role(&self, room: RoomId, user: &UserId) -> Result<Option<Role>, StoreError> {
         Ok(self.member(room, user).await?.map(|member| member.role))
     }
 
-    /// Returns a user's membership in a room. None if the user is not a member.
+    /// Returns a user's membership in a room. Returns none if the user is not a member.
     pub(crate) async fn member(
         &self,
         room: RoomId,

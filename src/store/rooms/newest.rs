@@ -1,10 +1,11 @@
-//! Aggregation stages for lookups by a room's range of `_id`s, for example of its newest message.
+//! Aggregation stages that search a room's documents by a range of their `_id`s, for example for the room's newest
+//! message.
 
 use bson::{Bson, Document, doc};
 
-/// Returns the conditions for a range of the `_id`s `{ room, <last> }` of a room, up to the room's end. The range
-/// begins with `first` if `above` is `$gte`, and after `first` if `above` is `$gt`. The room's id is the variable
-/// `$$room`.
+/// Returns the conditions for a range of documents of a room, from a first document to the room's last one. Their
+/// `_id`s have the form `{ room, <last> }`: `last` names the second field. The range includes the value `first` if
+/// `above` is `$gte`, and begins after `first` if `above` is `$gt`. The room's id is the aggregation variable `$$room`.
 pub(in crate::store) fn range(last: &str, above: &str, first: Bson) -> Vec<Document> {
     vec![
         doc! { above: ["$_id", { "room": "$$room", last: first }] },
@@ -12,8 +13,8 @@ pub(in crate::store) fn range(last: &str, above: &str, first: Bson) -> Vec<Docum
     ]
 }
 
-/// Returns the stage that looks up the room's last message, deleted or not, into the array `name`. `shown` is the
-/// projection of the message.
+/// Returns the stage that looks up the room's last message, deleted or not, into the array `name`. The projection
+/// `shown` selects the fields of the message.
 pub(in crate::store) fn newest(name: &str, shown: Document) -> Document {
     let filter = doc! { "$expr": { "$and": range("n", "$gte", Bson::MinKey) } };
     doc! { "$lookup": { "from": "messages", "let": { "room": "$room" }, "as": name, "pipeline": [

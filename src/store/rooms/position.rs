@@ -8,8 +8,8 @@ use handlers::{RoomId, Time};
 
 use crate::store::codec::{self, Undecodable};
 
-/// A position in a list of rooms: the time of a room's last activity, and the room's id. The id orders rooms with the
-/// same time. The next page begins after this position.
+/// A position in a list of rooms: the time of a room's last activity, and the room's id. The id orders rooms that have
+/// equal times. A page of the list ends at such a position, and the next page begins after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RoomListPosition {
     pub(crate) at: Time,
@@ -20,7 +20,8 @@ pub(crate) struct RoomListPosition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InvalidPosition;
 
-/// Writes `<milliseconds>-<room>`: the field `next` of a page, which clients send back unchanged.
+/// Writes `<milliseconds>-<room>`. A page of the list has this text in its field `next`, and clients send the text back
+/// unchanged.
 impl fmt::Display for RoomListPosition {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(to, "{}-{}", self.at.0, self.room)

@@ -10,8 +10,8 @@ use crate::model::message::StoredMessage;
 use crate::model::room::{StoredMember, StoredRoomKind};
 use crate::store::MessageRenderer;
 
-/// Renders a room for one of its members, with the changes that the member's client missed. Without `missed`, renders
-/// only the room.
+/// Renders a room for one of its members, with the changes that the member's client missed. If `missed` is None,
+/// renders the room without such changes.
 pub(crate) fn to_delta(
     listed: RoomSummary,
     missed: Option<&MissedInRoom>,

@@ -13,17 +13,17 @@ pub(crate) struct RoomSummary {
     pub(crate) members: Vec<StoredMember>,
     /// The last message that is not deleted.
     pub(crate) last: Option<StoredMessage>,
-    /// The number of messages of other users after the user's read marker. Deleted messages don't count.
+    /// The number of messages after the user's read marker that other users wrote. Deleted messages don't count.
     pub(crate) unread: i64,
     /// The user's own receipt markers.
     pub(crate) marks: Marks,
     pub(crate) active_at: Time,
-    /// Whether the user has not accepted the room yet.
+    /// Whether the user has not accepted the room yet. A user accepts a direct room by opening it or writing in it.
     pub(crate) pending: bool,
 }
 
 impl RoomSummary {
-    /// Returns the number of the last message if this message is not delivered to the user yet.
+    /// Returns the number of the room's last message, or None if the message was already delivered to the user.
     pub(crate) fn undelivered(&self) -> Option<i64> {
         self.last.as_ref().map(|last| last.id.get()).filter(|last| *last > self.marks.delivered)
     }

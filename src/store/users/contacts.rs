@@ -1,15 +1,16 @@
 //! A cache of the online users and of the first members of rooms (the user's contacts). An inbox connection is one
-//! socket for all rooms of a user. When it resumes, it needs the online contacts. Without the cache, the database would
-//! read the members of each room.
+//! socket for all rooms of a user. When it resumes, the server sends the online contacts. Without the cache, the
+//! database would read the members of each room.
 //!
-//! The change stream keeps the cache current. The online users are read when the stream begins. Afterwards each change
-//! of presence is applied to the cache. The first members of a room, at most [`CONTACTS`], are read when a connection
-//! needs them. They are removed from the cache when a user joins or leaves the room.
+//! The change stream keeps the cache current. The server reads the online users when the stream begins. Afterwards the
+//! server applies each change of presence to the cache. When a connection needs the first members of a room, the server
+//! reads at most [`CONTACTS`] of them. When a user joins or leaves the room, the server removes its members from the
+//! cache.
 //!
-//! The change stream may report a join or a leave while the members of the room are being read. Therefore the room is
-//! first marked as [`Reading`](CachedMembers::Reading), and the change removes the mark. If the mark is gone after the
-//! read, the members are returned to the caller but not cached. All reads see only majority-committed data, as the
-//! stream does.
+//! The change stream may report a join or a leave while the server reads the members of the room. Therefore the server
+//! first marks the room as [`Reading`](CachedMembers::Reading). A join or leave removes this mark. If the mark is gone
+//! after the read, the members are returned to the caller but not cached. The reads see only majority-committed data,
+//! and the stream also reports only majority-committed data.
 //!
 //! The cache is as recent as the stream's position. A caller that needs a later state first waits for the stream
 //! ([`Store::wait_until_reached`]). If the stream does not reach that state in time, the caller reads from the
@@ -41,7 +42,8 @@ const CONTACTS: i64 = 100;
 
 /// A server's cache of the online users and of the first members of rooms.
 pub(crate) struct Contacts {
-    /// The users with a socket on any server. None before the first read, and after the stream may have missed changes.
+    /// The users with a socket on any server. None until the server has read them from the database, and again after
+    /// the stream may have missed changes.
     online: Mutex<Option<HashSet<UserId>>>,
     rooms: Cache<RoomId, CachedMembers>,
     reads: AtomicU64,
@@ -49,7 +51,7 @@ pub(crate) struct Contacts {
 
 #[derive(Clone)]
 enum CachedMembers {
-    /// The read with this number is running.
+    /// A read of the room's members is running. The number identifies the read.
     Reading(u64),
     Known(Arc<[UserId]>),
 }
@@ -113,7 +115,7 @@ impl Contacts {
         }
     }
 
-    /// Returns those of `users` who are online. None if the cache does not have the online users.
+    /// Returns the online users among `users`. None if the cache does not have the online users.
     fn online_among<'a>(&self, users: impl Iterator<Item = &'a UserId>) -> Option<HashSet<UserId>> {
         let known = self.online();
         let known = known.as_ref()?;
@@ -170,7 +172,7 @@ impl Store {
     }
 
     /// Returns the online users among the members of `rooms`. With `as_of`, the result is at least as recent as that
-    /// time. Without `as_of`, it is as recent as the stream's position.
+    /// cluster time. Without `as_of`, the result is as recent as the stream's position.
     pub(crate) async fn online_in(
         &self,
         rooms: &[RoomSummary],
@@ -180,7 +182,7 @@ impl Store {
         self.online_of(users, as_of).await
     }
 
-    /// Returns the online users among `users`. `as_of` is used as in [`online_in`](Self::online_in).
+    /// Returns the online users among `users`. `as_of` has the same meaning as for [`online_in`](Self::online_in).
     pub(in crate::store) async fn online_of<'a>(
         &self,
         users: impl Iterator<Item = &'a UserId> + Clone,

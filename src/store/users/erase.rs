@@ -1,10 +1,10 @@
 //! Removes a user's data from the database, one batch at a time.
 //!
 //! The request for an erasure is a document. Any server can take the erasure, and gets a lease on it. The lease lasts
-//! until a time of the database's clock. Until then, no other server runs this erasure. Each batch searches again for
-//! documents that name the user. Therefore the progress within a pass need not be stored: after an interruption, the
-//! next server makes the same calls. An erased message keeps only its number and its times. Clients receive the erasure
-//! of a message as an ordinary deletion.
+//! until a time of the database's clock. Until then, no other server runs this erasure. A pass removes the user's data
+//! in batches. Each batch searches again for documents that name the user. Therefore the progress within a pass is not
+//! stored: after an interruption, the next server starts the pass from its beginning. An erased message keeps only its
+//! number and its times. Clients receive the erasure of a message as an ordinary deletion.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -26,10 +26,10 @@ const PERSONAL: [&str; 4] = ["text", "edit", "sender", "client_id"];
 pub(crate) struct Erasure {
     /// The user to erase.
     pub(crate) user: UserId,
-    /// Whether the first pass has ended. The first pass removes the data that exists when it runs. Actions that run
-    /// concurrently may add data afterwards.
+    /// Whether the first pass has ended. The first pass removes the data that exists when it runs. Actions that run at
+    /// that time may add data after the pass.
     pub(crate) swept: bool,
-    /// Whether a second pass has removed the data that such actions added. Then the next pass is usually the last one.
+    /// Whether a second pass has removed data that such actions added. Then the next pass is usually the last one.
     pub(crate) looked: bool,
     asked_at: DateTime,
 }
@@ -51,7 +51,7 @@ impl Store {
         .await
     }
 
-    /// Takes an erasure whose lease is free, for the time `lease`. None if no erasure has a free lease.
+    /// Takes an erasure whose lease has ended, for the time `lease`. None if there is no such erasure.
     pub(crate) async fn take_erasure(&self, lease: Duration) -> Result<Option<Erasure>, StoreError> {
         let erasures = self.erasures();
         let filter = doc! { "$expr": { "$lte": ["$until", "$$NOW"] } };
@@ -102,9 +102,9 @@ impl Store {
         .await
     }
 
-    /// Deletes a user's presence if no server has a socket of the user. Otherwise the server with the socket would
-    /// write the presence again when the socket closes. Returns false while the presence remains: a server has a socket
-    /// of the user, or the sockets of a dead server are not removed yet.
+    /// Deletes a user's presence if no server has a socket of the user. While a server has such a socket, the presence
+    /// stays, because that server would write it again when the socket closes. Returns false if the presence remains.
+    /// Then a server has a socket of the user, or the sockets of a dead server are not removed yet.
     pub(crate) async fn erase_presence(&self, user: &UserId) -> Result<bool, StoreError> {
         let presence = self.db.collection::<Document>("presence");
         let user = doc! { "_id": codec::user_bson(user) };
@@ -117,8 +117,8 @@ impl Store {
         .await
     }
 
-    /// Removes the ephemeral events that name a user. Without this, the events would stay for up to two minutes until
-    /// they expire.
+    /// Removes the ephemeral events that name a user. Otherwise the events would stay until they expire, for up to two
+    /// minutes.
     pub(crate) async fn erase_signals(&self, user: &UserId) -> Result<(), StoreError> {
         let signals = self.db.collection::<Document>("signals");
         let user = codec::user_bson(user);
@@ -132,8 +132,8 @@ impl Store {
         self.run_detached(async move { Ok(erasures.delete_one(filter).await.map(|_| ())?) }).await
     }
 
-    /// Removes a user from up to `batch` rooms, together with the e-mail address, the role and the markers. Returns the
-    /// number of rooms. Zero means that no membership is left.
+    /// Removes a user from up to `batch` rooms. This also removes the user's e-mail address, role and receipt markers
+    /// in these rooms. Returns the number of rooms. Zero means that the user has no membership left.
     pub(crate) async fn erase_memberships(&self, user: &UserId, batch: i64) -> Result<usize, StoreError> {
         let members = self.members.clone();
         let filter = doc! { "_id.user": codec::user_bson(user) };
@@ -150,7 +150,7 @@ impl Store {
     }
 
     /// Removes the sender and the text from up to `batch` messages of a user, deleted messages included. Returns the
-    /// number of messages. Zero means that no message is left.
+    /// number of changed messages. Zero means that no message names the user any more.
     pub(crate) async fn erase_messages(&self, user: &UserId, batch: i64) -> Result<usize, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "sender": codec::user_bson(user) };
@@ -158,9 +158,9 @@ impl Store {
             let (messages, filter) = (messages.clone(), filter.clone());
             self.run_detached(async move { alive(&messages, filter, batch).await }).await?
         };
-        // Each message is changed by a revision (a numbered edit or delete) of its room, so that resuming clients
-        // receive a deletion. The update must not be a pipeline: the change stream may report a pipeline's update as a
-        // replacement, which does not show the deletion.
+        // A revision (a numbered edit or delete) of the room changes each message. Therefore resuming clients receive
+        // the message as deleted. The update must not be a pipeline: the change stream may report a pipeline's update
+        // as a replacement, which does not show the deletion.
         let mut by_room: HashMap<_, Vec<_>> = HashMap::new();
         for (room, id) in alive {
             by_room.entry(room).or_default().push(id);

@@ -1,9 +1,10 @@
 //! The users who are being erased. Until the erasure of a user has ended, nothing new is written for the user.
 //!
 //! The collection `erasures` has a document for each running erasure. A server reads this collection before it adds a
-//! user to a room. Each server also keeps the ids of these users in memory, so connects and messages need no read. The
-//! change stream delivers the ids. The document of an erasure is committed before the erasure's first step. Therefore
-//! every server knows of the erasure before it receives the erasure's first change.
+//! user to a room. Each server also keeps the ids of these users in memory, so that it reads nothing when a user
+//! connects or sends a message. The change stream delivers the ids. The document of an erasure is committed before the
+//! erasure's first step. Therefore every server knows of the erasure before it receives a change that the erasure
+//! makes.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -25,7 +25,7 @@ pub(crate) struct ExportedMembership {
     pub(crate) joined_at: Option<Time>,
 }
 
-/// A message that the user wrote, as exported. `text` is None if the message was deleted.
+/// A message that the user wrote, as exported. `text` is None for a deleted message.
 #[derive(Debug)]
 pub(crate) struct ExportedMessage {
     pub(crate) room: RoomId,
@@ -96,15 +96,15 @@ impl Store {
     }
 
     /// Returns the user's receipt markers that the members' documents may not contain yet. The caller must call this
-    /// function before it reads the documents. If it read the documents first, a marker could be moved into a document
-    /// between the two reads, and would be in neither result.
+    /// function before it reads the documents. Otherwise a marker could be moved into a document between the two reads,
+    /// and neither read would return it.
     async fn raised_of(&self, user: &UserId) -> Result<HashMap<RoomId, Marks>, StoreError> {
         let known = self.wait_until_reached(self.moment().await?).await;
         Ok(self.overlay.of_user(user, self.room_ids(user).await?, known))
     }
 
-    /// Returns all messages of a user, deleted ones included. The order is roughly the order in which the user wrote
-    /// them.
+    /// Returns all messages of a user, including deleted messages. The messages are roughly in the order in which the
+    /// user wrote them.
     pub(crate) async fn authored(&self, user: &UserId) -> Result<ExportCursor<ExportedMessage>, StoreError> {
         let messages = self.messages.clone();
         let filter = doc! { "sender": codec::user_bson(user) };

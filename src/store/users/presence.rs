@@ -7,14 +7,14 @@
 //! | `online` | whether `servers` has entries; its change means that the user came online or went offline |
 //! | `last_seen` | when the user's last socket on a server was closed; without meaning while `online` is true |
 //!
-//! A user who comes online appears in the change stream as an insert, or as an update that sets `online` to true. A
-//! user who goes offline appears as an update that sets `online` to false, or as a replacement of the document. Parlor
-//! removes a server from `servers` by an update with a pipeline. The database then chooses one of these two forms: the
-//! shorter one. A replacement with `online: true` means that the user left one of several servers. Readers of the
-//! change stream ignore such a replacement.
+//! When a user comes online, the change stream shows an insert, or an update that sets `online` to true. When a user
+//! goes offline, the change stream shows an update that sets `online` to false, or a replacement of the document. The
+//! reason for the two forms is that Parlor removes a server from `servers` by an update with a pipeline. The database
+//! reports such an update in the shorter of the two forms. A replacement with `online: true` means that the user left
+//! one of several servers. Readers of the change stream ignore such a replacement.
 //!
-//! Each write is one update of one document, and a repeated write has the same effect as one. Therefore a server
-//! repeats a batch with an unknown outcome, and the servers need no coordination.
+//! Each write updates one document, and a repeated write has the same effect as a single write. Therefore a server can
+//! repeat a batch whose outcome is unknown, and the servers need no coordination.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -30,8 +30,8 @@ use crate::store::{Store, StoreError};
 /// Whether a user is online on any server, and otherwise when the user was last online.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserPresence {
-    /// Whether the user has a socket on any server. After a change, this value is correct within 5 s, even if a server
-    /// died.
+    /// Whether the user has a socket on any server. After a user comes online or goes offline, this value is correct
+    /// within 5 s, even if a server died.
     pub online: bool,
     /// When the user's last socket was closed. None while the user is online, and for a user who was never online.
     pub last_seen: Option<Time>,
@@ -54,8 +54,8 @@ pub(crate) struct Beat {
     pub(crate) server: ObjectId,
     pub(crate) number: i64,
     pub(crate) at: DateTime,
-    /// Whether another server has declared this server dead. Its sockets are then being removed from the users'
-    /// presences.
+    /// Whether another server has declared this server dead. In this case the dead server is being removed from the
+    /// users' presences.
     pub(crate) dead: bool,
 }
 
@@ -85,7 +85,7 @@ impl Store {
         Ok(documents.iter().map(read).collect::<Result<_, Undecodable>>()?)
     }
 
-    /// Records that these users have sockets on this server.
+    /// Records that each of these users has at least one socket on this server.
     pub(crate) async fn record_online(&self, server: ObjectId, users: &[UserId]) -> Result<(), StoreError> {
         let mut statements = RawArrayBuf::new();
         for user in users {
@@ -98,8 +98,8 @@ impl Store {
         self.update_each("presence", statements).await
     }
 
-    /// Records that these users have no socket on this server. The instant of each user is the time when the last
-    /// socket was closed.
+    /// Records that these users have no socket on this server any more. The instant beside each user is the time when
+    /// the user's last socket was closed.
     pub(crate) async fn record_offline(
         &self,
         server: ObjectId,
@@ -110,8 +110,8 @@ impl Store {
             // The local instant is converted into a time of the database's clock (`$$NOW`).
             let ago = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
             let seen = doc! { "$subtract": ["$$NOW", ago] };
-            // The filter requires the entry of this server in `servers`. Therefore a repeated write changes nothing,
-            // and no client is notified twice.
+            // The filter requires that `servers` contains this server. The first write removes the server from
+            // `servers`. Therefore a repeated write changes nothing, and no client is notified twice.
             let here = doc! { "_id": codec::user_bson(user), "servers": server };
             let statement = doc! { "q": here, "u": without(server, seen) };
             let statement = RawDocumentBuf::try_from(&statement).map_err(Undecodable::from)?;
@@ -128,8 +128,8 @@ impl Store {
         Ok(documents.iter().map(|document| read_beat(document)).collect::<Result<_, _>>()?)
     }
 
-    /// Declares a server dead, unless the server has sent a heartbeat since `beat`. The server stays dead until it
-    /// registers again. Returns false if the server sent a heartbeat, or if another server declared it dead first.
+    /// Declares a server dead if it has sent no heartbeat since `beat`. The server stays dead until it registers again.
+    /// Returns false if the server sent a heartbeat, or if another server declared it dead first.
     pub(crate) async fn declare_dead(&self, beat: Beat) -> Result<bool, StoreError> {
         let heartbeats = self.db.collection::<Document>("heartbeats");
         let filter = doc! { "_id": beat.server, "beat": beat.number, "dead": { "$ne": true } };
@@ -138,8 +138,9 @@ impl Store {
         self.run_detached(declared).await
     }
 
-    /// Declares servers dead that some user's presence names, but that have no heartbeat document. Creates such a
-    /// document for each of these servers, marked as dead, so that its sockets are removed by [`bury`](Self::bury).
+    /// Declares servers dead that have no heartbeat document although a user's presence names them. Creates a heartbeat
+    /// document for each of these servers, marked as dead. Then [`bury`](Self::bury) removes the server from the
+    /// presences.
     pub(crate) async fn declare_orphans(&self) -> Result<(), StoreError> {
         let presence = self.db.collection::<Document>("presence");
         let heartbeats = self.db.collection::<Document>("heartbeats");
@@ -155,7 +156,7 @@ impl Store {
     }
 
     /// Removes a dead server from the presences of all users, and then deletes its heartbeat. Returns the number of
-    /// users. Several servers may call this function concurrently for the same dead server.
+    /// changed presences. Several servers may call this function concurrently for the same dead server.
     pub(crate) async fn bury(&self, dead: Beat) -> Result<u64, StoreError> {
         let presence = self.db.collection::<Document>("presence");
         let heartbeats = self.db.collection::<Document>("heartbeats");
@@ -179,8 +180,8 @@ fn without(server: ObjectId, seen: impl Into<Bson>) -> Vec<Document> {
     ]
 }
 
-/// Reads from the fields of an update whether a user came online or went offline. None if the update does not set
-/// `online`.
+/// Reads from the fields that an update has set whether a user came online or went offline. None if the update does not
+/// set `online`.
 pub(crate) fn read_update(fields: &RawDocument) -> Result<Option<UserPresence>, Undecodable> {
     if fields.get("online")?.is_none() {
         return Ok(None);

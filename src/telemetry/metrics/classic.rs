@@ -1,8 +1,8 @@
 //! The classic text format of Prometheus, version 0.0.4.
 
-/// Converts a page from the format `OpenMetrics`. The lines with values are the same in both formats. The classic
-/// format has no `# UNIT` lines and no `# EOF` line. Its `# HELP` and `# TYPE` lines of a counter have the name with
-/// `_total`.
+/// Converts a page of metrics from the format `OpenMetrics`. The lines with values are equal in the two formats. The
+/// classic format has no `# UNIT` lines and no `# EOF` line. In its `# HELP` and `# TYPE` lines, the name of a counter
+/// ends with `_total`.
 pub(super) fn from_openmetrics(page: &str) -> String {
     let is_counter = |name: &str| {
         page.lines().any(|line| {

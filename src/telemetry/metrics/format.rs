@@ -3,9 +3,9 @@
 /// The text formats of Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MetricsFormat {
-    /// `OpenMetrics` 1.0. Used if the client prefers it, and if the client has no preference.
+    /// `OpenMetrics` 1.0: for a client that prefers this format or states no preference.
     OpenMetrics,
-    /// The classic format, 0.0.4.
+    /// The classic format, 0.0.4: for a client that prefers this format.
     Classic,
 }
 

@@ -56,18 +56,19 @@ impl Metrics {
         self.hooks.events.get_or_create(&EventLabels { hook, outcome }).inc();
     }
 
-    /// Creates the hook's counter of set-aside events with the value 0, so that an alert sees its first rise.
+    /// Creates the hook's counter of set-aside events (events that Parlor no longer delivers after too many failed
+    /// tries). The counter starts at 0, so that an alert sees its first rise.
     pub(crate) fn hook_begins(&self, hook: &'static str) {
         drop(self.hooks.events.get_or_create(&EventLabels { hook, outcome: "set_aside" }));
     }
 
-    /// Sets the age of the oldest event that the hook has not accepted yet.
+    /// Sets the age of the oldest event that the hook's receiver has not accepted yet.
     pub(crate) fn hook_lag(&self, hook: &'static str, lag: Duration) {
         self.hooks.lag.get_or_create(&HookLabel { hook }).set(lag.as_secs_f64());
     }
 
-    /// Sets whether this server holds the hook's lease (the exclusive right to deliver). Also resets the age of the
-    /// oldest event to 0.
+    /// Sets whether this server holds the hook's lease (the exclusive right to deliver). Also sets the age of the
+    /// oldest undelivered event to 0.
     pub(crate) fn hook_lease(&self, hook: &'static str, held: bool) {
         self.hooks.held.get_or_create(&HookLabel { hook }).set(held.into());
         self.hook_lag(hook, Duration::ZERO);

@@ -1,8 +1,8 @@
-//! The label values whose counters exist from the server's start, with the value 0. An alert checks by how much a
-//! counter rose. If a counter first appeared with the value 1, Prometheus would see no rise, and the alert would miss
-//! the first failure.
+//! The label values whose counters exist from the server's start, with the value 0. An alert compares two values of a
+//! counter. If a counter first appeared with the value 1, Prometheus would see no rise, and the alert would miss the
+//! first failure.
 
-/// The values of the label `place`: the parts of the server that count errors that no client receives.
+/// The values of the label `place`: the parts of the server in which errors are counted that no client receives.
 pub(super) const FAULTS: &[&str] = &[
     "accept",
     "certificate",

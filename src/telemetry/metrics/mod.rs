@@ -2,7 +2,7 @@
 //! room.
 //!
 //! Each server has one [`Metrics`] value, which is passed to every part that counts. The admin listener serves the
-//! metrics at `/metrics`. The dashboard config/grafana.json and the alerts in config/alerts.yaml use them.
+//! metrics at `/metrics`. The dashboard config/grafana.json and the alerts in config/alerts.yaml use these metrics.
 
 pub(crate) mod classic;
 pub(crate) mod format;
@@ -51,20 +51,21 @@ pub struct Metrics {
     hooks: hooks::WebhookCounters,
 }
 
-/// Values that are read only when Prometheus requests the metrics. To update them with every change would cost more.
+/// Values that the server computes only when Prometheus requests the metrics. An update at every change would cost
+/// more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gauges {
     /// The age of the last heartbeat that this server received. None if no heartbeat was received yet.
     pub(crate) heartbeat: Option<Duration>,
-    /// Messages that wait for the database.
+    /// The number of messages that wait to be written to the database.
     pub(crate) write_queue: usize,
-    /// Members whose receipt markers wait for the database.
+    /// The number of members whose receipt markers wait to be written to the database.
     pub(crate) receipts: usize,
-    /// Connections that are not WebSockets.
+    /// The number of connections that are not WebSockets.
     pub(crate) connections: usize,
-    /// Receipt markers in memory that the members' documents may not contain yet.
+    /// The number of receipt markers in memory that the members' documents may not contain yet.
     pub(crate) marks: usize,
-    /// Log lines that were dropped since the start.
+    /// The number of log lines that were dropped since the server's start.
     pub(crate) log_dropped: u64,
 }
 
@@ -94,7 +95,7 @@ struct PlaceLabel {
     place: &'static str,
 }
 
-/// Returns a histogram from 0.25 ms to 8 s.
+/// Returns a histogram of durations from 0.25 ms to 8 s.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
 }
@@ -189,8 +190,8 @@ impl Metrics {
         self.limits.get_or_create(&BoundLabel { bound }).inc();
     }
 
-    /// Counts a frame whose action has ended, by action and outcome, and records its duration. For a frame with an
-    /// unknown action, `action` is empty.
+    /// Counts a frame whose action has ended, by action and outcome. Also records the time from the frame's arrival to
+    /// the action's end. For a frame with an unknown action, `action` is empty.
     pub(crate) fn action(&self, action: &Arc<str>, outcome: Result<(), Code>, took: Duration) {
         let outcome = outcome.map_or_else(Code::as_str, |()| "ok");
         self.frames.get_or_create(&FrameLabels { action: action.clone(), outcome }).inc();

@@ -67,7 +67,7 @@ pub(crate) struct OutboundMetrics {
     metrics: Arc<Metrics>,
     receiver: ReceiverLabel,
     /// Whether this value has set the gauge to 1. During a reload, an old and a new value exist for the same section. A
-    /// value that has not set the gauge must not reset it when it is dropped.
+    /// value that has not set the gauge to 1 must not reset the gauge when the value is dropped.
     open: AtomicBool,
 }
 
@@ -87,7 +87,8 @@ impl OutboundMetrics {
         &self.receiver.receiver
     }
 
-    /// Counts a request by its outcome, with its duration. Also counts a request that was not sent.
+    /// Counts a request by its outcome, and records its duration. Also counts a request that Parlor did not send, for
+    /// example because the circuit breaker is open.
     pub(crate) fn posted(&self, outcome: &'static str, took: Duration) {
         let outbound = &self.metrics.outbound;
         let receiver = self.receiver.receiver.clone();
@@ -100,7 +101,8 @@ impl OutboundMetrics {
         self.metrics.bound_hit(bound);
     }
 
-    /// Sets whether the receiver's circuit breaker is open. While it is open, Parlor sends the receiver no requests.
+    /// Sets whether the receiver's circuit breaker is open. An open breaker means that Parlor sends no requests to the
+    /// receiver after too many failures.
     pub(crate) fn breaker(&self, open: bool) {
         self.open.store(open, Ordering::Relaxed);
         self.metrics.outbound.open.get_or_create(&self.receiver).set(open.into());

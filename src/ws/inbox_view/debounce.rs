@@ -1,7 +1,7 @@
 //! Decides when an inbox connection counts the unread messages of a room. Each count is a query to the database, and
-//! one receipt marker or deletion may require a count for a thousand sockets. The first count is made immediately. All
-//! counts that become necessary within `sockets.unread_ms` afterwards are combined into one count at the end of that
-//! time.
+//! one receipt marker or deletion may require a count for a thousand sockets. The first count is made immediately. A
+//! pause of `sockets.unread_ms` follows. All counts that become necessary during the pause are combined into one count
+//! at its end.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use bson::Timestamp;
 use handlers::RoomId;
 use tokio::time::Instant;
 
-/// The unread counts of one socket.
+/// The state of the unread counts of one socket.
 #[derive(Debug, Default)]
 pub(super) struct UnreadDebounce {
     /// The end of the pause after the last count of each room.
     pauses: HashMap<RoomId, Instant>,
-    /// The rooms to count when their pause is over. The value is the cluster time (the time of MongoDB's logical clock)
-    /// of the last event that the socket received from the room.
+    /// The rooms that wait for a count at the end of their pause. The value is the cluster time (the time of MongoDB's
+    /// logical clock) of the last event that the socket received from the room.
     due: HashMap<RoomId, Timestamp>,
 }
 
 impl UnreadDebounce {
-    /// Returns whether a room must be counted now. If not, the room is counted when its pause is over. That later count
-    /// includes every change up to the cluster time `as_of`.
+    /// Returns whether a room must be counted now. If the room's pause is not over, the room is counted at the end of
+    /// the pause. That count then includes every change up to the cluster time `as_of`.
     pub(super) fn is_now(&mut self, room: RoomId, as_of: Timestamp, now: Instant, pause: Duration) -> bool {
         if self.pauses.get(&room).is_some_and(|until| *until > now) {
             self.due.insert(room, as_of);
@@ -34,15 +34,15 @@ impl UnreadDebounce {
         true
     }
 
-    /// Records that the socket received an event of a room with the cluster time `time`. A later count of the room must
-    /// include that event.
+    /// Records that the socket received an event of a room with the cluster time `time`. If the room waits for a count,
+    /// that count must include the event.
     pub(super) fn advance(&mut self, room: RoomId, time: Timestamp) {
         if let Some(as_of) = self.due.get_mut(&room) {
             *as_of = time.max(*as_of);
         }
     }
 
-    /// Cancels the waiting count of a room, because the number is known or no longer needed.
+    /// Cancels the waiting count of a room, because the socket knows the number or no longer needs it.
     pub(super) fn forget(&mut self, room: RoomId) {
         self.due.remove(&room);
     }

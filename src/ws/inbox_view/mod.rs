@@ -34,17 +34,20 @@ pub(super) struct InboxView {
     outbox: Arc<Outbox>,
     /// The user's rooms, shared with the socket's actions.
     rooms: Arc<JoinedRooms>,
-    /// The rooms whose frames the connection receives from the hub. The user may not be a member of some of these rooms
-    /// yet, or may no longer be a member.
+    /// The rooms whose frames the connection receives from the hub. In some of these rooms, the user may not be a
+    /// member yet, or not any more.
     joined: HashSet<RoomId>,
-    /// The cluster times of the first frame. It contained every change that was committed up to these times.
+    /// The cluster times (times of MongoDB's logical clock) up to which the client has all changes: `time` for messages
+    /// and rooms, `marks` for receipt markers. After a resume, both are the time of the last change that the hub had
+    /// received when the connection joined its rooms.
     since: Watermarks,
-    /// The cluster time of the first frame. The frame contained all memberships that had begun by this time.
+    /// The cluster time of the read for the first frame. The read contained all memberships that had begun by this
+    /// time.
     began: Timestamp,
-    /// Replaces `since` for single rooms: the rooms in the first frame of a resume, and the rooms that were added
+    /// Replaces `since` for single rooms: the rooms in the first frame of a resume, and the rooms that the user joined
     /// later.
     since_in: HashMap<RoomId, Watermarks>,
-    /// The cluster times of the last re-reads of changed rooms.
+    /// For each room that was read again after a change, the cluster time of the last such read.
     rechecked_at: HashMap<RoomId, Timestamp>,
     /// The known unread counts and read markers of rooms.
     unread: HashMap<RoomId, UnreadCount>,
@@ -54,8 +57,9 @@ pub(super) struct InboxView {
     /// For each room, the number of the newest message of other users that was written to this socket and has no
     /// receipt yet.
     unacked: HashMap<RoomId, i64>,
-    /// The rooms that the user has not accepted. The value is the number of the newest message of other users that was
-    /// written to this socket. This message gets its receipt when the user accepts the room.
+    /// The rooms that the user has not accepted. A user accepts a direct room by opening it or writing in it. The value
+    /// is the number of the newest message of other users that was written to this socket. This message gets its
+    /// receipt when the user accepts the room.
     pending: HashMap<RoomId, i64>,
     /// The rooms of `pending` that stay hidden from the user until their first message.
     hidden: HashSet<RoomId>,
@@ -89,7 +93,7 @@ impl InboxView {
     }
 
     /// Joins rooms in the hub, so that this socket receives their frames. Returns the commit time of the last change
-    /// that the hub received. A later read of these rooms must include the changes up to this time.
+    /// that the hub received. The caller's next read of these rooms must include the changes up to this time.
     pub(super) fn join(&mut self, rooms: &[RoomId]) -> Option<Timestamp> {
         let new: Vec<_> = rooms.iter().copied().filter(|room| self.joined.insert(*room)).collect();
         self.services.hub.join_inbox(&new, &self.outbox)
@@ -101,8 +105,8 @@ impl InboxView {
     }
 
     /// Returns the first frame with the user's rooms. `reached` is the commit time of the last change that the hub had
-    /// received when the rooms were joined. For rooms that the frame does not contain, the socket must still send the
-    /// events after that time.
+    /// received when the connection joined the rooms. For rooms that the frame does not contain, the socket must still
+    /// send the events after that time.
     pub(super) fn begin(
         &mut self,
         rooms: InboxPage,
@@ -126,14 +130,14 @@ impl InboxView {
         self.pending = pending.into_iter().map(|room| (room, 0)).collect();
         self.hidden = hidden.into_iter().collect();
         for room in &shown {
-            // A user who writes in a room accepts the room. This user's message is stored, but the acceptance is not: a
-            // socket ended between these two writes.
+            // A user who writes in a room accepts the room. The acceptance is stored after the message. If a socket
+            // ended between these two writes, the room has a message of the user but is not accepted. The acceptance is
+            // stored now.
             if room.pending && room.last.as_ref().is_some_and(|last| last.sender == self.caller.user) {
                 self.accept(room.room.id);
             }
             self.unread.insert(room.room.id, UnreadCount { unread: room.unread, read: room.marks.read });
-            // After this frame, the last message of the room counts as delivered to the client, and so do all earlier
-            // messages.
+            // The room's last message and all earlier messages count as delivered after this frame.
             if let Some(message) = room.undelivered() {
                 self.add_unacked(room.room.id, message);
             }
@@ -159,8 +163,8 @@ impl InboxView {
     }
 
     /// Returns the texts that this socket writes for a frame. The first text is the event. The second text is a
-    /// consequence of the event, for example a new unread count. `behind` are the later frames in the queue. If one of
-    /// them changes the same unread count, the count is sent only for that frame.
+    /// consequence of the event, for example a new unread count. `behind` contains the later frames in the queue. If
+    /// one of these frames changes the same unread count, the count is sent only after that frame.
     pub(super) async fn take(
         &mut self,
         frame: &Frame,
@@ -174,7 +178,7 @@ impl InboxView {
             FrameKind::Inbox(InboxFrame::Recheck(room)) => {
                 return Box::pin(self.recheck(*room, frame.time)).await;
             }
-            // The first message in a hidden room makes the room visible, so the room is read.
+            // The first message in a hidden room makes the room visible. So the room is loaded from the database.
             FrameKind::Room(room, RoomFrame::Message { .. }) if self.hidden.contains(room) => {
                 return Box::pin(self.recheck(*room, frame.time)).await;
             }
@@ -194,7 +198,7 @@ impl InboxView {
     }
 
     /// Returns the cluster times of the room's state that the client received in the first frame or in the event
-    /// `room_added`. The client already has every change of the room up to these times.
+    /// `room_added`. The client already has all changes of the room up to these times.
     fn shown_in(&self, room: RoomId) -> Watermarks {
         self.since_in.get(&room).copied().unwrap_or(self.since)
     }

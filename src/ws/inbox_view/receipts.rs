@@ -1,5 +1,5 @@
-//! The receipts of an inbox connection. A message that was written to the socket raises the user's receipt markers,
-//! unless the user has not accepted the room yet.
+//! The receipts of an inbox connection. A message that was written to the socket raises the user's receipt markers. If
+//! the user has not accepted the room yet, the receipt waits.
 
 use handlers::RoomId;
 
@@ -27,7 +27,7 @@ impl InboxView {
         }
     }
 
-    /// Records that the room is accepted. Returns false if the room was accepted before.
+    /// Records on this socket that the room is accepted. Returns false if the room was accepted before.
     pub(super) fn set_accepted(&mut self, room: RoomId) -> bool {
         let Some(message) = self.pending.remove(&room) else { return false };
         if message > 0 {
@@ -47,20 +47,20 @@ impl InboxView {
         *unacked = message.max(*unacked);
     }
 
-    /// Queues receipts for the messages that the answer to an action showed to the client. `done` tells whether the
-    /// answer was written. If it was not written, no receipt is queued.
+    /// Queues receipts for the messages that the answer to an action contained. `done` tells whether the answer was
+    /// written and is not an error. Otherwise no receipt is queued.
     pub(in crate::ws) fn answered(&self, done: bool) {
         for (room, message) in self.rooms.take_shown() {
             if done {
-                // If the queue is full, this receipt is dropped. The receipt of the room's next message then includes
-                // it.
+                // If the queue is full, this receipt is dropped. The receipt of a later message then covers these
+                // messages too.
                 let marks = Marks { delivered: message, read: 0 };
                 let _ = self.services.receipts.raise(room, &self.caller.user, marks);
             }
         }
     }
 
-    /// Queues the receipt markers of written messages. In a room that the client has open, written messages also count
+    /// Queues the receipt markers of written messages. If the client has opened the room, written messages also count
     /// as read, and the user accepts the room.
     pub(in crate::ws) fn flush_receipts(&mut self) {
         if !self.pending.is_empty() {

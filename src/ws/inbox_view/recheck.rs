@@ -1,5 +1,5 @@
-//! Database reads of an inbox connection: re-reads a room in which the user's membership may have changed, and repeats
-//! reads that fail.
+//! Database reads of an inbox connection. Loads a room again if the user's membership may have changed, and repeats
+//! failed reads.
 
 use bson::Timestamp;
 use handlers::{InboxEvent, RoomId};
@@ -15,21 +15,21 @@ use crate::store::{
 };
 
 impl InboxView {
-    /// Re-reads a room, because the user's membership may have changed. Returns the resulting events. `time` is the
-    /// cluster time of the frame that caused the re-read. The cursors of the events have this time, although the read
-    /// is later. Frames with times between the two times still wait in the queue.
+    /// Loads a room again, because the user's membership may have changed. Returns the resulting events. `time` is the
+    /// cluster time of the frame that caused this load. The cursors of the events have this time, although the database
+    /// is read later: frames with cluster times between `time` and the read still wait in the queue.
     pub(super) async fn recheck(
         &mut self,
         room: RoomId,
         time: Timestamp,
     ) -> Result<(Option<Utf8Bytes>, Option<Utf8Bytes>), Close> {
-        // Changes of the membership after `last` cause another re-read. Changes that are already queued behind this
-        // frame cause none, so this re-read must include them.
+        // `last` is the time of the last known change of the membership. Frames that are already in the queue report
+        // changes up to `last`, and cause no further load. So this load must include these changes.
         let last = self.rooms.take_stale(room).map_or(time, |last| last.max(time));
         if self.rechecked_at.get(&room).copied().unwrap_or(self.since.time) >= last {
             return Ok((None, None));
         }
-        // The connection joins the room in the hub before the read, so that no event is lost between the two steps.
+        // The connection joins the room in the hub before the read. Events between the two steps are then not lost.
         let reached = self.join(&[room]).max(Some(last));
         let (read_at, looked) = self.read_room(room, reached).await?;
         let looked_before = self.rechecked_at.insert(room, read_at.time).unwrap_or(self.began);
@@ -60,14 +60,16 @@ impl InboxView {
         } else {
             self.set_accepted(room);
         }
-        // The client knows this membership, unless the old membership has ended and a new membership has begun.
+        // If the user was a member all the time, the client knows this membership and gets no event. If the old
+        // membership has ended and a new membership has begun, the client gets the events `room_removed` and
+        // `room_added`.
         let over = !self.rooms.enter(room);
         if over && known.beginning <= looked_before {
             return Ok((None, None));
         }
         let removed = over.then(|| self.render_inbox_event(room, time, &InboxEvent::RoomRemoved {}));
         if over {
-            // The room of the old membership is closed, and its waiting count is cancelled.
+            // The client's old room ends: the room counts as not open, and its waiting unread count is cancelled.
             self.rooms.leave(room);
             self.rooms.enter(room);
             self.counts.forget(room);
@@ -84,7 +86,8 @@ impl InboxView {
         Ok((removed, Some(self.render_inbox_event(room, time, &InboxEvent::RoomAdded { room: view }))))
     }
 
-    /// Reads a room. Repeats the read until the result includes every change up to the cluster time `reached`.
+    /// Reads a room from the database. Repeats the read until the result includes every change up to the cluster time
+    /// `reached`.
     async fn read_room(
         &self,
         room: RoomId,
@@ -104,7 +107,7 @@ impl InboxView {
         Instant::now() + self.services.config.load().mongodb.operation
     }
 
-    /// Repeats a failed read until the deadline. So the election of a new primary does not close sockets.
+    /// Repeats a failed read until the deadline. So sockets stay open while the database elects a new primary.
     pub(super) async fn read<T, R>(&self, deadline: Instant, read: impl Fn() -> R) -> Result<T, Close>
     where
         R: Future<Output = Result<T, StoreError>>,
@@ -118,7 +121,7 @@ impl InboxView {
         retry::until(deadline, RETRY_PAUSE, attempt).await.map_err(|error| self.failed(&error))
     }
 
-    /// Counts and logs a failed read. Returns a close code after which the client reconnects.
+    /// Counts and logs a failed read. Returns the close code `Unavailable`, after which the client reconnects.
     fn failed(&self, error: &StoreError) -> Close {
         self.services.metrics.count_fault("inbox");
         tracing::error!(%error, "could not read changes of a user's rooms; closing the socket so that the client reconnects");

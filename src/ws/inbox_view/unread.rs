@@ -1,5 +1,5 @@
 //! The unread counts of an inbox connection. Usually the socket computes a count from the frames that it receives. If
-//! it can't, the database counts the unread messages.
+//! the frames are not enough, the database counts the unread messages.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::realtime::frame::{Frame, FrameKind, InboxFrame, RoomFrame, UnreadBefo
 use crate::store::UnreadCount;
 
 impl InboxView {
-    /// Returns the event with the unread count of a room after a frame. None if the frame does not change the count, or
-    /// if a later frame of `behind` changes the count again. Also None if the count must wait.
+    /// Returns the event with the unread count of a room after a frame. None if the frame does not change the count.
+    /// Also None if a later frame in `behind` changes the count, or if the count waits for the end of the room's pause.
     pub(super) async fn unread_after(
         &mut self,
         room: RoomId,
@@ -34,7 +34,8 @@ impl InboxView {
         if !self.changes_unread(room, frame) {
             return Ok(None);
         }
-        // The client may already have a later state of the room than this frame, from the first frame or `room_added`.
+        // The first frame or the event `room_added` may have shown the client a later state of the room than this
+        // frame.
         let shown = self.shown_in(room).time;
         match &frame.kind {
             FrameKind::Inbox(InboxFrame::MarkerRaised { up_to, all: true, .. }) if frame.time > shown => {
@@ -46,7 +47,7 @@ impl InboxView {
                     known.unread -= 1;
                 }
             }
-            // The count is not known, so the database must count.
+            // The frame does not say how the count changes, so the database must count.
             _ => drop(self.unread.remove(&room)),
         }
         if behind.iter().any(|frame| self.changes_unread(room, frame)) {
@@ -79,7 +80,7 @@ impl InboxView {
         changes && !self.was_shown(of, frame)
     }
 
-    /// Counts the unread messages of a room now, or later if the room was counted recently.
+    /// Counts the unread messages of a room now. If the room was counted recently, the count waits.
     async fn count_in_turn(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
         if self.counts.is_now(room, time, Instant::now(), self.pause()) {
             return self.count(room, time).await;
@@ -106,7 +107,7 @@ impl InboxView {
     }
 
     /// Lets the database count the unread messages of a room. The count includes every change up to the cluster time
-    /// `time`.
+    /// `time` (a time of MongoDB's logical clock).
     async fn count(&mut self, room: RoomId, time: Timestamp) -> Result<Option<Utf8Bytes>, Close> {
         let count = || self.services.store.unread_at(room, &self.caller.user, time);
         let unread = self.read(self.deadline(), count).await?;

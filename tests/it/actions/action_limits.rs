@@ -8,8 +8,8 @@ use crate::support::{
     Client, Server, WORDS, edited, error, free_port, matches, next_error, room_with_one_socket,
 };
 
-/// Expects that the next frame is the error `rate_limited` for this action. Returns the time after which the client may
-/// retry.
+/// Expects that the next frame is the error `rate_limited` for this action. Returns the time that the client must wait
+/// before it tries again.
 async fn told_to_wait(client: &mut Client, action: &str) -> Duration {
     let frame = client.next().await;
     let wait = frame["retry_after_ms"].as_u64().unwrap_or_default();
@@ -44,7 +44,8 @@ async fn action_rate_counts_all_sockets_of_a_user_for_that_action() {
     }
     one.send(json!({"action": "delete", "message_id": 1})).await;
     assert_eq!(one.next().await["type"], "message_deleted", "another action has a rate of its own");
-    // The rate of user 2 is separate. So the edit of user 2 is not refused by the rate, but fails for another reason.
+    // The edits of user 2 have a rate of their own. So this edit is not refused by the rate, but fails because the
+    // message is deleted.
     let mut two = server.join(2, 1).await;
     two.send(edit("not mine, and gone")).await;
     two.expect(error("not_found", Some("edit"))).await;

@@ -1,4 +1,4 @@
-//! Answers are true. A success means that the action was done, and an error means that the action was not done.
+//! Answers are true. A success means that the action was done. An error means that the action was not done.
 
 use std::collections::BTreeSet;
 
@@ -30,8 +30,8 @@ fn edits(frames: &[Value]) -> BTreeSet<String> {
     edited.map(|frame| frame["text"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Edits each message on this socket. Returns the texts of the edits that were done, and of the edits that were
-/// refused. The answer to an edit is the event or the error with the edit's `ref`.
+/// Edits each message on this socket. Returns the texts of the edits that were done, and the texts of the edits that
+/// were refused. The answer to an edit is the event or the error that has the edit's `ref`.
 async fn edit_all(mut author: Client, name: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut done, mut refused) = (BTreeSet::new(), BTreeSet::new());
     for n in 1..=MESSAGES {
@@ -127,8 +127,9 @@ async fn an_added_member_is_answered_when_a_removal_follows() {
     }
 }
 
-/// The test simulates that the first answer was lost and that the message was deleted before the client repeated its
-/// request. The repeated request gets the answer of the first one.
+/// A client repeats a request with the same idempotency key, because the answer was lost. Before that, the message is
+/// deleted. The repeated request must get the answer of the first request. The test simulates the loss: it removes the
+/// stored answer from the database.
 #[tokio::test]
 async fn a_message_that_was_written_is_answered_as_written() {
     let server = Server::start(&[]).await;
@@ -147,8 +148,8 @@ async fn a_message_that_was_written_is_answered_as_written() {
     assert_eq!(server.post_once("key", "/rooms/1/messages", &body).await, first);
 }
 
-/// A room of three users, a server whose reads are slow, and another server with the same database. When the slow
-/// server reads after a write, the other server has already changed the data again.
+/// A room of three users, and two servers with the same database. The reads of one server are slow. So when this server
+/// reads a document after its write, the other server has already changed the document again.
 struct SlowReads {
     mongod: Mongod,
     server: Server,
@@ -165,7 +166,7 @@ impl SlowReads {
         Self { mongod, server, other, room }
     }
 
-    /// Sends a `PATCH` to the slow server. As soon as the client receives the event, deletes the same object through
+    /// Sends a `PATCH` for `path` to the slow server. As soon as the client receives the event, deletes `path` through
     /// the other server. Returns the answer of the slow server.
     async fn ask(&self, path: &str, body: Value, client: &mut Client, event: &str) -> (u16, Value) {
         let data =

@@ -1,4 +1,4 @@
-//! Checks each row of the table of actions: the action emits exactly the events and errors that its row declares.
+//! Checks that each action emits exactly the events and errors that the table of actions declares for it.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Server, chat, checked_in};
 
-/// Errors that the runtime can return for any action. No row names these errors.
+/// Errors that the runtime (the code that calls the actions) can return for any action. The table of actions does not
+/// list these errors.
 const OF_THE_RUNTIME: [Code; 8] = [
     Code::BadJson,
     Code::UnknownAction,
@@ -20,7 +21,7 @@ const OF_THE_RUNTIME: [Code; 8] = [
     Code::Internal,
 ];
 
-/// The results of an action's frames: the names of the events, and the action's own errors.
+/// The frames that an action caused: the types of its events, and the codes of its own errors.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Came {
     events: BTreeSet<String>,
@@ -38,9 +39,9 @@ impl Came {
     }
 }
 
-/// Sends three frames of the action. They are about a message of the sender, a message of the other user, and a message
+/// Sends three frames of the action: for a message of the sender, for a message of the other user, and for a message
 /// that does not exist. The frames have the fields of all actions, and each action reads only its own fields. Returns
-/// all results.
+/// all events and errors that the two users receive.
 async fn all_that_comes_of(action: &str) -> Came {
     let server = Server::start(&[]).await;
     server.room(&[1, 2]).await;
@@ -59,11 +60,12 @@ async fn all_that_comes_of(action: &str) -> Came {
         let frame =
             json!({"action": action, "message_id": id, "message": "new", "text": "new", "token": token});
         one.send(frame).await;
-        // When both users have read this later message, all frames of the action have arrived.
+        // The fence is a message that is sent after the frame. When both users have read it, all events of the frame
+        // have arrived.
         let fence = format!("fence {id}");
         one.say(&fence).await;
         note_until_read(&mut one, &fence, &mut came).await;
-        // Events that only the other user receives count as well.
+        // The test also counts events that only the other user receives.
         note_until_read(&mut two, &fence, &mut came).await;
     }
     came
@@ -84,8 +86,8 @@ async fn note_until_read(client: &mut Client, fence: &str, came: &mut Came) {
     }
 }
 
-/// Returns the `type` of the frame that answers an action on the sender's socket. None if the action has no such
-/// answer.
+/// Returns the `type` of the frame that answers an action on the sender's socket. None if the contract has no such
+/// frame for the action.
 fn answer_of(action: &str) -> Option<String> {
     let contract = handlers::asyncapi(ACTIONS, &[]);
     let kind =
@@ -141,7 +143,7 @@ async fn action_is_found_by_its_exact_name_only() {
     one.expect(chat(1, 1, "done")).await;
 }
 
-/// Returns the names of the messages that an operation of the channel sends, receives or replies.
+/// Returns the names of the messages that an operation of the channel lists, either directly or as its reply.
 fn named<'a>(operation: &'a Value, channel: &str) -> impl Iterator<Item = &'a str> {
     let prefix = format!("#/channels/{channel}/messages/");
     let all = [&operation["messages"], &operation["reply"]["messages"]];

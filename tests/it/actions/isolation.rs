@@ -1,5 +1,5 @@
-//! A failing action does not affect other actions. The failures are a panic, an action that never ends, and a caller
-//! that disconnects.
+//! A failing action must not affect other actions. The tests use a panic, an action that never ends, and a caller that
+//! disconnects.
 
 use std::future::pending;
 use std::time::Duration;
@@ -48,8 +48,8 @@ static ACTIONS: &[Action] = &[
             pending().await
         }))
     }),
-    // Writes a message and waits until the room's newest message is "go". Then fails like a write that the database did
-    // not confirm.
+    // Writes a message and waits until the room's newest message is "go". Then fails with the error for a write whose
+    // outcome is unknown to the server.
     action("writes_and_is_not_confirmed", |context, fields| {
         let text = fields.first_text("message").unwrap_or_default();
         Ok(Box::pin(async move {
@@ -108,8 +108,8 @@ async fn endless_action_times_out_and_later_frames_keep_their_order() {
     ] {
         one.send(frame).await;
     }
-    // The client receives the event of an action when its write is committed. This may be after the answers to later
-    // frames.
+    // The loop collects only errors. The event of `send` arrives when the message is committed, which may be after the
+    // errors of later frames.
     let mut answers = Vec::new();
     while answers.len() < 4 {
         let frame = one.next().await;
@@ -146,8 +146,8 @@ async fn write_before_a_timeout_is_still_published() {
     two.expect_all(&said(1, 1, "written")).await;
 }
 
-/// Each frame gets only one answer. For a write, the event is the answer, even if the database does not confirm the
-/// write to the server.
+/// Each frame gets only one answer. The answer to a write is the event. So the client gets no error after the event,
+/// even if the database does not confirm the write to the server.
 #[tokio::test]
 async fn unconfirmed_write_gets_no_error_when_its_event_has_come() {
     let (_server, mut one, mut two) = two_sockets(&[]).await;
@@ -157,7 +157,7 @@ async fn unconfirmed_write_gets_no_error_when_its_event_has_come() {
     }
     two.say("go").await;
     one.expect_all(&said(2, 2, "go")).await;
-    // The answer to the next frame is not confused with an answer to the first frame.
+    // The client receives no late error of the first frame, which it could take for the answer to the next frame.
     one.say("next").await;
     one.expect_all(&said(3, 1, "next")).await;
 }
@@ -170,7 +170,7 @@ async fn an_action_that_hangs_at_its_in_flight_limit_slows_no_other() {
     for hog in &mut hogs {
         hog.send(json!({"action": "hangs"})).await;
     }
-    // When a third call is refused, both permits of the action are taken.
+    // When a further call is refused, the calls of the two other sockets have taken both permits of the action.
     let refused = async {
         loop {
             one.send(json!({"action": "hangs"})).await;
@@ -186,7 +186,7 @@ async fn an_action_that_hangs_at_its_in_flight_limit_slows_no_other() {
     });
     assert!(matches(&expected, &refused), "{refused}");
     let during = two.median_send_time(61, 2).await;
-    // A send takes as long as before. The tolerance is for the other load of the machine.
+    // A `send` of user 2 takes as long as before. The tolerance is for other load on the machine.
     assert!(during < 3 * before + Duration::from_millis(5), "{before:?} became {during:?}");
 }
 
@@ -209,7 +209,7 @@ async fn calls_that_are_given_up_give_their_places_back() {
 #[tokio::test]
 async fn a_caller_that_leaves_at_once_has_its_message_written() {
     let (server, one, mut two) = two_sockets(&[]).await;
-    // Half of the callers leave by a clean close, the others by a broken connection.
+    // Half of the callers disconnect by a clean close, the others by a broken connection.
     for n in 1..=20_i64 {
         let text = format!("goodbye {n}");
         let mut caller = server.join(1, 2).await;
@@ -221,8 +221,8 @@ async fn a_caller_that_leaves_at_once_has_its_message_written() {
         }
         let frame: Value = two.until_kind("chat_message").await;
         assert_eq!((&frame["message"]["text"], &frame["message"]["message_id"]), (&json!(text), &json!(n)));
-        // Wait for the receipt, so that no frame for the next caller is left unread. Otherwise the next broken
-        // connection would be a reset.
+        // The test waits for the receipt, so that the next caller has no unread frame when its connection breaks. With
+        // unread data, the kernel would reset the connection, and the message could be lost.
         two.until_kind("mark_message_as_read").await;
     }
     drop(one);

@@ -8,8 +8,9 @@ use crate::support::{room_of_two, said};
 const DELIVERED: &str = "mark_message_as_delivered";
 const READ: &str = "mark_message_as_read";
 
-/// Checks the frames that a client receives when the reader of waiting messages connects. Each message has both events,
-/// the oldest message first, and is delivered before it is read.
+/// Checks the frames that a client receives when the reader of waiting messages connects. For each of the messages
+/// `ids`, there must be one delivered event, and later one read event. In both kinds of events, the oldest message is
+/// first.
 fn assert_marked(frames: &[Value], ids: &[i64]) {
     assert_eq!(ids_of(frames, DELIVERED), ids, "delivered, oldest first");
     assert_eq!(ids_of(frames, READ), ids, "read, oldest first");
@@ -95,7 +96,8 @@ async fn the_newest_200_waiting_messages_at_most_are_told() {
         client.quiet().await;
     }
 
-    // The older messages have become read as well.
+    // The older messages are read as well, although no event was sent for them. After the newest 200 messages are
+    // deleted, the history shows only older messages.
     for id in 31..=WAITING {
         one.send(json!({"action": "delete", "message_id": id})).await;
     }
@@ -124,7 +126,8 @@ async fn an_author_never_marks_their_own_message() {
 async fn connecting_marks_the_others_messages_and_not_ones_own() {
     let server = Server::start(&[]).await;
     server.room(&[1, 2]).await;
-    // User 1 writes on another server, which then ends. So no server counts user 1 as online.
+    // User 1 writes on another server, which is then shut down. So no server has a socket of user 1 when user 2
+    // connects.
     let mut other = server.beside().await;
     let mut one = other.join(1, 2).await;
     one.say_alone(1, 1, "from one").await;
@@ -190,7 +193,7 @@ async fn status_is_the_lowest_of_the_other_members_in_a_group() {
     for client in &mut there {
         client.expect(chat(1, 1, "hello all")).await;
     }
-    // While the fourth member is offline, no status event may arrive. So the next event of all sockets is the next
+    // While the fourth member is offline, no status event may arrive. So the next event on all sockets must be the next
     // message.
     let mut three = server.enter(3, room).await;
     three.say("hello").await;

@@ -1,4 +1,4 @@
-//! The accepted texts. Parlor stores and returns each text unchanged.
+//! The texts that Parlor accepts. Parlor stores and returns each text unchanged.
 
 use serde_json::json;
 
@@ -93,7 +93,7 @@ async fn the_longest_text_is_4096_code_points_whatever_their_size() {
         one.send(json!({"action": "edit", "message_id": id, "text": longer})).await;
         next_error(&mut one, "invalid_request", "edit", "text").await;
     }
-    // White space counts for the length of a text, too.
+    // White space also counts for the length of a text.
     one.say(&format!("x{}", " ".repeat(4096))).await;
     next_error(&mut one, "invalid_request", "send", "message").await;
 }

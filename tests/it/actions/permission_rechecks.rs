@@ -1,4 +1,5 @@
-//! If an action or an API request had to wait, the server checks the caller's permissions again before it writes.
+//! If an action or an API request had to wait, the server must check the caller's permissions again before it writes.
+//! Each test removes a permission during the wait.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::support::{
 };
 
 /// The time in ms for which the database blocks a command. It is much longer than the wait after which the server
-/// checks a caller again.
+/// checks a caller's permissions again.
 const HELD_MS: i64 = 5_000;
 
 /// Lets the database block the next `command` of the server for [`HELD_MS`].
@@ -21,7 +22,7 @@ async fn hold(mongod: &Mongod, command: &str) {
     mongod.fail("parlor", doc! { "times": 1 }, slow).await;
 }
 
-/// Waits until the database runs such a command on the collection.
+/// Waits until the database runs this command on the collection.
 async fn under_way(mongod: &Mongod, command: &str, collection: &str) {
     let admin = mongod.database("admin").await;
     let running = async || {
@@ -32,7 +33,8 @@ async fn under_way(mongod: &Mongod, command: &str, collection: &str) {
     eventually(&format!("{command} on {collection} runs"), running, |count| *count > 0).await;
 }
 
-/// Waits until the server has read message `n` from the database.
+/// Waits until the server has read message `n` from the database. The test has turned on the database's profiler, which
+/// logs each query.
 async fn asked_for(database: &mongodb::Database, n: i64) {
     let noted = database.collection::<Document>("system.profile");
     let of = doc! { "op": "query", "command.find": "messages", "command.filter._id.n": n };
@@ -43,8 +45,8 @@ async fn remove(server: &Server, room: i64, user: i64) {
     assert_eq!(server.api_delete(&format!("/rooms/{room}/members/{user}")).await.0, 204);
 }
 
-/// Starts a server whose database can block commands. Returns the server, a group of three users, and a socket of each
-/// of the users 1 and 2 in the group.
+/// Starts a server whose database can block commands. Creates a group of the users 1, 2 and 3, and opens one socket in
+/// it for user 1 and one for user 2. Returns the server, the group's id, and the two sockets.
 async fn held_up(mongod: &Mongod, metered: &Metered) -> (Server, i64, Client, Client) {
     let settings = [("LIMITS__HANDLER_MS", "60000"), metered.setting()];
     let server = Server::start_over(&mongod.uri("parlor"), &settings).await;
@@ -64,7 +66,7 @@ async fn a_message_is_not_written_when_its_sender_left_in_the_queue() {
     metered.until("parlor_write_queue", 1).await;
     remove(&server, room, 2).await;
     one.until(chat(1, 1, "slow")).await;
-    // The queue keeps its order. If the late message had been written, it would have the number 2.
+    // The queue keeps its order. If the message `late` had been written, it would have the id 2.
     one.say("on").await;
     one.until(chat(2, 1, "on")).await;
 }
@@ -85,7 +87,7 @@ async fn an_edit_is_not_written_when_its_author_left_in_the_queue() {
     two.send(json!({"action": "edit", "message_id": 2, "text": "late"})).await;
     asked_for(&database, 2).await;
     remove(&server, room, 2).await;
-    // The edits of a room keep their order. So this edit is done after the late edit, if the late edit is done at all.
+    // The edits of a room are done in order. If the server did the edit `late`, it would do it before this edit `on`.
     one.send(json!({"action": "edit", "message_id": 1, "text": "on"})).await;
     let received = one.until(edited(1, "on")).await;
     assert!(received.iter().all(|frame| frame["text"] != "late"), "{received:?}");
@@ -119,8 +121,8 @@ async fn a_delete_is_refused_when_an_admin_lost_the_role_meanwhile() {
     assert_eq!((status, page["messages"].as_array().unwrap().len()), (200, 2), "{page}");
 }
 
-/// Starts a hook `before_send` that answers only when the test adds a permit, and a server with this hook. Also creates
-/// a group in which user 1 has written one message, and opens a socket of user 1.
+/// Starts a server with a hook `before_send`, and creates a group. User 1 has a socket in the group and has written one
+/// message. From then on, the hook answers only when the test adds a permit to the semaphore.
 async fn asking(metered: &Metered) -> (Receiver, Arc<Semaphore>, Server, i64, Client) {
     let receiver = Receiver::start(|_| ReceiverReply::Ok(String::new())).await;
     let url = receiver.url("/");
@@ -156,14 +158,15 @@ async fn message_is_not_written_when_its_sender_left_during_a_hook() {
         receiver.asked(2).await;
         let (status, _) = server.api_delete(path).await;
         assert!(status == 204 || status == 202, "{path}: {status}");
-        // An erasure runs in the background. Its first step removes the memberships.
+        // The erasure of `/users/1` runs in the background. Its first step removes the memberships, so the test waits
+        // until they are gone.
         let members = server.collection("members").await;
         let mine = doc! { "_id.user": 1 };
         eventually_count(&members, mine.clone(), |count| count == 0).await;
         leave.add_permits(1);
         metered.until(r#"parlor_hook_events_total{hook="before_send",outcome="passed"}"#, 2).await;
-        // Writes and edits are done in order. So when this message and this edit are done, the late ones have been done
-        // or refused.
+        // Messages and edits are done in order. When this message and this edit are done, the server has already done
+        // or refused the message or edit `late`.
         let elsewhere = server.room(&[2, 3]).await;
         let fence = json!({"sender_id": 2, "text": "fence"});
         assert_eq!(server.api_post(&format!("/rooms/{elsewhere}/messages"), &fence).await.0, 201);
@@ -199,7 +202,7 @@ async fn an_event_is_not_published_when_the_caller_left_in_the_queue() {
     assert!(frames.iter().all(|frame| frame["type"] != "custom"), "{frames:?}");
 }
 
-/// Without a hook, the server does not read the membership again. A message costs one write and no read of the
+/// Without a hook, the server must not read the membership again. Then a message costs one write, and no read of the
 /// collection `members`.
 #[tokio::test]
 async fn a_plain_message_reads_no_membership() {

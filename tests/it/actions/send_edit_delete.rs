@@ -43,7 +43,7 @@ async fn a_delete_reaches_both_users() {
     one.expect(deleted(1)).await;
     two.expect(deleted(1)).await;
     assert!(server.connect(2, 1).await.history().await.is_empty());
-    // The number of the deleted message is not used again.
+    // The id of the deleted message is not used again.
     one.say("again").await;
     two.expect_all(&said(2, 1, "again")).await;
 }
@@ -68,7 +68,7 @@ async fn author_alone_may_edit_or_delete() {
     two.send(json!({"action": "delete", "message_id": 1})).await;
     two.expect(error("not_author", Some("delete"))).await;
 
-    // The refused actions wrote no document, and only one socket received the errors.
+    // The refused actions wrote no document, and only the socket of user 2 received the errors.
     let history = server.connect(2, 1).await.history().await;
     assert!(matches(&json!([listed(1, 1, "mine", "read")]), &history.clone().into()), "{history:?}");
     two.say("sorry").await;
@@ -157,7 +157,7 @@ async fn frames_keep_their_order_when_sent_together() {
     }
 }
 
-/// Sends `messages` messages, and then returns the next `frames` received frames.
+/// Sends `messages` messages. Then returns the next `frames` frames that the client receives.
 async fn talk(client: &mut Client, who: &str, messages: usize, frames: usize) -> Vec<serde_json::Value> {
     for n in 1..=messages {
         client.say(&format!("{who} {n}")).await;
@@ -168,7 +168,7 @@ async fn talk(client: &mut Client, who: &str, messages: usize, frames: usize) ->
 #[tokio::test]
 async fn sockets_on_all_servers_get_the_same_events_in_order() {
     const EACH: usize = 50;
-    // Four sockets send messages, and each message causes three events.
+    // Each of the four sockets sends `EACH` messages, and each message causes three events.
     const FRAMES: usize = 4 * EACH * 3;
     let server = Server::start(&[]).await;
     let other = server.beside().await;

@@ -1,19 +1,19 @@
-//! Waiting messages, which were written while their reader was offline. The status of each of the newest 200 waiting
-//! messages is sent, even if their texts are large.
+//! Waiting messages are messages that were written while their reader was offline. When the reader connects, the sender
+//! receives the status of each of the newest 200 waiting messages, even if their texts are large.
 
 use serde_json::{Value, json};
 
 use crate::support::{Client, Metered, Server};
 
-/// The number of waiting messages, of 12 KB each. Together they are larger than 1 MiB, and larger than the texts that a
-/// room keeps in memory.
+/// The number of waiting messages. Each has 12 KB. Together they are larger than 1 MiB, and larger than all the texts
+/// that a server keeps in memory for one room.
 const MESSAGES: i64 = 100;
 
 fn text(n: i64) -> String {
     format!("{n}{}", "\u{5b57}".repeat(4_000))
 }
 
-/// User 1 writes all messages while no other user is online.
+/// Lets user 1 write all messages while no other user is online.
 async fn write(one: &mut Client) {
     for n in 1..=MESSAGES {
         one.send(json!({"action": "send", "message": text(n)})).await;
@@ -21,7 +21,8 @@ async fn write(one: &mut Client) {
     }
 }
 
-/// Expects the status events of all messages: each message is delivered and then read, in order, with its text.
+/// Expects the status events of all messages, in the order of the messages. Each message is first delivered and then
+/// read. Each event contains the text.
 async fn are_marked(one: &mut Client) {
     for n in 1..=MESSAGES {
         for (kind, status) in [("mark_message_as_delivered", "delivered"), ("mark_message_as_read", "read")] {
@@ -37,8 +38,9 @@ async fn are_marked(one: &mut Client) {
 
 #[tokio::test]
 async fn large_messages_that_waited_are_all_marked() {
-    // The first limit has space for all texts. With the second limit, the server keeps no texts beyond those of the
-    // room.
+    // `limits.unread_text_bytes` limits the memory for texts of waiting messages, beyond the texts that each room
+    // keeps. The first value is enough for all texts. With the second value, the server must load the texts from the
+    // database.
     for bytes in ["8388608", "0"] {
         for since in ["", "&since="] {
             let metered = Metered::new();
@@ -65,7 +67,8 @@ async fn an_edit_behind_a_mark_that_waits_for_texts_keeps_its_order() {
     two.next().await;
     two.send(json!({"action": "read", "message_id": 1})).await;
     one.send(json!({"action": "edit", "message_id": 1, "text": "changed"})).await;
-    // The edit and the read may arrive in any order. The status event has the text that was current at its time.
+    // The edit and the read event may arrive in any order. The read event must contain the text that the message had at
+    // that point in the order.
     let (mut edited, mut read) = (false, false);
     while !(edited && read) {
         let told = one.next().await;

@@ -28,7 +28,7 @@ use crate::support::{Database, shared_uri};
 /// The maximum length of a text that a configuration may allow (`limits.text_chars`).
 const TEXT_CHARS: usize = 100_000;
 
-/// An audience without a socket.
+/// An audience (the sockets of rooms on a server) without a socket.
 struct Nobody;
 
 impl Audience for Nobody {
@@ -37,7 +37,7 @@ impl Audience for Nobody {
     }
 }
 
-/// A connection without a socket. It refuses every request of an action to the socket.
+/// A connection without a socket. It refuses every request that an action makes to its socket.
 struct NoSocket;
 
 impl Connection for NoSocket {
@@ -58,7 +58,7 @@ impl Connection for NoSocket {
     }
 }
 
-/// A store and the writers that a server has.
+/// A store with the two writers of a server: one for messages, one for receipts.
 struct Side {
     store: Store,
     writer: Writer,
@@ -171,8 +171,8 @@ async fn batch_is_split_when_it_exceeds_one_command() {
     let database = Database::new();
     let side = Side::on(&database).await;
     let room = side.room(&[1, 2]).await;
-    // Each text has 400 KB. The batch of messages that collects during the first write is larger than the maximum of a
-    // MongoDB document.
+    // Each text has 400 KB. While the first write runs, the other messages collect in one batch. This batch is larger
+    // than the maximum size of a MongoDB document, so the server must split it.
     let text = "🦀".repeat(TEXT_CHARS);
     join_all((0..60).map(|_| side.send(1, room, &text))).await;
     let stored = all(&database, "messages").await;
@@ -216,7 +216,7 @@ async fn delete_leaves_a_number_and_no_text() {
     assert_eq!(left.get_document("_id").unwrap(), &id(room, 1));
     time(&left, "deleted_at");
     assert!(!left.to_string().contains("secret"), "{left}");
-    // The number of the deleted message is not used again.
+    // The id of the deleted message is not used again.
     side.send(2, room, "next").await;
     assert_eq!(all(&database, "messages").await[1].get_document("_id").unwrap(), &id(room, 2));
 }
@@ -274,8 +274,8 @@ async fn group_admin_deletes_but_never_edits_a_members_message() {
     assert!(all(&database, "messages").await[0].contains_key("deleted_at"));
 }
 
-/// Generates a list of senders: a store, a user, a room, and a number of messages. Each sender sends its messages one
-/// after the other. All senders run concurrently.
+/// Generates a list of senders. A sender has a store, a user, a room, and a number of messages. Each sender sends its
+/// messages one after the other, and all senders run concurrently.
 fn senders() -> impl Strategy<Value = Vec<(usize, i64, usize, usize)>> {
     let sender = (0..2_usize, 1..=3_i64, 0..3_usize, 1..=12_usize);
     proptest::collection::vec(sender, 1..=12)

@@ -20,7 +20,8 @@ const QUERY: &str = "firts_user=1&second_user=2/";
 /// The time without an event after which an event stream of the API writes an empty line.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// The beginnings of the log lines of a reload: applied, refused, and with changed keys that need a restart.
+/// The beginnings of the log lines of a reload. The first line says that the configuration was applied, the second that
+/// it was refused, and the third that changed keys need a restart.
 const TAKEN: &str = "the configuration was reloaded changed=";
 const KEPT: &str = "could not apply the new configuration; keeping the current one error=";
 const RESTART: &str = "these keys need a restart; keeping their current values keys=";
@@ -48,8 +49,8 @@ impl Case {
         Self { home, _database: database, server }
     }
 
-    /// Writes the file, lets the server reload it, and waits for a log line with `words`. Returns the rest of that line
-    /// after `words`.
+    /// Writes the configuration file, lets the server reload it, and waits for a log line with `words`. Returns the
+    /// rest of that line after `words`.
     async fn reload(&self, settings: &str, words: &str) -> String {
         fs::write(self.home.path().join("settings.toml"), settings).unwrap();
         self.server.reload(words).await
@@ -114,7 +115,7 @@ async fn limits_change_for_who_is_connected() {
     assert_eq!(told, "\"limits.sockets, limits.text_chars\"");
     one.say("longer").await;
     one.expect(chat(1, 1, "longer")).await;
-    // The server already has more sockets than the new limit. Open sockets stay, and new sockets are refused.
+    // The limit `sockets` is now 1, and one socket is open. This socket stays open, but a new socket is refused.
     let dial = case.server.dial(QUERY, &Token::of(ONE, 1).sign());
     assert_eq!(dial.rejected().await, 503);
 
@@ -126,8 +127,8 @@ async fn limits_change_for_who_is_connected() {
     one.say("a frame").await;
     assert_eq!(one.next().await["code"], "rate_limited");
 
-    // The limit of a single action changes, too. After a change of the rates, the quota of a whole minute is available
-    // again.
+    // The limit of a single action changes as well. The change of `frames_per_minute` also gives each user the full
+    // quota of a minute again.
     let actions = "[actions.send]\nmax_bytes = 60\n[limits]\nframes_per_minute = 1000\n";
     case.reload(&secret(ONE, actions), &format!("{TAKEN}\"actions.send.max_bytes, ")).await;
     one.say(&"x".repeat(60)).await;
@@ -159,7 +160,7 @@ async fn removed_keys_end_the_sockets_they_opened() {
     let answer = post.header("content-type", "application/json").body(pair).send().await.unwrap();
     assert_eq!(answer.status(), 201);
 
-    // A reload notices a changed content of the key file, although the configured path stays the same.
+    // A reload also notices that the content of the key file has changed, although the configured path is the same.
     let set = case.home.path().join("keys.json");
     let write = |signers: &[&Signer]| {
         let keys: Vec<_> = signers.iter().map(|signer| &signer.public).collect();
@@ -177,7 +178,7 @@ async fn removed_keys_end_the_sockets_they_opened() {
         [case.server.dial(QUERY, &tokens[0]).open().await, case.server.dial(QUERY, &tokens[0]).open().await];
     one.history().await;
     renewed.history().await;
-    // An added key closes no socket. A socket can replace its token by a token of the new key.
+    // An added key closes no socket. A socket can replace its token by a token that the new key has signed.
     write(&[&signers[1], &signers[0]]);
     case.reload("[auth]\njwks = \"keys.json\"\n", &format!("{TAKEN}\"\"")).await;
     one.say("still here").await;
@@ -196,7 +197,8 @@ async fn removed_keys_end_the_sockets_they_opened() {
     }
 }
 
-/// When a service key is removed, the streams that it opened end, even if their clients do not read.
+/// When a service key is removed, the streams that were opened with this key must end, even if their clients do not
+/// read.
 #[tokio::test]
 async fn removed_service_keys_end_what_they_opened() {
     let keys = ["the-first-service-key-32-characters", "the-second-service-key-32-characters"];
@@ -208,8 +210,8 @@ async fn removed_service_keys_end_what_they_opened() {
         let url = case.server.url(&format!("/api/v1/rooms/{room}/messages"));
         http.post(url).bearer_auth(keys[1]).json(&message).send()
     };
-    // The messages of room 2 make user 1's export larger than the connection's buffers. In JSON, each of these
-    // characters takes 6 bytes.
+    // The messages of room 2 make the export of user 1 larger than the connection's buffers. So the export can't end
+    // before the test reads it. In JSON, the character U+0001 takes 6 bytes.
     assert_eq!(
         case.home.run(&["--config", "settings.toml", "room", "--members", "1,3"]).await.printed(),
         "2"
@@ -316,12 +318,12 @@ async fn an_issuer_can_come_and_go() {
     case.reload(&by_issuer, &format!("{TAKEN}\"auth.discovery, ")).await;
     assert_eq!((case.refusal(&theirs).await, case.refusal(&own).await), (None, Some(4001)));
 
-    // The same issuer is unreachable. The server already has its keys, so the other settings can change.
+    // The issuer is now unreachable. The server already has the issuer's keys, so the other settings can change.
     issuer.says(IssuerReply::Nothing);
     case.reload(&format!("{by_issuer}[limits]\ntext_chars = 5\n"), &format!("{TAKEN}\"limits.text_chars\""))
         .await;
     assert_eq!(case.refusal(&theirs).await, None);
-    // This works more than once.
+    // A second reload without the issuer also works.
     case.reload(&format!("{by_issuer}[limits]\ntext_chars = 6\n"), &format!("{TAKEN}\"limits.text_chars\""))
         .await;
     assert_eq!(case.refusal(&theirs).await, None);

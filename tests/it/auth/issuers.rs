@@ -9,8 +9,8 @@ use crate::support::{Issuer, IssuerReply, PATIENCE, Server, Signer, Token, chat,
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
-/// Starts a server that accepts the issuer's tokens. By default, the server waits only 10 ms between two requests to
-/// the issuer.
+/// Starts a server that accepts the issuer's tokens. Unless overridden, the server waits only 10 ms between two
+/// requests to the issuer.
 async fn server_of(issuer: &Issuer, overrides: &[(&str, &str)]) -> Server {
     let url = issuer.url();
     let own = [("AUTH__SECRET", ""), ("AUTH__DISCOVERY", &*url), ("AUTH__REFETCH_MS", "10")];
@@ -31,7 +31,7 @@ async fn refusal(server: &Server, token: &str) -> Option<u16> {
     client.refused_or_history().await
 }
 
-/// Connects again and again, until the result is `expected`.
+/// Connects again and again, until the close code is `expected`. `None` means that the token is accepted.
 async fn until(server: &Server, token: &str, expected: Option<u16>) {
     let what = format!("the handshake ends with {expected:?}");
     eventually(&what, async || refusal(server, token).await, |code| *code == expected).await;
@@ -60,8 +60,8 @@ async fn a_key_is_rotated_under_live_sockets() {
     let mut renewed = server.dial(TARGET).token(&token(&issuer, 1, &old)).open().await;
     renewed.history().await;
 
-    // As usual in a rotation, the issuer publishes both keys for a while. The server fetches the new key when it
-    // receives the first token of that key.
+    // In a usual rotation, the issuer publishes both keys for some time. The server fetches the new key when it
+    // receives the first token that this key has signed.
     issuer.says(IssuerReply::Keys(vec![old.public.clone(), new.public.clone()]));
     until(&server, &token(&issuer, 1, &new), None).await;
     assert_eq!(refusal(&server, &token(&issuer, 1, &old)).await, None);
@@ -82,7 +82,8 @@ async fn a_key_is_rotated_under_live_sockets() {
     };
     eventually("the old key is forgotten", tried, Option::is_some).await;
     assert_eq!(refusal(&server, &token(&issuer, 1, &new)).await, None);
-    // The second fetch without the old key closes the sockets that were opened with the old key, and no other sockets.
+    // After the first fetch without the old key, sockets stay open. The second fetch without it closes the sockets that
+    // were opened with the old key, and no other sockets.
     let ended = async {
         let closed = one.closed_in_the_end();
         tokio::pin!(closed);
@@ -98,7 +99,8 @@ async fn a_key_is_rotated_under_live_sockets() {
     renewed.until(chat(3, 1, "still here")).await;
 }
 
-/// Some issuers have only one key, without a name or always with the same name.
+/// Some issuers have only one key, and give it no name or always the same name. A new key then replaces the old key
+/// under this name.
 #[tokio::test]
 async fn a_key_is_replaced_under_its_name() {
     let old = Signer::new("the key");
@@ -109,8 +111,8 @@ async fn a_key_is_replaced_under_its_name() {
     one.history().await;
     issuer.says(IssuerReply::Keys(vec![new.public.clone()]));
     until(&server, &token(&issuer, 1, &new), None).await;
-    // Only one fetch lacked the old key so far, so the socket is still open. It can replace its token by a token of the
-    // new key.
+    // Only one fetch so far has returned keys without the old key, so the socket is still open. The socket can replace
+    // its token by a token of the new key.
     one.send(json!({"action": "auth", "token": token(&issuer, 1, &new)})).await;
     assert_eq!(one.until_kind("auth").await["type"], "auth");
     assert_eq!(refusal(&server, &token(&issuer, 1, &old)).await, Some(4001));
@@ -164,8 +166,8 @@ async fn issuer_keys_stay_valid_while_the_issuer_is_unreachable() {
         IssuerReply::Raw("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n".into()),
     ] {
         issuer.says(away);
-        // The server can't know whether the token is valid. The close code 1013 lets the client reconnect. With 4001,
-        // the user would have to log in again.
+        // The server can't fetch the key of this token, so it can't know whether the token is valid. After the close
+        // code 1013, the client reconnects. After 4001, the user would have to log in again.
         until(&server, &token(&issuer, 1, &new), Some(1013)).await;
         assert_eq!(refusal(&server, &token(&issuer, 1, &known)).await, None);
         assert_eq!(ready(&server).await.0, 200);
@@ -182,7 +184,7 @@ async fn a_start_without_the_issuer_is_not_ready_until_it_is_there() {
     let server = server_of(&issuer, &[]).await;
     assert_eq!(refusal(&server, &token(&issuer, 1, &signer)).await, Some(1013));
     assert_eq!(ready(&server).await, (503, json!("none could be fetched from the issuer yet")));
-    // `/readyz` names no other reason.
+    // The missing keys are the only reason in `/readyz`.
     let (_, _, body) = server.request(reqwest::Method::GET, "/readyz", None, "").await;
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((&body["feed"], &body["database"]), (&json!("ok"), &json!("ok")), "{body}");
@@ -227,8 +229,8 @@ async fn invalid_key_set_of_an_issuer_is_refused() {
     ] {
         issuer.says(says);
         let visits = issuer.visits();
-        // An attempt to fetch the keys makes one or two requests. After four requests, the server has read all answers
-        // of at least one attempt.
+        // One attempt to fetch the keys makes one or two requests. After four requests, the server has read all answers
+        // of at least one complete attempt.
         let refused = async {
             while issuer.visits() < visits + 4 {
                 assert_eq!(refusal(&server, &token(&issuer, 1, &signer)).await, Some(1013), "{case}");

@@ -1,4 +1,4 @@
-//! Key sets: several keys at the same time, from a file.
+//! Key sets (JWKS): several keys at the same time, read from a file.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -9,7 +9,7 @@ use crate::support::{Home, Server, Signer, Token};
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
-/// A shared secret of 32 bytes: in base64url, and as bytes.
+/// A shared secret of 32 bytes: first in base64url, then as bytes.
 const SHARED: (&str, &[u8]) =
     ("c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U", b"secretsecretsecretsecretsecretse");
 
@@ -81,7 +81,7 @@ async fn algorithms_that_are_listed_hold_for_all_keys() {
     assert_eq!(refusal(&server, &ed).await, Some(4001));
 }
 
-/// Returns keys that can't be used, each with the expected error. No error may contain the key.
+/// Returns keys that can't be used, each with the expected error. No error may contain a part of the key.
 fn bad_keys(good: &Value) -> Vec<(Value, &'static str)> {
     let with = |field: &str, value: Value| {
         let mut key = good.clone();
@@ -159,7 +159,7 @@ async fn key_set_keeps_its_other_keys_when_one_is_bad() {
 #[tokio::test]
 async fn set_is_read_with_a_bom_padding_and_plain_base64() {
     let mut signer = Signer::new("one");
-    // Repeat until the key has a character that differs between base64url and plain base64.
+    // Creates new keys until the key contains a character that differs between base64url and plain base64.
     while !signer.public["x"].as_str().unwrap().contains(['-', '_']) {
         signer = Signer::new("one");
     }

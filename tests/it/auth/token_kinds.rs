@@ -1,4 +1,4 @@
-//! Tokens that a known key has signed for another purpose, for example refresh tokens. Also tests the claims that a
+//! Tokens that a known key has signed for another purpose, for example refresh tokens. Also the claims that a
 //! configuration can require.
 
 use std::fs;
@@ -151,25 +151,25 @@ async fn unverified_address_is_not_shown_and_leaves_where_it_was() {
         let mine = history.iter().find(|message| message["sender_id"] == 1).unwrap();
         mine["sender_email"].clone()
     };
-    // An unverified address that is not the stored address changes nothing.
+    // An unverified address that differs from the stored address changes nothing.
     let history = shown(json!({"email": "victim@example.com", "email_verified": false})).await;
     assert_eq!(of_one(&history), "user1@example.com");
     let mut members = server.collection("members").await;
-    // A verified address is stored. A later token with the same address, but unverified, removes the address.
+    // A verified address is stored. If a later token marks the same address as unverified, the address is removed.
     assert_eq!(
         of_one(&shown(json!({"email": "a@example.com", "email_verified": true})).await),
         "a@example.com"
     );
     until_kept(&mut members, Some("a@example.com")).await;
-    // The members in the server's memory may be older than the database. Until they are current, the server shows the
-    // address from before.
+    // The members in the server's memory may be older than the database. Until they are current, the server may show
+    // the address that user 1 had before.
     let doubted = json!({"email": "a@example.com", "email_verified": "false"});
     let at_once = of_one(&shown(doubted.clone()).await);
     assert!(at_once.is_null() || at_once == "user1@example.com", "{at_once}");
     until_kept(&mut members, None).await;
     let address = async || of_one(&shown(doubted.clone()).await).clone();
     eventually("no address is shown", address, Value::is_null).await;
-    // An inbox connection removes an unverified address, too.
+    // An inbox connection also removes an unverified address.
     assert_eq!(of_one(&shown(json!({"email": "b@example.com"})).await), "b@example.com");
     until_kept(&mut members, Some("b@example.com")).await;
     let token = server.token(1).with("email", "b@example.com").with("email_verified", false).sign();
@@ -178,7 +178,7 @@ async fn unverified_address_is_not_shown_and_leaves_where_it_was() {
     until_kept(&mut members, None).await;
 }
 
-/// Waits until the database has this address of user 1, or no address for None.
+/// Waits until the database has this address of user 1. For None, waits until it has no address of user 1.
 async fn until_kept(members: &mut Collection<Document>, email: Option<&str>) {
     let stored = async || {
         let member = members.find_one(doc! { "_id.user": 1_i64 }).await.unwrap().unwrap();

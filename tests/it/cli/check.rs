@@ -71,7 +71,7 @@ async fn check_names_an_arbiter_as_the_fault() {
     assert!(fault.contains("an arbiter") && fault.contains(&arbiter), "{checked:#?}");
 }
 
-/// Starts a `mongod` that Parlor does not manage. Returns its process and port.
+/// Starts a `mongod` as an external database, not managed by Parlor. Returns its process and port.
 pub(super) async fn start_mongod(dir: &Path, arguments: &[&str]) -> (Process, u16) {
     let port = free_port();
     let mut command = Command::new(mongod().await);

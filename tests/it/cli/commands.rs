@@ -1,4 +1,4 @@
-//! The output, the errors and the exit codes of the program's commands on the same machine as the server.
+//! The output, the errors and the exit codes of the commands that run on the same machine as the server.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -77,7 +77,7 @@ async fn misspelt_variable_is_warned_of_by_serve_and_check() {
     let home = Home::new().await.set("AUTH__SECRET", SECRET);
     let command = |argument: &str| {
         let mut command = home.command(&[], &[argument]);
-        // The last two belong to the test and to a Kubernetes cluster, so they cause no warning.
+        // The last two names belong to these tests and to a Kubernetes cluster, so they cause no warning.
         let names =
             ["PARLOR_LISTEN", "parlor__listen", "PARLOR_NO_SUCH", "PARLOR_IT_SEED", "PARLOR_SERVICE_HOST"];
         command.envs(names.map(|name| (name, "1")));
@@ -101,7 +101,7 @@ async fn misspelt_variable_is_warned_of_by_serve_and_check() {
     }
 }
 
-/// Returns the claims of a token, without a check of the signature.
+/// Returns the claims of a token. Does not check the signature.
 fn claims(token: &str) -> serde_json::Value {
     use base64::Engine as _;
     let claims = token.split('.').nth(1).expect("a token has three parts");
@@ -142,7 +142,7 @@ async fn a_pair_has_one_room() {
     let group = room("1,2,3").await;
     assert_ne!(group, pair);
 
-    // The same rules apply while a running server uses the private database.
+    // The same rules apply while a server runs and uses the private database (the `mongod` that Parlor starts).
     let server = home.serve().await;
     assert_eq!(room("1,2").await, pair);
     assert_eq!(room("2,1").await, pair);
@@ -184,7 +184,8 @@ async fn a_bad_setting_is_named_with_its_fault_and_origin() {
         ("[auth]\n\nuser_claim = \"exp\"\n", "auth.user_claim: exp means something else"),
     ] {
         fs::write(&file, text).unwrap();
-        // `health` only asks the running server, so it ignores a value with which a server could not start.
+        // `health` only sends a request to the running server. So it ignores a value with which a server could not
+        // start.
         let health = if fault.contains("means something else") { None } else { Some("health") };
         for command in ["serve", "token", "room", "check"].into_iter().chain(health) {
             let arguments: &[&str] = match command {
@@ -205,7 +206,7 @@ async fn a_bad_setting_is_named_with_its_fault_and_origin() {
 
     let missing = home.run(&["check", "--config", "missing.toml"]).await;
     assert!(missing.refused().contains("missing.toml: can't be read"), "{missing:#?}");
-    // The errors are found before the program creates any file.
+    // The program finds the errors before it creates any file.
     let left: Vec<_> = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["settings.toml"]);
 }
@@ -221,8 +222,8 @@ async fn health_asks_the_server_of_the_same_settings() {
     assert_eq!(home.run(&["health"]).await.printed(), "");
     let own = format!("127.0.0.1:{port}");
     assert_eq!(home.run_with(&[("LISTEN", &own)], &["health"]).await.printed(), "");
-    // `health` reports a running server as healthy even if a server could no longer start with these settings.
-    // Otherwise an orchestrator would stop the server.
+    // `health` reports a running server as healthy, even if a server could not start with these settings. If `health`
+    // failed, an orchestrator would stop the server.
     for (key, value) in [("AUTH__SECRET", ""), ("TLS__CERTIFICATE", ""), ("FEED__STALE_MS", "10")] {
         assert_eq!(home.run_with(&[(key, value)], &["health"]).await.printed(), "", "{key}");
     }
@@ -241,9 +242,10 @@ async fn health_asks_the_server_of_the_same_settings() {
     let other = home.run(&["health"]).await;
     assert!(other.refused().contains("not healthy"), "{other:#?}");
 
-    // If the port is in use, the error says so and names the setting.
+    // `serve` fails because the port is in use. The error says so and names the setting.
     let _taken = answer.await.unwrap();
-    // The bounds are so low that the limit of open files causes no log line before the error.
+    // A low limit of open files would cause a log line before the error. These bounds are so low that the limit is high
+    // enough.
     let settings = [("LISTEN", &*own), ("LIMITS__SOCKETS", "100"), ("HTTP__CONNECTIONS", "100")];
     let refused = home.run_with(&settings, &["serve"]).await;
     let told = refused.refused();
@@ -267,8 +269,8 @@ async fn data_directory_admits_one_server() {
     server.stop().await;
 }
 
-/// After a crash, a `mongod` may take minutes to start. If the server is stopped in this time, it must not wait for the
-/// `mongod`.
+/// After a crash, a `mongod` may take minutes to start. If the server is stopped during this time, it must end without
+/// waiting for the `mongod`.
 #[tokio::test]
 async fn server_waiting_for_its_mongod_stops_immediately() {
     let home = Home::new().await;

@@ -1,4 +1,4 @@
-//! The errors and warnings about databases that Parlor can't use, or can only use slowly.
+//! The errors and warnings about databases that Parlor can't use, or that it can use only slowly.
 
 use std::fs;
 
@@ -10,13 +10,13 @@ use super::SECRET;
 use super::check::start_mongod;
 use crate::support::{Database, Home, PATIENCE, Process};
 
-/// The opcodes of MongoDB's wire protocol: the query with which a driver begins, the reply to it, and all later
+/// The opcodes of MongoDB's wire protocol: the query that a driver sends first, the reply to this query, and all later
 /// messages.
 const OP_QUERY: i32 = 2004;
 const OP_REPLY: i32 = 1;
 const OP_MSG: i32 = 2013;
 
-/// Starts a server that gives every request the `hello` answer of a MongoDB 5.0 primary. Returns its URI.
+/// Starts a fake database, which answers every request like a MongoDB 5.0 primary answers `hello`. Returns its URI.
 async fn old_mongod() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -47,7 +47,7 @@ async fn answer_all(mut stream: TcpStream, hello: Document) -> std::io::Result<(
         let mut body = vec![0; usize::try_from(length - 16).unwrap()];
         stream.read_exact(&mut body).await?;
         let (opcode, head) = if opcode == OP_QUERY {
-            // The reply's flags, cursor id, start and number of documents (1).
+            // The reply's flags, cursor id and start (all 0), and the number of its documents (1).
             (OP_REPLY, [&[0; 16][..], &1_i32.to_le_bytes()].concat())
         } else {
             // The message's flags, and the type of its only section.

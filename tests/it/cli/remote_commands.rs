@@ -11,7 +11,8 @@ use crate::support::{Home, Link, PATIENCE, Process, Receiver, ReceiverReply, Sta
 
 const KEY: &str = "an-api-key-of-the-tests-at-least-32-characters";
 
-/// Returns the settings of a server with a service key. A command with these settings finds the server.
+/// Returns a home folder with the settings of a server that has a service key. A command with these settings finds the
+/// server.
 async fn home() -> Home {
     Home::new().await.set("API__KEYS", KEY).set("LISTEN", &format!("127.0.0.1:{}", free_port()))
 }
@@ -80,7 +81,8 @@ async fn events_that_are_set_aside_are_listed_sent_again_and_dropped() {
 #[tokio::test]
 async fn messages_are_printed_as_text_and_as_json() {
     let home = home().await;
-    // An erasure waits until all actions that may still be running must have ended. These limits shorten the wait.
+    // An erasure waits until every action that was running at its start must have ended. These limits shorten that
+    // wait.
     let home = home.set("LIMITS__HANDLER_MS", "1000").set("MONGODB__OPERATION_MS", "3000");
     let server = home.serve().await;
     let room = home.run(&["room", "--members", "1,alice"]).await.printed().to_owned();
@@ -173,7 +175,7 @@ async fn tail_shows_a_room_as_it_lives() {
     server.stop().await;
 }
 
-/// While the stream is broken, more messages are sent than a history contains.
+/// While the event stream is broken, the test sends more messages than one history contains.
 #[tokio::test]
 async fn tail_misses_nothing_while_it_is_cut_off() {
     let home = home().await;
@@ -235,7 +237,7 @@ async fn failed_command_prints_one_line_with_the_reason() {
     server.stop().await;
 }
 
-/// A program on the server's address sends an answer that never ends.
+/// A program at the server's address sends an answer that never ends.
 #[tokio::test]
 async fn an_endless_answer_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -269,7 +271,7 @@ async fn an_endless_answer_is_given_up() {
     answering.abort();
 }
 
-/// For example, `head` closes the pipe when it has enough lines.
+/// A reader of the output may close the pipe early. For example, `head` closes the pipe when it has enough lines.
 #[tokio::test]
 async fn a_closed_pipe_ends_every_command_quietly() {
     let home = home().await;

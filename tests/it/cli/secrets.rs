@@ -120,7 +120,7 @@ async fn the_first_start_keeps_a_secret_to_itself() {
         assert!(line.is_none(), "{line:?}");
     }
 
-    // The next start uses the same secret, and its log names the setting of the folder with the secret.
+    // The next start uses the same secret. Its log names the setting `data_dir`, the folder that contains the secret.
     let home = home.set("LOG__FILTER", "info");
     let server = home.serve().await;
     assert_eq!(fs::read_to_string(data.join("secret")).unwrap(), secret);

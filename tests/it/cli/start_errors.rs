@@ -1,5 +1,5 @@
-//! The errors of `serve` and `check` about a database that they can't use. Both commands print the same single line,
-//! without debug output.
+//! The errors of `serve` and `check` about a database that Parlor can't use. The two commands print the same single
+//! line, without debug output.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -72,7 +72,7 @@ async fn missing_set_or_server_is_named_by_serve_and_check() {
         uri(port, "?directConnection=true"),
         uri(away, "?replicaSet=rs0"),
     ];
-    // With each of these URIs, the program waits 30 s for the database.
+    // With each of these URIs, the program waits 30 s for the database before it reports the error.
     let began = Instant::now();
     let said = join_all(uris.iter().map(|uri| async {
         let said = refusal_by(uri).await;
@@ -166,8 +166,8 @@ async fn refused_login_or_right_is_named_by_serve_and_check() {
         assert!(advice.iter().any(|advice| said.contains(advice)), "{said}");
     }
 
-    // The role that the documentation asks for is enough. The path `admin` names only the database of the users, not
-    // the database of Parlor.
+    // The role `readWrite`, which the documentation requires, is enough. The path `admin` in the URI names only the
+    // database in which MongoDB looks for the user. Parlor's database is still `parlor`.
     let home = Home::new().await.set("MONGODB__URI", &uri("writer:right@", "admin"));
     let checked = home.run(&["check"]).await;
     assert!(checked.printed().contains("database `parlor`"), "{checked:#?}");

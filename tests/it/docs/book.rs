@@ -1,5 +1,5 @@
-//! Checks the book in docs/. Its links work, each page is in the book, each alert has an entry in the runbook, and the
-//! tests that the book names exist.
+//! Checks the book in docs/. Its links must work, each page must be in the book, each alert must have an entry in the
+//! runbook, and the tests that the book names must exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,7 +19,7 @@ const OTHER_PAGES: &[&str] = &[
     "tests/fuzz/README.md",
 ];
 
-/// The pages with tables that name tests, in a last column with the heading `shown by`.
+/// The pages whose tables name tests. The tests stand in the last column, which has the heading `shown by`.
 const PAGES_THAT_NAME_TESTS: &[&str] = &["docs/security.md", "docs/reliability.md"];
 
 fn root() -> &'static Path {
@@ -93,7 +93,7 @@ impl Page {
         page
     }
 
-    /// Returns the anchors of the page's headings. A repeated heading gets a number.
+    /// Returns the anchors of the page's headings. From its second occurrence on, a repeated heading gets a number.
     fn anchors(&self) -> BTreeSet<String> {
         let mut times = BTreeMap::new();
         let anchor = |heading: &String| {
@@ -118,7 +118,7 @@ fn pages() -> BTreeMap<PathBuf, Page> {
     pages.map(|path| (path.clone(), Page::parse(&read(path)))).collect()
 }
 
-/// Returns the path of the file that a link on this page leads to, without `..`.
+/// Returns the path of the file to which a link on this page leads. The path contains no `..`.
 fn resolved(page: &Path, link: &str) -> PathBuf {
     let mut path = page.parent().unwrap_or(Path::new("")).to_owned();
     for part in Path::new(link) {

@@ -1,5 +1,5 @@
-//! Checks the documents against the contract (config/asyncapi.json). Each frame in an example fits its schema, and
-//! docs/protocol.md names every action, event, error code and close code.
+//! Checks the documents against the contract (config/asyncapi.json). Each frame in an example must fit its schema.
+//! docs/protocol.md must name every action, event, error code and close code.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -31,7 +31,8 @@ fn frames(file: &str) -> Vec<Value> {
     blocks.flat_map(|block| -> Vec<Value> { parse(block) }).collect()
 }
 
-/// Returns the messages of the contract that have the same `action` or `type` as a frame.
+/// Returns the messages of the contract whose `action` or `type` is equal to that of a frame. For an array, returns the
+/// message `first_history`.
 fn named<'a>(contract: &'a Value, frame: &Value) -> Vec<(&'a str, &'a Value)> {
     let messages = contract["components"]["messages"].as_object().unwrap();
     let is_named = |(name, message): &(&String, &Value)| {
@@ -75,7 +76,7 @@ fn documented_frames_fit_the_contract() {
         }
     }
     let messages = contract["components"]["messages"].as_object().unwrap();
-    // The answer to a repeated `send` has the same form as an event, so it needs no example of its own.
+    // The answer to a repeated `send` has the form of an event, so it needs no example of its own.
     let unmet: Vec<_> =
         messages.keys().filter(|name| *name != "send_answer" && !met.contains(name.as_str())).collect();
     assert!(unmet.is_empty(), "no document has an example of {unmet:?}");

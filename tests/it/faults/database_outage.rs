@@ -1,4 +1,4 @@
-//! Outages in which the database is unreachable or does not answer.
+//! Outages: the database is unreachable, or does not answer.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::support::{
     Client, Link, PATIENCE, Server, State, chat, error, eventually_within, free_port, said,
 };
 
-/// Starts a server that soon notices a fault. The test can cut the server's link to the database.
+/// Starts a server that soon notices an outage. The test can cut the server's link to the database.
 async fn behind_a_link() -> (Link, Server) {
     let link = Link::to_the_database().await;
     let overrides = [
@@ -22,8 +22,8 @@ async fn behind_a_link() -> (Link, Server) {
     (link, server)
 }
 
-/// Sends messages until the server accepts a message. The server needs some time to notice that the database is
-/// reachable again.
+/// Sends messages until the server accepts a message. After an outage, the server needs some time to notice that the
+/// database is reachable.
 async fn say_until_taken(client: &mut Client) -> Value {
     let answer = async || {
         client.say("are we back?").await;
@@ -44,7 +44,7 @@ async fn a_new_socket_is_told_to_try_again_later() {
     for query in ["firts_user=1&second_user=3/", "room_id=77"] {
         assert_eq!(server.dial_as(1, query).refused().await, 1013, "?{query}");
     }
-    // The checks that need no database are made first, so their close codes are the same as without an outage.
+    // The server makes the checks that need no database first. So their close codes are the same as without an outage.
     assert_eq!(server.dial_as(1, "firts_user=1").refused().await, 4400);
     assert_eq!(server.dial_as(2, "firts_user=1&second_user=2").refused().await, 4003);
     assert_eq!(server.dial("/ws/chat/?firts_user=1&second_user=2").refused().await, 4001);
@@ -55,7 +55,7 @@ async fn action_is_unavailable_on_a_living_socket_during_an_outage() {
     let (link, server) = behind_a_link().await;
     let mut one = server.join(1, 2).await;
     one.say_alone(1, 1, "before").await;
-    // The event may arrive before its action has ended. `quiet` waits until the action has ended.
+    // The event may arrive before the action `send` has ended. `quiet` waits until the action has ended.
     one.quiet().await;
     link.set(State::Cut);
     one.send(json!({"action": "edit", "message_id": 1, "text": "x"})).await;
@@ -64,7 +64,8 @@ async fn action_is_unavailable_on_a_living_socket_during_an_outage() {
     one.expect(error("unavailable", Some("delete"))).await;
     one.say("lost?").await;
     let answer = one.next().await;
-    // The link may have been cut only after the first write had started.
+    // The server may notice the cut only after the write has started. Then the outcome is unknown, and the error is
+    // `timeout`.
     assert!(["unavailable", "timeout"].iter().any(|code| answer["code"] == *code), "{answer}");
     one.quiet().await;
 
@@ -85,7 +86,7 @@ async fn an_action_that_the_database_doesnt_answer_is_told_so() {
     let (link, server) = behind_a_link().await;
     let mut one = server.join(1, 2).await;
     one.say_alone(1, 1, "before").await;
-    // The event may arrive before its action has ended. `quiet` waits until the action has ended.
+    // The event may arrive before the action `send` has ended. `quiet` waits until the action has ended.
     one.quiet().await;
     link.set(State::Held);
     one.send(json!({"action": "edit", "message_id": 1, "text": "x"})).await;
@@ -124,7 +125,7 @@ async fn a_server_without_its_database_is_healthy_but_not_ready() {
     link.set(State::Cut);
     server.until_status("/readyz", 503).await;
     assert_eq!(server.get("/healthz").await, 200);
-    // The database's address and its error are for operators only.
+    // The address of the database and its error are for operators only, so only the admin listener shows them.
     let members = link.uri.trim_start_matches("mongodb://").split('/').next().unwrap();
     let told = async |url: String| reqwest::get(url).await.unwrap().text().await.unwrap();
     let everyone = told(format!("http://{}/readyz", server.address())).await;

@@ -1,4 +1,4 @@
-//! The limits of the admin listener (`/metrics` and health, on its own port). Its connections do not
+//! The limits of the admin listener (`/metrics` and health, on its own port). Connections to the admin listener do not
 //! count for the limits of the main listener, which clients use.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,7 +12,7 @@ fn address(metered: &Metered) -> SocketAddr {
     metered.setting().1.parse().unwrap()
 }
 
-/// Connects from this address and repeats until the server answers. Returns the open connection.
+/// Connects from this address again and again, until the server answers. Returns the open connection.
 async fn admitted(from: Ipv4Addr, address: SocketAddr) -> RawConnection {
     let dial = async || {
         let mut raw = RawConnection::from(from, address).await;

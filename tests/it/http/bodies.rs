@@ -1,4 +1,5 @@
-//! Request bodies that are too long, too slow, compressed, or not needed. In each case, the client receives an answer.
+//! Request bodies that are too long, too slow, compressed, or not needed. In each case, the client must receive an
+//! answer.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ fn post(path: &str, key: &str, headers: &str) -> String {
     )
 }
 
-/// Writes the whole request before it reads a byte, as many clients do. Returns all bytes of the answer.
+/// Writes the whole request before it reads the answer, as many clients do. Returns all bytes of the answer.
 async fn answer(server: &Server, head: &str, body: &[u8]) -> String {
     let mut raw = RawConnection::to(server.address()).await;
     assert!(raw.say(head.as_bytes()).await && raw.say(body).await, "the server takes the whole body");
@@ -57,14 +58,15 @@ async fn discarded_bytes_of_a_body_are_bounded() {
     let mut raw = RawConnection::to(server.address()).await;
     raw.say(post("/api/v1/rooms", API_KEY, "Content-Length: 900000000\r\n").as_bytes()).await;
     let piece = vec![b'x'; 100_000];
-    // The server reads until its limit, and the connection's buffers fill. Then the server closes the connection.
+    // The server discards bytes up to its limit, while the connection's buffers fill. Then the server closes the
+    // connection.
     let mut pieces = 0;
     while raw.say(&piece).await {
         pieces += 1;
         assert!(pieces < 1_000, "100 MB were taken");
     }
     assert_eq!(metered.hits("discard_bytes").await, 1);
-    // A body that never ends doesn't hold its connection open either.
+    // A body whose bytes stop arriving doesn't keep its connection open either.
     let silent = answer(&server, &post("/api/v1/rooms", API_KEY, "Content-Length: 9000000\r\n"), b"x").await;
     assert!(silent.starts_with("HTTP/1.1 413"), "{silent}");
     metered.until("parlor_limits_hit_total{bound=\"discard_ms\"}", 1).await;

@@ -1,4 +1,5 @@
-//! The limits of plain HTTP: the number of connections, the size of a head, and the time for a head and a body.
+//! The limits of plain HTTP: the number of connections, the size of a head (the request line and headers), and the time
+//! for a head and a body.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ async fn said(address: SocketAddr, bytes: &str) -> TcpStream {
 /// Reads until the server closes the connection, and returns all bytes.
 async fn heard(mut stream: TcpStream) -> String {
     let mut answer = Vec::new();
-    // A reset also ends the connection.
+    // A reset also counts as the end of the connection.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server closes it in time");
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -51,7 +52,7 @@ async fn a_body_that_never_ends_is_given_up() {
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("request_timeout"), "{answer}");
 }
 
-/// The client sends one byte every 100 ms, but the body never ends.
+/// The client sends one byte of the body every 100 ms, and never reaches the end of the body.
 #[tokio::test]
 async fn a_body_that_drips_is_given_up() {
     let metered = Metered::new();
@@ -121,7 +122,7 @@ async fn connection_over_the_limit_waits_and_sockets_do_not_count() {
         said(server.address(), "GET /healthz HTTP/1.1\r\nHost: parlor\r\nConnection: close\r\n\r\n").await;
     let answer = heard(next).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    // By then, the server had closed the idle connection that was opened before.
+    // The limit is one connection. To serve this request, the server had to close the idle connection first.
     let mut byte = [0];
     let ended = match idle.try_read(&mut byte) {
         Ok(0) => true,

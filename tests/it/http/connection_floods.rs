@@ -1,5 +1,5 @@
-//! One address opens connections without end. It gets at most its share of the connections, so that other addresses are
-//! still served.
+//! One address opens connections without end. It must get only its share of the connections, so that other addresses
+//! are still served.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -13,14 +13,16 @@ const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 /// The number of connections that a flood opens.
 const FLOOD: usize = 2_000;
 
-/// The limit of connections for one address in these tests, and the number of a flood's connections over that limit.
+/// The limit of connections for one address in these tests. The second constant is the number of a flood's connections
+/// over that limit.
 const MOST: usize = 50;
 const TOO_MANY: u64 = (FLOOD - MOST) as u64;
 
-/// Longer than any test of this file, so that the server closes no silent connection of a flood for its silence.
+/// The time for a request. It is longer than any test of this file, so the server closes no connection of a flood
+/// because the connection is silent.
 const REQUEST_MS: &str = "60000";
 
-/// The address of the flood, and the address of the honest clients.
+/// The address from which the flood comes, and the address of the honest clients.
 const FLOODED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 7);
 const ELSEWHERE: [u8; 4] = [127, 0, 0, 2];
 
@@ -44,7 +46,7 @@ fn dial(server: &Server) -> Dial {
     server.dial(TARGET).token(&server.token(1).sign()).from(ELSEWHERE)
 }
 
-/// Opens the connections of a flood, one after another, and sends the same bytes on each.
+/// Opens the connections of a flood, one after another, and sends the same bytes on each connection.
 async fn flood(server: &Server, says: &[u8]) -> Vec<RawConnection> {
     let mut wires = Vec::with_capacity(FLOOD);
     for _ in 0..FLOOD {
@@ -70,8 +72,8 @@ async fn is_served(one: &mut Client, id: i64) {
     one.expect(chat(id, 1, "meanwhile")).await;
 }
 
-/// Returns the number of open connections. It includes connections of the HTTP client that made the room, which that
-/// client may keep or close.
+/// Returns the number of open connections. The number includes connections of the HTTP client that created the room.
+/// This client may keep or close its connections.
 async fn without_the_flood(metered: &Metered) -> u64 {
     metered.sample("parlor_connections").await
 }
@@ -97,7 +99,7 @@ async fn silent_address_has_a_share_of_the_connections() {
             RawConnection::from(FLOODED, server.address()).await.ends_within(Duration::from_secs(5)).await
         );
 
-        // After its connections have ended, the address may connect again.
+        // When the connections of the address have ended, the address may connect again.
         drop(left);
         metered.until("parlor_connections", honest).await;
         dial(&server).from(FLOODED.octets()).open().await.history().await;
@@ -113,7 +115,7 @@ async fn rejected_handshake_keeps_its_permit_until_its_answer_is_read() {
     let honest = without_the_flood(&metered).await;
     let forged = server.token(1).secret("somebody else's secret, of 32 bytes").sign();
     let hello = handshake(TARGET, &format!("Authorization: Bearer {forged}\r\n"));
-    // No client of the flood reads its answer or replies to the close frame.
+    // The clients of the flood don't read their answers, and don't reply to the close frame.
     let wires = flood(&server, hello.as_bytes()).await;
     let there = without_the_flood(&metered).await;
     assert!(there <= honest + MOST as u64, "{there} at once");

@@ -1,5 +1,5 @@
-//! A common tool generates a client from the API's description (OpenAPI). The tool understands the whole description,
-//! and the client makes real calls. `clients/js/test/openapi.test.ts` tests a second tool.
+//! A common tool generates a client from the API's description (OpenAPI). The tool must understand the whole
+//! description, and the generated client must make real calls. `clients/js/test/openapi.test.ts` tests a second tool.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::{API_KEY, Server, python, python_packages};
 
-/// The generator, as a requirement for pip.
+/// The generator: the name and the version of a Python package.
 const TOOL: &str = "openapi-python-client==0.29.1";
 
 /// The generator's configuration: it treats JSON Lines as text, and does not format the generated code.
@@ -22,7 +22,7 @@ fn operations() -> usize {
     paths.values().map(|item| item.as_object().unwrap().len()).sum()
 }
 
-/// Returns the number of modules below a folder. Each module holds one operation.
+/// Returns the number of modules below a folder. The generator writes one module for each operation.
 fn modules(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let count = |path: PathBuf| {

@@ -1,5 +1,5 @@
-//! The header `Idempotency-Key`: the server applies a repeated `POST` once, and answers each repetition with the first
-//! answer.
+//! The header `Idempotency-Key`: the server applies a repeated `POST` once, and answers each repetition like the first
+//! request.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ fn group() -> Value {
     json!({"members": [{"user_id": 1}, {"user_id": 2}, {"user_id": 3}], "name": "three"})
 }
 
-/// Changes the only record of an idempotency key in the database.
+/// Changes the database's record of an idempotency key. The database must have exactly one record.
 async fn set_record(server: &Server, update: Document) {
     let requests = server.collection("requests").await;
     let changed = requests.update_many(doc! {}, update).await.unwrap();
@@ -42,7 +42,7 @@ async fn the_same_request_again_is_answered_as_it_was_on_any_server() {
     for server in [&server, &other, &server] {
         assert_eq!(server.post_once("key-1", PATH, &hello()).await, first);
     }
-    // The first answer comes again, even if the message has changed since.
+    // The repeated request gets the first answer, even if the message was changed or deleted since.
     assert_eq!(server.api_delete(&format!("{PATH}/1")).await.0, 204);
     assert_eq!(other.post_once("key-1", PATH, &hello()).await, first);
     let second = other.post_once("key-2", PATH, &hello()).await;
@@ -71,7 +71,7 @@ async fn a_key_of_another_request_is_422_and_nothing_is_done() {
         assert_eq!((status, &refused["code"]), (422, &json!("key_reused")), "{path}: {refused}");
     }
     one.quiet().await;
-    // Each service key has its own idempotency keys: the same text from another service is another key.
+    // Each service key has its own idempotency keys. So `key` from another service is a different key.
     let http = reqwest::Client::new().post(format!("http://{}/api/v1{PATH}", server.address()));
     let request = http.bearer_auth("k".repeat(32)).header("idempotency-key", "key").json(&hello());
     let (status, made) = server.ask(request).await;
@@ -108,7 +108,7 @@ async fn pending_post_is_409_until_its_deadline_and_then_looked_up() {
     one.expect(chat(1, 1, "Hello")).await;
     let now = DateTime::now().timestamp_millis();
     let until = |ms| doc! { "until": DateTime::from_millis(now + ms) };
-    // The server of the first try died after the message was written.
+    // Simulates that the first server died after it wrote the message, but before it stored the answer.
     set_record(&server, doc! { "$unset": { "answer": "" }, "$set": until(600_000) }).await;
     let response =
         server.api(Method::POST, PATH).header("idempotency-key", "key").json(&hello()).send().await.unwrap();
@@ -123,7 +123,7 @@ async fn pending_post_is_409_until_its_deadline_and_then_looked_up() {
     assert_eq!(server.post_once("key", PATH, &hello()).await, first);
     one.quiet().await;
 
-    // The server of the first try died before the write.
+    // Simulates that the first server died before it wrote the message: the record has an id that no message has.
     set_record(
         &server,
         doc! { "$unset": { "answer": "" }, "$set": { "until": DateTime::from_millis(0), "write_id": mongodb::bson::oid::ObjectId::new() } },
@@ -163,7 +163,7 @@ async fn a_running_request_holds_its_key_for_40_s() {
     assert_eq!((answer.0, held_for), (204, 40_000));
 }
 
-/// Simulates that the server died while it handled the only request, and that the request's deadline has passed.
+/// Simulates that the server died while it handled the request, and that the request's deadline has passed.
 async fn died(server: &Server) {
     let over = doc! { "$unset": { "answer": "" }, "$set": { "until": DateTime::from_millis(0) } };
     set_record(server, over).await;
@@ -187,7 +187,7 @@ async fn a_room_is_looked_up_whose_maker_died_before_it_answered() {
             assert_eq!(server.post_once("key", "/rooms", &body).await, first, "the room that is there");
             assert_eq!(counts(server).await, (1, members));
         }
-        // Another client may have deleted the room before the client that made it received the answer.
+        // Another client may delete the room before the first client receives its answer.
         died(&server).await;
         assert_eq!(server.api_delete(&format!("/rooms/{}", first.1["room_id"])).await.0, 204);
         for _ in 0..2 {
@@ -213,7 +213,7 @@ async fn message_is_not_rewritten_when_it_was_deleted_after_its_post() {
     assert_eq!((again.0, &again.1["message_id"]), (201, &json!(1)), "{}", again.1);
     died(&server).await;
     assert_eq!(server.api_delete(&format!("{path}/1")).await.0, 204);
-    // The message was written, so the first answer comes again.
+    // The message was written once, so the repeated request gets the first answer again.
     for _ in 0..2 {
         let (status, made) = server.post_once("key", &path, &hello()).await;
         assert_eq!((status, &made["message_id"], &made["text"]), (201, &json!(1), &json!("Hello")), "{made}");
@@ -223,7 +223,7 @@ async fn message_is_not_rewritten_when_it_was_deleted_after_its_post() {
     one.quiet().await;
 }
 
-/// The first insert still runs when the second try looks for the message that the first try wrote.
+/// The insert of the first try still runs when the second try searches for the message of the first try.
 #[tokio::test]
 async fn tries_that_overlap_write_one_message() {
     let mongod = Mongod::start().await;
@@ -248,7 +248,7 @@ async fn tries_that_overlap_make_one_room() {
     let server = Server::start(&[]).await;
     let other = server.beside().await;
     let requests = server.collection("requests").await;
-    // Each record's deadline has already passed, so another try takes over each running try.
+    // This loop sets the deadline of each record to a past time. So each new try takes over a try that still runs.
     let hurry = async {
         let over = doc! { "$set": { "until": DateTime::from_millis(0) } };
         loop {
@@ -342,14 +342,15 @@ async fn answer_is_found_by_its_key_when_the_client_had_left() {
     link.set(State::Open);
     one.expect(chat(1, 1, "Hello")).await;
     let path = format!("/rooms/{room}/messages");
-    // The server may still be storing the answer; until then, the key answers 409.
+    // The server may not have stored the answer yet. Until then, a request with this key gets 409.
     let answer = async || beside.post_once("key", &path, &hello()).await;
     let (status, made) = eventually("the answer is stored", answer, |(status, _)| *status != 409).await;
     assert_eq!((status, &made["message_id"]), (201, &json!(1)), "{made}");
     one.quiet().await;
 }
 
-/// A try that wrote no message looks for its message by an index, and does not read the whole room.
+/// If the first try wrote no message, the next try searches for the message. The search must use an index, and must not
+/// read the whole room.
 #[tokio::test]
 async fn unwritten_message_is_looked_up_by_an_index() {
     let (server, _one) = room_with_one_socket(&[]).await;

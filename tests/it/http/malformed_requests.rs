@@ -1,5 +1,5 @@
-//! Requests that no real client sends. The server answers each one with a clear status or closes its connection in
-//! time. No connection stays open, and the next client is served.
+//! Requests that no real client sends. The server must answer each request with a clear status, or close its connection
+//! in time. No connection may stay open, and the next client must be served.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 /// The time that a head or a body may take in these tests, in milliseconds.
 const REQUEST_MS: &str = "500";
 
-/// A header line of the handshake.
+/// The header line with the key of the handshake.
 const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// Stands for "no HTTP answer before the server closed the connection".
+/// A status that stands for "the server closed the connection without an HTTP answer".
 const CLOSED: u16 = 0;
 
 struct Abused {
@@ -33,20 +33,20 @@ impl Abused {
         Self { server, metered }
     }
 
-    /// Sends these bytes and reads until the server closes. Returns the statuses of all answers, or [`CLOSED`] if there
-    /// is no answer.
+    /// Sends these bytes, and reads until the server closes the connection. Returns the statuses of all answers.
+    /// Returns only [`CLOSED`] if there is no answer.
     async fn statuses(&self, bytes: &[u8]) -> Vec<u16> {
         let mut raw = RawConnection::to(self.server.address()).await;
         raw.say(bytes).await;
         let heard = raw.heard_out().await;
         let heard = String::from_utf8_lossy(&heard);
-        // The first answer's head starts the text, and no body in these tests contains "HTTP/1.".
+        // Each answer starts with "HTTP/1.", and no body in these tests contains this text.
         let heads = heard.split("HTTP/1.").skip(1);
         let statuses: Vec<u16> = heads.filter_map(|head| head.get(2..5)?.parse().ok()).collect();
         if statuses.is_empty() { vec![CLOSED] } else { statuses }
     }
 
-    /// Asserts that the server gives exactly one answer to each request, with an expected status.
+    /// Asserts that the server gives exactly one answer to each case, with one of the expected statuses.
     async fn refused(&self, cases: &[(&str, Vec<u8>, &[u16])]) {
         for (what, bytes, expected) in cases {
             let statuses = self.statuses(bytes).await;
@@ -56,7 +56,7 @@ impl Abused {
         }
     }
 
-    /// Asserts that no connection of the test is open any more, and that an honest client is served.
+    /// Asserts that no connection of the test is open, and that an honest client is served.
     async fn is_well(&self) {
         self.metered.until("parlor_connections", 0).await;
         self.metered.until("parlor_sockets", 0).await;
@@ -68,7 +68,7 @@ impl Abused {
     }
 }
 
-/// Returns a request for `/healthz` with these extra header lines. Each line must contain its line end.
+/// Returns a request for `/healthz` with these additional header lines. Each line must end with `\r\n`.
 fn get(headers: &str) -> Vec<u8> {
     format!("GET /healthz HTTP/1.1\r\nHost: parlor\r\n{headers}\r\n").into_bytes()
 }
@@ -78,7 +78,7 @@ fn line(line: &str) -> Vec<u8> {
     format!("{line}\r\nHost: parlor\r\n\r\n").into_bytes()
 }
 
-/// Returns an authorized request that makes a room, with these extra header lines and this body.
+/// Returns a request that creates a room, with a valid key, these additional header lines and this body.
 fn post(headers: &str, body: &str) -> Vec<u8> {
     format!(
         "POST /api/v1/rooms HTTP/1.1\r\nHost: parlor\r\nAuthorization: Bearer {API_KEY}\r\n\
@@ -153,8 +153,8 @@ async fn no_request_hides_in_another_ones_body() {
             ("a body of 10 MB", post("Content-Length: 10000000\r\n", &"x".repeat(1_000_000)), &[413]),
         ])
         .await;
-    // `Transfer-Encoding` takes precedence over `Content-Length`. The server never reads the bytes after such a request
-    // as another request (RFC 9112, 6.1).
+    // If a request has both headers, the server may only use `Transfer-Encoding`, or refuse the request. It must never
+    // read the bytes after the chunks as another request (RFC 9112, 6.1).
     let both = post(&format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n"), &hidden);
     let statuses = abused.statuses(&both).await;
     assert!(matches!(statuses[..], [200 | 400]), "{statuses:?} answered both a length and chunks");
@@ -204,7 +204,7 @@ async fn requests_without_one_valid_host_are_400() {
     abused.is_well().await;
 }
 
-/// Returns a request whose body consists of chunks of 50,000 bytes.
+/// Returns a request whose body has `bytes` bytes, in chunks of 50,000 bytes.
 fn chunks(bytes: usize) -> Vec<u8> {
     let chunk = format!("C350\r\n{}\r\n", "x".repeat(50_000));
     post("Transfer-Encoding: chunked\r\n", &format!("{}0\r\n\r\n", chunk.repeat(bytes / 50_000)))
@@ -276,7 +276,7 @@ async fn handshakes_that_are_odd_are_served_as_they_are_meant() {
         ("99 parameters", handshake(&format!("{TARGET}&{}", "x=1&".repeat(99)), &lines(""))),
     ] {
         let mut raw = RawConnection::to(abused.server.address()).await;
-        // The server also handles frames that arrive before it has answered the handshake.
+        // The server also handles a frame that arrives before the server has answered the handshake.
         let early = frame(1, br#"{"action":"ping"}"#);
         raw.say(&[handshake.as_bytes(), &early].concat()).await;
         let head = raw.head().await;
@@ -328,7 +328,7 @@ async fn dripping_client_is_closed_and_delays_nobody() {
             drips.push((RawConnection::to(abused.server.address()).await, request.clone()));
         }
     }
-    // Each connection sends one byte every 20 ms, so the server's deadline passes before any head is complete.
+    // Each connection sends one byte every 20 ms. So the server's time limit passes before any head is complete.
     let dripping = drips.into_iter().map(|(mut raw, request)| async move {
         for byte in request {
             if !raw.say(&[byte]).await || raw.ends_within(Duration::from_millis(20)).await {

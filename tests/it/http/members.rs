@@ -1,4 +1,5 @@
-//! Group members through the HTTP API: adding, removing, changing roles, and the events that members' sockets receive.
+//! Members of groups in the HTTP API: adding, removing, changing roles, and the events that the members' sockets
+//! receive.
 
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -37,7 +38,7 @@ async fn late_member_has_no_unread_messages_and_makes_none_unread() {
     assert_eq!(list["rooms"][0]["unread"], 0, "{list}");
     let again = server.dial_as(1, &format!("room_id={room}")).open().await.history().await;
     assert_eq!(again[0]["status"], "read", "it stays read: {again:?}");
-    // A later message becomes read only after the new member has also read it.
+    // A later message becomes read only after the new member has also read this message.
     one.say("after").await;
     expect_message(&mut one, 2, 1, "after").await;
     one.quiet().await;
@@ -107,7 +108,7 @@ async fn a_removed_members_sockets_close_in_that_room_on_every_server() {
 
     let path = format!("/rooms/{room}/members/2");
     assert_eq!(server.refused(Method::DELETE, &path, Value::Null).await, refusal(404, "not_found"));
-    // The backend adds the member again. The earlier removal must not close the member's new socket.
+    // The backend adds the member again. The earlier removal must not close a socket that the member opens afterwards.
     for _ in 0..5 {
         assert_eq!(put(&server, room, "2", json!({})).await.0, 201);
         let mut back = beside.enter(2, room).await;
@@ -163,7 +164,7 @@ async fn member_limit_holds_when_many_join_concurrently() {
     assert_eq!((count(201), count(409)), (2, 4), "{answers:?}");
     let full = answers.iter().find(|answer| answer.0 == 409).unwrap();
     assert_eq!(full.1["code"], "too_many_members");
-    // A `PUT` for an existing member succeeds, although the room is full.
+    // A `PUT` for an existing member succeeds even in a full room.
     assert_eq!(put(&server, room, "1", json!({"role": "admin"})).await.0, 200);
 }
 
@@ -182,7 +183,7 @@ async fn admins_delete_what_others_said() {
     assert_eq!(put(&server, room, "2", json!({"role": "admin"})).await.0, 200);
     two.send(delete(1)).await;
     one.until(deleted(1)).await;
-    // An admin can't edit messages of others: only the sender can edit a message.
+    // An admin can't edit messages of others, because only the sender of a message can edit it.
     two.send(json!({"action": "edit", "message_id": 2, "text": "mine"})).await;
     two.until(error("not_author", Some("edit"))).await;
     assert_eq!(put(&server, room, "2", json!({"role": "member"})).await.0, 200);

@@ -1,5 +1,5 @@
-//! Messages through the HTTP API: writing, reading in pages, editing and deleting. Sockets receive them like any other
-//! message.
+//! Messages in the HTTP API: writing, reading in pages, editing and deleting. Sockets must receive these messages like
+//! any other message.
 
 use std::collections::BTreeSet;
 
@@ -51,8 +51,8 @@ async fn a_service_says_it_as_whom_it_likes_and_needs_no_membership() {
         client.expect(delivered(1, "bot:weather", "It rains")).await;
         client.expect(read(1, "bot:weather", "It rains")).await;
     }
-    // Without `"as": "service"`, "bot:weather" is refused, because it is no member. With it, a message in a member's
-    // name has the member's email.
+    // Without `"as": "service"`, the sender "bot:weather" is refused, because it is no member. With `"as": "service"`,
+    // a message whose sender is a member has the member's e-mail address.
     let (status, refused) = post(&server, 1, "bot:weather", "It rains").await;
     assert_eq!((status, &refused["code"]), (403, &json!("not_member")), "{refused}");
     let (status, made) =
@@ -121,7 +121,7 @@ async fn pages_go_both_ways_and_pass_over_what_is_deleted() {
             "{query}"
         );
     }
-    // The page has the same fields and values as a socket's first frame.
+    // The page contains the same messages, with the same fields, as the first frame of a socket.
     let (_, page) = server.api_get(&format!("/rooms/{room}/messages")).await;
     let history = server.connect(1, 2).await.history().await;
     assert_eq!(page["messages"], json!(history));

@@ -1,5 +1,5 @@
-//! The API's description (OpenAPI): it equals the checked-in file, and each operation needs a key. The page `/docs/`
-//! loads nothing from other origins.
+//! The API's description (OpenAPI) must be equal to the checked-in file, and each operation must need a service key.
+//! The page `/docs/` must load nothing from other origins.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ async fn description(server: &Server) -> String {
     text
 }
 
-/// Returns each described operation with its path and method.
+/// Returns each operation of the description, with its path and method.
 fn operations(description: &Value) -> Vec<(String, Method, &Value)> {
     let paths = description["paths"].as_object().unwrap();
     let each = |(path, item): (&String, &'_ Value)| (path.clone(), item.as_object().unwrap().clone());
@@ -87,7 +87,8 @@ async fn the_page_is_all_its_own() {
         assert!(!file.text().await.unwrap().is_empty(), "{name}");
     }
     assert_eq!(server.get("/docs/oauth2-redirect.html").await, 404);
-    // `/docs` redirects to `/docs/`, because the page loads its files by relative paths.
+    // `/docs` redirects to `/docs/`, because the page loads its files by relative paths. The HTTP client follows the
+    // redirect.
     let (status, _, html) = server.request(Method::GET, "/docs", None, "").await;
     assert!(status == 200 && html.contains("swagger-ui-bundle.js"), "{status} {html}");
 }
@@ -161,7 +162,8 @@ async fn operation_ids_are_short_words() {
     }
 }
 
-/// Parlor keeps no list of users, so no operation on a user answers 404.
+/// Parlor keeps no list of users. So no operation on an unknown user may answer 404, and the description may not
+/// mention 404.
 #[tokio::test]
 async fn unknown_users_are_described_as_they_are_answered() {
     let server = Server::start(&[]).await;
@@ -209,7 +211,7 @@ async fn fields_given_twice_and_numbers_out_of_range_are_refused() {
     for query in ["user_id=1&user_id=2", "user_id=1&limit=1&limit=2", "user_id=1&before=1-1&before=1-1"] {
         assert_eq!(server.api_get(&format!("/rooms?{query}")).await.0, 400, "{query}");
     }
-    // Unknown fields and parameters are ignored. The number -1 is not a valid id, but the string "-1" is.
+    // The server ignores unknown fields and parameters. The number -1 is not a valid user id, but the string "-1" is.
     let last = r#"{"x":{"y":1},"members":[{"user_id":9007199254740991,"y":1},{"user_id":"-1"}]}"#;
     let (status, made) = server.post_room(Some(API_KEY), last).await;
     let ids: Vec<_> = made["members"].as_array().unwrap().iter().map(|member| &member["user_id"]).collect();

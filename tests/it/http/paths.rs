@@ -1,5 +1,5 @@
-//! Paths with dots, empty segments or percent-encoding, which clients and proxies may rewrite. User ids that can't
-//! stand in a path are refused.
+//! Paths with dots, empty segments or malformed percent-encoding. Clients and proxies may rewrite such paths. Therefore
+//! the server must refuse them. The server must also refuse user ids that can't stand in a path.
 
 use mongodb::bson::{DateTime, Document, doc};
 use reqwest::Method;
@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::{API_KEY, PATIENCE, RawConnection, Server, eventually_within};
 
-/// Sends a request whose path no HTTP client normalizes, and returns the answer's status.
+/// Sends a request with exactly this path, because HTTP clients would rewrite the path. Returns the status of the
+/// answer.
 async fn status(server: &Server, method: &str, path: &str, body: &str) -> u16 {
     let mut raw = RawConnection::to(server.address()).await;
     let head = format!(
@@ -73,7 +74,7 @@ async fn a_resolved_or_empty_segment_changes_nothing_above_it() {
     let (_, page) = server.api_get(&format!("/rooms/{room}/messages")).await;
     assert_eq!(page["messages"][0]["text"], "kept");
     assert_eq!(server.api_get("/users/1").await.1["erasing"], false);
-    // A read request may still end in a slash.
+    // A request that only reads may still end in a slash.
     assert_eq!(status(&server, "GET", &format!("/rooms/{room}/"), "").await, 200);
 }
 
@@ -128,8 +129,8 @@ async fn ids_that_resolve_in_a_path_are_refused_everywhere() {
     }
 }
 
-/// Earlier versions accepted ids that consist of dots. Stored ids can still be read. The path of the API can't name
-/// such a user, so a document in the collection `erasures` starts the user's erasure.
+/// Earlier versions accepted user ids that consist of dots. Such stored ids must stay readable. No path of the API can
+/// name such a user. So the test starts the user's erasure by a document in the collection `erasures`.
 #[tokio::test]
 async fn stored_ids_of_dots_are_readable_and_erasable() {
     let server = Server::start(&[]).await;

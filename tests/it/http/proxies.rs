@@ -13,12 +13,12 @@ async fn server(overrides: &[(&str, &str)]) -> Server {
     server
 }
 
-/// Returns a dial whose handshake carries this address in `X-Forwarded-For`, as a proxy sends it.
+/// Returns a handshake with this address in `X-Forwarded-For`, as a proxy sends it.
 fn from(server: &Server, forwarded_for: &str) -> Dial {
     server.dial(TARGET).called(forwarded_for).header("x-forwarded-for", forwarded_for)
 }
 
-/// Returns whether the server accepts a valid token from that address.
+/// Returns whether the server accepts a handshake with a valid token from that address.
 async fn is_heard(server: &Server, forwarded_for: &str) -> bool {
     let dial = from(server, forwarded_for).token(&server.token(1).sign());
     match dial.open_unless(429).await {
@@ -53,14 +53,15 @@ async fn an_address_that_is_refused_too_often_is_429_for_a_while() {
         assert!(is_heard(&server, address).await);
         assert_eq!(from(&server, address).token("a.b.c").refused().await, 4001, "no token at all");
 
-        // Addresses that the client itself put into the header don't change the result.
+        // The header contains addresses that the client sent itself, before the address that the proxy added. They must
+        // not change the result. All addresses of one IPv6 network (/64) count as one address.
         let (status, headers) = from(&server, same).token(&forged(&server)).turned_away().await;
         assert_eq!(status, 429);
         let wait: u64 = headers["retry-after"].to_str().unwrap().parse().unwrap();
         assert!((50..=61).contains(&wait), "{wait}");
         assert_eq!(from(&server, address).rejected().await, 429, "no token");
         assert_eq!(from(&server, stranger).token(&forged(&server)).refused().await, 4001);
-        // Requests other than handshakes are not refused.
+        // Only handshakes are refused with 429. Other requests from the address are answered.
         assert_eq!(server.get("/healthz").await, 200);
     }
     let page = reqwest::get(format!("http://{admin}/metrics")).await.unwrap().text().await.unwrap();
@@ -79,9 +80,9 @@ async fn good_token_is_heard_however_often_its_address_failed() {
         assert_eq!(from(&server, address).token(&forged(&server)).rejected().await, 429);
         assert!(is_heard(&server, address).await);
     }
-    // Clients with expired tokens learn that they need new ones.
+    // A client with an expired token is not blocked: it must learn from 4001 that it needs a new token.
     assert_eq!(from(&server, address).token(&expired(&server, 1)).refused().await, 4001);
-    // The server refuses a page of another origin even with a valid token.
+    // The server refuses the page of another origin even with a valid token. These refusals count for the limit.
     let elsewhere =
         self::server(&[("HTTP__PROXIES", "127.0.0.1"), ("HTTP__ORIGINS", "https://a.example")]).await;
     let evil = || from(&elsewhere, address).header("origin", "https://evil.example");
@@ -100,7 +101,7 @@ async fn expired_tokens_of_many_users_are_no_guesses() {
     let early = server.token(1).with("nbf", now().as_secs() + 60).sign();
     assert_eq!(from(&server, address).token(&early).refused().await, 4001);
     assert_eq!(from(&server, address).token(&forged(&server)).refused().await, 4001, "the first guess");
-    // Each user's expired tokens have their own limit, which does not affect the user's new tokens.
+    // The expired tokens of a user have a limit of their own. This limit does not affect the user's new tokens.
     for _ in 0..2 {
         from(&server, address).token(&expired(&server, 40)).refused().await;
     }
@@ -157,7 +158,8 @@ async fn unlisted_proxy_is_not_trusted() {
     for _ in 0..5 {
         assert_eq!(from(&server, "203.0.113.5").refused().await, 4001);
     }
-    // The server saw the refused clients as 127.0.0.1, and loopback addresses are never blocked.
+    // The server does not trust this proxy. So it saw the refused clients as 127.0.0.1, and loopback addresses are
+    // never blocked.
     assert!(is_heard(&server, "203.0.113.5").await);
 }
 

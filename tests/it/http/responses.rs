@@ -72,7 +72,7 @@ async fn head_has_the_headers_of_get_and_no_body() {
         );
     }
     assert_eq!(asked(Method::HEAD, &case.admin("/metrics"), &[]).await.status(), 200);
-    // HEAD on an endless stream returns its headers, and does not count as an open stream.
+    // The answer to `HEAD` on an endless stream has the stream's headers. The request must not count as an open stream.
     let events = case.url(&format!("/api/v1/rooms/{room}/events"));
     assert_eq!(asked(Method::HEAD, &events, &[]).await.headers()["content-type"], "application/x-ndjson");
 }
@@ -152,7 +152,8 @@ async fn metrics_come_in_the_format_that_is_preferred() {
     assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
     assert!(classic.contains("# TYPE parlor_limits_hit_total counter\n"), "{classic}");
     assert!(!classic.contains("# EOF") && !classic.contains("# UNIT"), "{classic}");
-    // Each metric family has its description before its samples, and its samples start with its name.
+    // For each metric family, the description must stand before the samples, and the names of the samples must start
+    // with the family's name.
     let names = |page: &str| -> Vec<String> {
         let samples = page.lines().filter(|line| !line.starts_with('#'));
         samples.map(|line| line.split([' ', '{']).next().unwrap().to_owned()).collect()

@@ -93,7 +93,7 @@ async fn request_without_a_valid_key_is_401() {
     {
         problem_of(&server, key, &body, 401).await;
     }
-    // The server checks the key before it parses the body.
+    // The server must check the service key before it parses the body.
     problem_of(&server, None, "nonsense", 401).await;
     assert_eq!(server.dial_as(1, "firts_user=1&second_user=2").refused().await, 4004, "nothing was made");
 }
@@ -116,7 +116,7 @@ async fn service_keys_of_a_list_are_all_accepted() {
     }
 }
 
-/// Requests a room. Asserts that the answer is a problem document with this status, and returns its code.
+/// Sends a request to create a room. Asserts that the answer is a problem document with this status. Returns its code.
 async fn problem_of(server: &Server, key: Option<&str>, body: &str, status: u16) -> String {
     let answer = server.request(Method::POST, ROOMS, key, body).await;
     assert_eq!(answer.0, status, "{body} answered {answer:?}");

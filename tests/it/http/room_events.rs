@@ -29,7 +29,8 @@ async fn room_events_start_at_the_history_and_mark_nothing_read() {
     one.expect_all(&[edited(1, "edited"), deleted(1)]).await;
     one.quiet().await;
     let _two = server.join(2, 1).await;
-    // User 2 reads the messages only now. The stream has the same receipt events as the sockets.
+    // User 2 connects only now, so the messages become delivered and read. The HTTP stream sends the same receipt
+    // events as the sockets.
     for kind in ["mark_message_as_delivered", "mark_message_as_read"] {
         assert_eq!(one.next().await["type"], kind);
         assert_eq!(lines.line().await["type"], kind);
@@ -50,8 +51,8 @@ async fn event_stream_counts_as_a_socket_and_ends_with_the_server() {
     server.ended().await;
 }
 
-/// While the server's change stream hangs, user 2 reads a message on another server. The history has the receipt
-/// markers of the change stream's position. So these changes follow as events.
+/// User 2 reads a message on another server while this server's change stream hangs. This server's history ends at the
+/// position of its change stream, before user 2's receipts. So the receipts follow as events.
 #[tokio::test]
 async fn a_mark_of_while_the_stream_hung_is_told_after_the_history() {
     let mongod = Mongod::start().await;

@@ -156,8 +156,8 @@ async fn rooms_are_listed_with_what_is_new_in_them() {
     assert_eq!(room["members"].as_array().unwrap().len(), 2);
     assert_eq!(page["rooms"][1]["last_message"], Value::Null);
 
-    // A user's own messages and deleted messages are not unread. A deleted message is never the last message, but it
-    // still counts for the time of the last activity.
+    // A user's own messages and deleted messages do not count as unread. The list never shows a deleted message as
+    // `last_message`, but `active_at` keeps the time of the deleted message.
     let room = list(&server, "user_id=2").await["rooms"][0].clone();
     assert_eq!(room["unread"], 0, "{room}");
     two.send(json!({"action": "delete", "message_id": 3})).await;
@@ -166,7 +166,7 @@ async fn rooms_are_listed_with_what_is_new_in_them() {
     assert_eq!((&room["unread"], &room["last_message"]["message_id"]), (&json!(2), &json!(2)), "{room}");
     assert_eq!(room["active_at"], last["created_at"]);
 
-    // After user 1 has opened the room, none of its messages is unread.
+    // User 1 opens the room, so none of its messages is unread for user 1.
     let _one = server.join(1, 2).await;
     two.until_kind("mark_message_as_read").await;
     two.until_kind("mark_message_as_read").await;
@@ -227,7 +227,8 @@ async fn pages_have_each_room_once_also_where_many_are_of_one_moment() {
     for other in 2..=8 {
         made.push(server.room(&[1, other]).await);
     }
-    // All memberships get the same time. Among them, the list shows the newest room first.
+    // The test gives all memberships the same time. Among rooms of the same time, the list shows the room first that
+    // was made last.
     let members = server.collection("members").await;
     let at = mongodb::bson::DateTime::now();
     members
@@ -291,8 +292,8 @@ async fn a_server_without_its_database_says_so() {
         (Method::PUT, format!("{path}/members/4"), json!({})),
         (Method::DELETE, format!("{path}/members/1"), Value::Null),
     ] {
-        // A write without an answer may still be applied after the database is available again. Therefore it answers
-        // 504, and a read answers 503.
+        // If the database does not answer a write, it may still apply the write when it is available again. Therefore
+        // Parlor answers 504 (outcome unknown) to a write, and 503 to a read.
         let expected =
             if method == Method::GET { refusal(503, "unavailable") } else { refusal(504, "timeout") };
         let refused = server.refused(method.clone(), &path, body).await;

@@ -57,7 +57,7 @@ impl Files {
         self.dir.path().join(name)
     }
 
-    /// Writes a file as a renewal does: the file is complete, or missing.
+    /// Replaces a file by a rename, as a certificate renewal does. The server never sees a half-written file.
     fn write(&self, name: &str, text: &str) {
         let new = self.path("new");
         fs::write(&new, text).unwrap();
@@ -136,7 +136,7 @@ async fn get(server: &Server, pair: &Pair, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    // A connection that ends without TLS's closing message also ends the answer.
+    // If the server ends the connection without TLS's closing message, the read fails, but the answer is complete.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the answer ends in time");
     String::from_utf8(answer).unwrap()
 }
@@ -153,8 +153,8 @@ async fn sockets_and_answers_go_over_tls() {
 
     let mut socket = open(&secure, &pair).await;
     say(&mut socket, 1, "over TLS").await;
-    // The client is silent for longer than `http.request_ms` until the server pings it. The limits of requests don't
-    // apply to sockets.
+    // The client sends nothing for longer than `http.request_ms`, until the server pings it. This limit is for HTTP
+    // requests, so it must not close the socket.
     let ping = async { while !matches!(socket.next().await.unwrap().unwrap(), Message::Ping(_)) {} };
     timeout(PATIENCE, ping).await.expect("a quiet socket is asked");
     say(&mut socket, 2, &"long ".repeat(800)).await;
@@ -194,7 +194,7 @@ async fn a_certificate_is_renewed_under_live_sockets() {
     let (_plain, secure) = servers(&files, &[("TLS__WATCH_MS", "10"), metered.setting()]).await;
     let mut socket = open(&secure, &old).await;
 
-    // Between the two renames the files don't match each other.
+    // After this first of two renames, the certificate is new and the key is old, so the two files don't match.
     files.write("certificate.pem", &new.certificate);
     let faults = async || metered.sample("parlor_faults_total{place=\"certificate\"}").await;
     eventually("the mismatch is counted at each look", faults, |count| *count >= 3).await;

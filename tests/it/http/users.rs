@@ -18,8 +18,8 @@ use crate::support::{
     shared_uri,
 };
 
-/// Waits until the first pass of an erasure has removed the user's data. The last pass, which removes late writes,
-/// comes later.
+/// Waits until the first pass of an erasure has removed the user's data. The last pass comes later. It removes data
+/// that pending requests wrote after the first pass.
 async fn swept(server: &Server) {
     let database = server.collection("erasures").await;
     swept_in(&database).await;
@@ -29,13 +29,14 @@ async fn swept_in(erasures: &Collection<Document>) {
     eventually_count(erasures, doc! { "swept": true }, |count| count != 0).await;
 }
 
-/// Waits until the last pass of an erasure, which removes late writes, is done.
+/// Waits until the last pass of an erasure is done, which removes data that pending requests wrote after the first
+/// pass.
 async fn last_look(server: &Server) {
     let erasures = server.collection("erasures").await;
     eventually_count(&erasures, doc! {}, |count| count == 0).await;
 }
 
-/// Waits until the API shows the user's presence as `online`, and returns its answer.
+/// Waits until the API shows the user as online (or offline, if `online` is false). Returns the API's answer.
 async fn seen(server: &Server, user: &str, online: bool) -> Value {
     let path = format!("/users/{user}");
     let shown = async || server.api_get(&path).await.1;
@@ -90,7 +91,7 @@ async fn an_erased_user_is_gone_everywhere_and_the_others_stay() {
     let kept = server.post_once("key", &format!("/rooms/{group}/messages"), &body).await;
     assert_eq!(kept.0, 201);
     three.until_kind("chat_message").await;
-    // A deleted message keeps its sender, so the erasure must remove it there, too.
+    // A deleted message still names its sender, so the erasure must also remove the sender from deleted messages.
     assert_eq!(server.api_post("/rooms/1/messages", &json!({"sender_id": 1, "text": "marker"})).await.0, 201);
     assert_eq!(server.api_delete("/rooms/1/messages/3").await.0, 204);
     two.until(deleted(3)).await;
@@ -115,8 +116,8 @@ async fn an_erased_user_is_gone_everywhere_and_the_others_stay() {
     assert_eq!(page["messages"].as_array().unwrap().len(), 1, "{page}");
     two.say("and on").await;
     two.until(chat(4, 2, "and on")).await;
-    // The erasure also removed the stored answer of this idempotency key. The request now runs again, and fails because
-    // the user is no member.
+    // The erasure also removed the stored answer of this idempotency key. So the repeated request runs again. It fails
+    // because the erased user is no member.
     assert_eq!(server.post_once("key", &format!("/rooms/{group}/messages"), &body).await.0, 403);
     let lines = Lines::of(server.api(Method::GET, "/users/1/export")).await.rest().await;
     assert_eq!(lines.last().unwrap(), &json!({"type": "end", "memberships": 0, "messages": 0}));
@@ -133,7 +134,7 @@ async fn an_erasure_that_a_server_left_is_taken_up_by_another() {
             "created_at": now, "updated_at": now, "write_id": mongodb::bson::oid::ObjectId::new(),
         }
     };
-    // The user has more messages than one batch of the erasure.
+    // The user has more messages than the erasure removes in one batch.
     server.collection("messages").await.insert_many((1..=2500).map(message)).await.unwrap();
     let left = doc! { "_id": 1_i64, "asked_at": now, "until": DateTime::from_millis(0), "swept": false };
     server.collection("erasures").await.insert_one(left).await.unwrap();
@@ -162,7 +163,7 @@ async fn pending_writes_of_an_erased_user_are_removed_too() {
     swept(&server).await;
     assert_eq!(one.closed_in_the_end().await, 4001);
     seen(&server, "1", false).await;
-    // A request that began before the erasure writes its message only now.
+    // The test inserts a message, as a request could do that began before the erasure.
     let now = DateTime::now();
     let late = doc! {
         "_id": { "room": 1_i64, "n": 1_i64 }, "sender": 1_i64, "text": "late", "created_at": now, "updated_at": now,
@@ -198,7 +199,7 @@ async fn erased_user_is_in_no_room_when_an_add_was_under_way() {
     eventually_count(&erasures, doc! {}, |count| count == 0).await;
     let members = database.collection::<Document>("members");
     assert_eq!(members.count_documents(doc! { "_id.user": 1_i64 }).await.unwrap(), 0);
-    // A presence time that was written after the first pass is removed, too.
+    // A presence document that was written after the first pass is removed, too.
     let presence = database.collection::<Document>("presence");
     assert_eq!(presence.count_documents(doc! { "_id": 1_i64 }).await.unwrap(), 0);
 }
@@ -223,7 +224,8 @@ async fn function_sends_nothing_after_its_callers_erasure_ended() {
     receiver.asked(1).await;
     assert_eq!(server.api_delete("/users/1").await.0, 202);
     one.closed_in_the_end().await;
-    // By then, every built-in action and every write has ended.
+    // After 3 s, every built-in action and every write has ended, because their limits are short. The erasure still
+    // waits for the function, whose time limit is 6 s.
     let early = timeout(Duration::from_secs(3), last_look(&server)).await;
     assert!(early.is_err(), "the function still has its time");
     leave.add_permits(1);
@@ -286,7 +288,7 @@ async fn exports_are_bounded_in_number_and_a_large_one_is_whole() {
     assert_eq!(lines.last().unwrap(), &json!({"type": "end", "memberships": 1, "messages": 8000}));
     let numbers: BTreeSet<_> = lines.iter().filter_map(|line| line["message_id"].as_i64()).collect();
     assert_eq!(numbers.len(), 8000);
-    // The export of a disconnected client no longer counts for the limit.
+    // The export of a disconnected client no longer counts for the limit of concurrent exports.
     drop(Lines::of(server.api(Method::GET, "/users/1/export")).await);
     let status = async || server.api(Method::GET, "/users/2/export").send().await.unwrap().status();
     eventually("the export's permit is returned", status, |status| *status == 200).await;

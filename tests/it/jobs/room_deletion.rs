@@ -1,4 +1,4 @@
-//! Deleted rooms: they are gone immediately for every user. Later, any server that runs removes their data from the
+//! Deleted rooms: every user loses access immediately. Later, any running server removes the rooms' data from the
 //! database.
 
 use mongodb::bson::{DateTime, Document, doc};
@@ -99,7 +99,7 @@ async fn late_writes_are_removed_with_a_room_being_deleted() {
     let room = server.room(&[1, 2]).await;
     delete(&server, room).await;
     none_left(&server, "members", doc! { "_id.room": room }).await;
-    // A pending action on another server writes these messages after the deletion.
+    // The test writes messages after the deletion, as a pending action on another server could do.
     fill(&server, room, 3).await;
     none_left(&server, "rooms", doc! { "_id": room }).await;
     none_left(&server, "messages", of_room(room)).await;
@@ -111,7 +111,7 @@ async fn deletion_is_finished_by_another_server_when_one_died() {
     let (room, kept) = (server.room(&[1, 2]).await, server.room(&[1, 3]).await);
     fill(&server, room, 1234).await;
     fill(&server, kept, 20).await;
-    // Marks the room as deleted. A server that dies after the first step of a deletion leaves it in this state.
+    // Marks the room as deleted. A server that dies after the first step of a deletion leaves the room in this state.
     let rooms = server.collection("rooms").await;
     let before = DateTime::from_millis(DateTime::now().timestamp_millis() - 5000);
     let left = doc! { "$set": { "deleted_at": before, "sweep_after": before }, "$unset": { "pair": "" } };
@@ -125,7 +125,8 @@ async fn deletion_is_finished_by_another_server_when_one_died() {
 
 #[tokio::test]
 async fn a_server_that_is_killed_at_it_is_followed_by_another() {
-    // A batch is one message, so the server is killed in the middle of the deletion.
+    // With `limits.batch` at 1, the server deletes one message at a time. So the test can kill the server in the middle
+    // of the deletion.
     let slow = [("LIMITS__BATCH", "1"), QUICK[0], QUICK[1], QUICK[2]];
     let mut program = Program::start(&slow).await;
     let room = program.room(&[1, 2]).await;

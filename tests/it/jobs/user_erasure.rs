@@ -1,4 +1,4 @@
-//! User erasure: while it runs, Parlor writes nothing new for the user. After it, no document names the user.
+//! User erasure: while it runs, Parlor writes nothing new for the user. When it has ended, no document names the user.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -77,7 +77,7 @@ async fn erased_users_sockets_all_close_with_one_code() {
         let (code, reason) = socket.end().await;
         assert_eq!((code, reason.as_str()), ERASED);
     }
-    // New connections of the user are also closed while the erasure runs.
+    // While the erasure runs, new connections of the user are closed, too.
     for server in [&server, &other] {
         for target in ["/ws/chat/?firts_user=1&second_user=2", "/ws/chat/?room_id=1", "/ws/?since="] {
             let mut socket = server.dial(target).token(&server.token(1).sign()).open().await;
@@ -121,7 +121,8 @@ async fn user_being_erased_gets_no_new_documents() {
         }
         let (status, answer) = server.api_get("/users/1/export").await;
         assert_eq!((status, &answer["code"]), (409, &json!("conflict")), "{answer}");
-        // No connection makes a direct room with the user, and other users are not disturbed.
+        // A connect that would make a direct room with the erased user is closed. Connects between other users still
+        // work.
         let mut socket = server.dial_as(6, "firts_user=6&second_user=1").open().await;
         assert_eq!(socket.closed().await.0, 1013);
         server.join(2, 1).await.quiet().await;
@@ -140,7 +141,7 @@ async fn an_erasure_lasts_until_what_was_under_way_is_erased() {
     server.room(&[1, 2]).await;
     assert_eq!(server.api_delete("/users/1").await.0, 202);
     assert_eq!(server.api_get("/users/1").await.1["erasing"], true);
-    // A pending request writes its message after the first pass of the erasure.
+    // The test inserts a message after the first pass of the erasure, as a pending request could do.
     let erasures = server.collection("erasures").await;
     eventually_count(&erasures, doc! { "swept": true }, |count| count != 0).await;
     let now = DateTime::now();
@@ -152,7 +153,7 @@ async fn an_erasure_lasts_until_what_was_under_way_is_erased() {
     assert_eq!(server.api_get("/users/1").await.1["erasing"], true, "it has not ended");
     ended(&server, "1").await;
     assert_eq!(messages.count_documents(doc! { "sender": 1_i64 }).await.unwrap(), 0);
-    // The id is free again, for a new user.
+    // After the erasure, a new user may have the same id.
     server.room(&[1, 2]).await;
     server.join(1, 2).await.quiet().await;
 }
@@ -179,8 +180,8 @@ async fn no_collection_names_an_erased_user() {
     }
     mine.send(json!({"action": "edit", "message_id": 1, "text": "marker-edit"})).await;
     two.until_kind("message_edited").await;
-    // The test inserts the typing event itself: a server writes one only if the database shows another member as
-    // online.
+    // The test inserts the typing event itself. A server inserts a typing event only if the database shows another
+    // member as online.
     let typing = doc! { "at": DateTime::now(), "room": group, "typing": id };
     server.collection("signals").await.insert_one(typing).await.unwrap();
     two.until_kind("typing").await;
@@ -204,7 +205,8 @@ async fn no_collection_names_an_erased_user() {
     assert!(after.contains("of 2"), "{after}");
 }
 
-/// Returns all documents of the database as text. Omits the pairs of direct rooms, which may name an erased user.
+/// Returns all documents of the database as text. Omits the field `pair` of direct rooms, because a pair may still name
+/// an erased user.
 async fn everything(server: &Server) -> String {
     let client = mongodb::Client::with_uri_str(shared_uri()).await.unwrap();
     let database = client.database(&server.database().name);

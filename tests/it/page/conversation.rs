@@ -21,7 +21,7 @@ async fn two_people_chat() {
     assert_eq!(one.text("#room-name").await, "User 2");
     one.see("#empty:not([hidden])").await;
     say(&one, "Shall we have lunch?").await;
-    // User 2 has not received the message yet.
+    // User 2 is not connected yet, so the message has the status `send`.
     one.see(&message_that_is("send", "Shall we have lunch?")).await;
     note(&one, ".own", "data-status").await;
 
@@ -63,7 +63,7 @@ async fn two_people_chat() {
         window.miss(&message("Shall we have lunch?")).await;
     }
 
-    // A delete needs two clicks. After the first click, the user can still keep the message.
+    // A delete needs two clicks. After the first click, the user can still keep the message by the button `keep`.
     let delete = |button: &str| format!("{}//button[@data-action='{button}']", message("Yes, at noon"));
     two.click(&delete("delete")).await;
     two.click(&delete("keep")).await;
@@ -84,7 +84,8 @@ async fn two_people_chat() {
         assert!(!window.has_alert().await);
     }
 
-    // So far, the browser has refused nothing. The content security policy refuses injected content.
+    // Until now the browser's log is empty. Now the test injects content, which the page's content security policy must
+    // refuse.
     assert_eq!(browser.log().await, [""; 0]);
     one.script("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=alert(3)>')").await;
     one.script("document.body.append(Object.assign(document.createElement('script'), {text: 'alert(4)'}))")
@@ -155,7 +156,8 @@ async fn focus_stays_in_the_composer_after_send_is_clicked() {
     window.see(OPEN).await;
     window.click("#composer").await;
     for text in ["first", "second"] {
-        // The text goes to the element that has the focus.
+        // `press` types into the element that has the focus. So the box for new messages must have the focus after each
+        // send.
         window.press(text).await;
         window.click("#send").await;
         window.see(&message(text)).await;

@@ -1,5 +1,5 @@
-//! How the messenger handles connections that end: by a restart of the server, or by a refusal. After a refusal, the
-//! next user sees nothing of the user before.
+//! The messenger after its connection ended: because the server restarted, or because the server refused the token.
+//! After a refusal, the next user who signs in sees no data of the previous user.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ async fn messages_are_complete_and_single_after_a_restart() {
     }
     one.see(".pending[data-status=queued] .reason:not(:empty)").await;
 
-    // The pages also receive the changes that others make before the pages reconnect.
+    // Other sockets change the room before the pages reconnect. The pages must also receive these changes.
     let server = home.serve().await;
     let author = home.run(&["token", "--user", "1"]).await.printed().to_owned();
     let mut elsewhere = server.dial("firts_user=1&second_user=2/", &author).open().await;
@@ -66,7 +66,8 @@ async fn messages_are_complete_and_single_after_a_restart() {
     }
     one.miss("//li[contains(@class,'pending')]").await;
     expected.insert(2, "Meanwhile");
-    // The server may store the pages' pending messages before "Meanwhile", so the test compares sorted texts.
+    // A page may reconnect and send its pending messages before "Meanwhile" is stored. So the test compares sorted
+    // texts.
     let sorted = |texts: Value| {
         let mut texts: Vec<String> = serde_json::from_value(texts).unwrap();
         texts.sort_unstable();
@@ -113,7 +114,8 @@ async fn a_refusal_shows_its_code() {
     let forged = home.run_with(&[("AUTH__SECRET", OTHER_SECRET)], &["token", "--user", "1"]).await;
 
     let browser = Browser::open(Pointer::Mouse).await;
-    // This server listens on all addresses. The messenger then gives no tokens, so the user must sign in with one.
+    // This server listens on all addresses. The messenger of such a server gives no tokens, so the user must enter a
+    // token.
     let window = browser.window(&server.url("/#1")).await;
     window.see("#sign-in:not([hidden])").await;
     sign_in(&window, forged.printed()).await;
@@ -147,7 +149,7 @@ async fn the_next_user_finds_nothing_of_the_one_before() {
     let refuse = "last.dispatchEvent(new CloseEvent('close', { code: 4003 }))";
     let typed = "return document.getElementById('composer').value";
 
-    // The same user may sign in again with a new token. The page keeps this user's texts.
+    // The same user may sign in again with a new token. The page then still has this user's unsent texts.
     window.script(refuse).await;
     window.click("#try-again").await;
     sign_in(&window, &server.token(1).sign()).await;

@@ -51,7 +51,7 @@ async fn arrows_move_between_messages_and_buttons() {
     press(&window, key::DOWN, ".message[data-id='19']").await;
     press(&window, key::HOME, ".message[data-id='1']").await;
     press(&window, key::END, ".message[data-id='20']").await;
-    // Tab also goes through the buttons of the focused message, and then leaves the list.
+    // Tab first moves through the buttons of the focused message, and then leaves the list.
     press(&window, key::TAB, "[data-id='20'] [data-action=edit]").await;
     press(&window, key::TAB, "[data-id='20'] [data-action=delete]").await;
     press(&window, key::TAB, "#composer").await;

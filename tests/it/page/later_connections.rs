@@ -1,5 +1,5 @@
-//! The messenger after a lost connection: it resumes, or loads everything again, even if that load is interrupted. A
-//! removed member sees a notice.
+//! The messenger after a lost connection: it resumes, or loads everything again, even if the connection breaks during
+//! that load. A removed member sees a notice.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -10,10 +10,12 @@ use crate::support::{Browser, Link, Pointer, Server, State, Window};
 
 const GONE: &str = "You are no longer in this room";
 
-/// Returns a script that runs before the page's own scripts and numbers the page's connections. The page then
-/// reconnects only after the event `online`. The second connection sends an invalid cursor, so it starts again, and it
-/// drops the frames of `action`. The third connection's `ready` frame lists no rooms, as if no room had changed. A
-/// listed room would be known to the page without a further request.
+/// Returns a script that runs before the page's own scripts, replaces `WebSocket`, and numbers the page's connections.
+/// `Math.random` returns a million, so the page's pause before a reconnect lasts until the event `online`.
+///
+/// The second connection sends an invalid cursor, so the server does not resume. The script drops this connection's
+/// frames with the action `action`. The script also empties the list of rooms in the third connection's `ready` frame,
+/// as if no room had changed. So the page can't learn the rooms from this frame, and must request them.
 fn anew_without(action: &str) -> String {
     format!(
         "Math.random = () => 1e6; \
@@ -48,7 +50,7 @@ async fn lose(window: &Window<'_>) {
     window.see("#state[data-state=waiting]").await;
 }
 
-/// Ends the page's pause, and waits until the connection with this number is open.
+/// Ends the page's pause before its next try to connect, and waits until the connection with this number is open.
 async fn come_back(window: &Window<'_>, number: u8) {
     online(window).await;
     window.see(&format!("[data-made='{number}'] {OPEN}")).await;
@@ -63,7 +65,8 @@ async fn note_notices(window: &Window<'_>) {
     window.script(script).await;
 }
 
-/// Returns the notices so far. Before that, sends a message and waits for it, so that all earlier answers have arrived.
+/// Sends a message and waits until the server has confirmed it, so that all earlier answers have arrived. Then returns
+/// the recorded notices.
 async fn notices(window: &Window<'_>, server: &Server) -> Value {
     server.room(&[1, 2]).await;
     window.click(&room("User 2")).await;
@@ -81,8 +84,8 @@ async fn a_new_beginning_that_is_cut_off_is_begun_again() {
     window.see(&message("number 1")).await;
     lose(&window).await;
     come_back(&window, 2).await;
-    // The page shows this message, but has not loaded it on the new connection. The click on "edit" has no effect and
-    // does no harm.
+    // The page still shows message 18, but has not loaded it on the second connection. So the click on "edit" must have
+    // no effect.
     window.click(&format!("{}//button[@data-action='edit']", message("number 18"))).await;
     lose(&window).await;
     come_back(&window, 3).await;
@@ -98,7 +101,8 @@ async fn a_new_beginning_that_is_cut_off_is_begun_again() {
 #[tokio::test]
 async fn deep_room_is_found_again_when_the_list_was_interrupted() {
     let server = Server::start(&[("PAGE__ENABLED", "on")]).await;
-    // The room with user 2 has the oldest activity, and a page of the list has fifty rooms.
+    // The list has 51 rooms, and a page of it has fifty. The room with user 2 has the oldest activity, so the first
+    // page lacks this room.
     for other in 2..=52 {
         server.room(&[1, other]).await;
     }

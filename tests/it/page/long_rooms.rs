@@ -51,7 +51,7 @@ pub(super) async fn long_room_read_up_to(read: i64, count: i64) -> Server {
     server
 }
 
-/// Writes messages with these ids. The two members are the senders in turn.
+/// Writes messages with these ids. The two members send alternately.
 async fn write(server: &Server, room: i64, numbers: RangeInclusive<i64>) {
     let start = DateTime::now().timestamp_millis() - MANY * 1000;
     let message = |n: i64| {
@@ -64,8 +64,8 @@ async fn write(server: &Server, room: i64, numbers: RangeInclusive<i64>) {
     server.collection("messages").await.insert_many(numbers.map(message)).await.unwrap();
 }
 
-/// Sends a message. Returns the time from the click until the page shows the message, in ms. The last message must have
-/// another text.
+/// Sends a message. Returns the time from the click until the page shows the message, in ms. Before the call, the last
+/// message on the page must have a different text.
 async fn time_to_send(window: &Window<'_>, text: &str) -> f64 {
     let script = format!(
         "const box = document.getElementById('composer'); box.value = '{text}'; \
@@ -130,7 +130,8 @@ async fn the_end_is_followed_also_where_the_log_has_less_height() {
     let window = browser.window("about:blank").await;
     enter_by_token(&window, &server, server.address()).await;
     window.see(&message("number 1")).await;
-    // The banner appears, and the list shrinks, before the page receives the event of the scroll to the end.
+    // The script scrolls to the end, and immediately shows the banner, which shrinks the list. The page receives the
+    // scroll event only after both changes, and must stay at the end.
     let shrink = "const scroller = document.getElementById('scroller'); \
         return (async () => { \
           scroller.scrollTop -= 1; \
@@ -143,7 +144,7 @@ async fn the_end_is_followed_also_where_the_log_has_less_height() {
     window.script(&format!("{DRAWN} {shrink}")).await;
     assert_eq!(window.script(AT_END).await, true);
 
-    // A user who scrolls up, even slowly, stays at that position.
+    // User 1 scrolls up slowly, one pixel at a time. The page must not scroll back to the end.
     let slowly = "const scroller = document.getElementById('scroller'); \
         return (async () => { \
           for (let step = 0; step < 60; step++) { scroller.scrollTop -= 1; await drawn(); } \
@@ -163,7 +164,7 @@ async fn own_message_is_shown_when_the_page_is_scrolled_up() {
     let window = browser.window("about:blank").await;
     enter_by_token(&window, &server, link.address).await;
     window.see(&message("number 1")).await;
-    // The page also shows the message before the server has answered.
+    // The link holds back the server's answer. The page must show the message before the answer arrives.
     link.set(State::Held);
     let text = "words".repeat(100);
     let send = format!(
@@ -189,7 +190,8 @@ async fn own_message_is_shown_when_the_page_is_scrolled_up() {
     browser.close().await;
 }
 
-/// The page misses more messages than a resume contains, and a wider gap than the client library fills.
+/// While the page is disconnected, the room gets 2,100 messages. These are more than a resume contains, and more than
+/// the client library loads to fill a gap.
 #[tokio::test]
 async fn scrolled_page_moves_to_the_end_when_it_missed_too_much() {
     let server = long_room(300).await;
@@ -214,7 +216,7 @@ async fn scrolled_page_moves_to_the_end_when_it_missed_too_much() {
     window.see(&message("number 2351")).await;
     assert_eq!(window.script(AT_END).await, true);
 
-    // The page no longer holds the message that the user edits, but the edit can still be completed.
+    // The page has dropped message 2 from its list, but the user can still complete the edit of this message.
     let mut two = server.join(2, 1).await;
     window.see("#editing:not([hidden])").await;
     window.click("#send").await;
@@ -228,7 +230,8 @@ async fn messages_have_no_gap_after_a_long_absence() {
     long_absence("").await;
 }
 
-/// The server treats an invalid cursor like one that is too old. The page then reads the whole room again.
+/// The page reconnects with an invalid cursor. The server does not resume, as if too much had changed since the cursor.
+/// The page then loads the room again.
 #[tokio::test]
 async fn page_reloads_the_room_when_its_cursor_is_too_old() {
     let forget = "const Real = WebSocket; \
@@ -238,8 +241,8 @@ async fn page_reloads_the_room_when_its_cursor_is_too_old() {
     long_absence(forget).await;
 }
 
-/// Disconnects the page while 300 messages are written, then scrolls up through all messages. The page runs `script`
-/// first.
+/// Disconnects the page while 300 messages are written. Then scrolls up through all messages. `script` runs before the
+/// page's own scripts.
 async fn long_absence(script: &str) {
     let server = long_room(20).await;
     let link = Link::to_a_server(server.address()).await;
@@ -297,7 +300,7 @@ async fn page_stays_fast_with_ten_thousand_messages() {
         })";
     let first = window.script(up).await;
     assert!(in_page(&window).await <= MOST, "{first}");
-    // The page scrolls down again page by page, and the messages have no gap.
+    // The page scrolls down page by page. The list must show the messages without a gap.
     let down = "const scroller = document.getElementById('scroller'); \
         const ids = () => [...document.querySelectorAll('#messages .message')].map(({ dataset }) => Number(dataset.id)); \
         return new Promise((resolve) => { \
@@ -312,7 +315,7 @@ async fn page_stays_fast_with_ten_thousand_messages() {
         })";
     assert_eq!(window.script(down).await, json!([]));
     assert!(in_page(&window).await <= MOST);
-    // A message that is sent from far above the end is also shown immediately.
+    // The user sends a message while the page is scrolled far up. The page must show the message immediately.
     let time = time_to_send(&window, "from far above").await;
     assert!(time < 1000.0, "{time} ms");
     assert!(in_page(&window).await <= MOST);

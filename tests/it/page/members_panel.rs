@@ -33,12 +33,13 @@ async fn the_members_panel_lists_roles_and_presence() {
     ]);
     assert_eq!(members(&one).await, expected);
 
-    // The panel shows a change of a member's presence while it is open.
+    // While the panel is open, it shows changes of a member's presence.
     two.goto("about:blank").await;
     one.see("//*[@class='member'][*[.='User 2']]/*[@class='where'][starts-with(., 'last seen at')]").await;
     one.see("//*[@id='presence'][.='3 members, only you online']").await;
 
-    // Tab keeps the focus in the panel. After the panel is closed, the button that opened the panel has the focus.
+    // While the panel is open, Tab keeps the focus in the panel. After the panel is closed, the button that opened it
+    // has the focus.
     for _ in 0..3 {
         one.press(key::TAB).await;
         let inside = "const { activeElement } = document; return activeElement === document.body || \

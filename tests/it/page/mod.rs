@@ -92,8 +92,8 @@ async fn texts(window: &Window<'_>) -> Value {
     window.script(read).await
 }
 
-/// Lets the page record the values of an attribute of the element `what` from now on. It also records values that the
-/// test would be too slow to see.
+/// Makes the page record each value of an attribute of the element `what` from now on. So the test also sees values
+/// that last only for a moment.
 async fn note(window: &Window<'_>, what: &str, attribute: &str) {
     let script = format!(
         "const noted = window.noted = []; const element = document.querySelector('{what}'); \

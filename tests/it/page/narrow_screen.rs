@@ -62,7 +62,7 @@ async fn a_phone_shows_all_of_it() {
     browser.close().await;
 }
 
-/// Asserts that nothing is wider than the screen, and that nothing scrolls sideways.
+/// Asserts that no element is wider than the screen, and that no element scrolls sideways.
 async fn fits(window: &Window<'_>, what: &str) {
     let sideways = "const sideways = [...document.querySelectorAll('body *')].filter((element) => \
                       ['auto', 'scroll'].includes(getComputedStyle(element).overflowX) \

@@ -6,7 +6,8 @@ use tokio::net::TcpListener;
 
 use crate::support::{Browser, Home, Pointer, chat, deleted, edited};
 
-/// A page with a client as the documentation describes it. It uses the documented URL, and sends some ids as texts.
+/// A page with a client as the documentation describes it. The client uses the documented URL, and sends some ids as
+/// texts.
 const SAMPLE: &str = r#"<!doctype html>
 <ul id="heard"></ul>
 <button id="send">Send</button> <button id="edit">Edit</button> <button id="delete">Delete</button>

@@ -81,7 +81,8 @@ async fn session_is_given_only_to_the_same_machine() {
     for host in ["localhost".to_owned(), format!("localhost:{port}"), format!("127.0.0.1:{port}")] {
         assert_eq!(session(&url, &host, one).await, 200, "{host}");
     }
-    // The owner of a host name can let it resolve to 127.0.0.1 (DNS rebinding).
+    // An attacker can let their own host name resolve to 127.0.0.1 (DNS rebinding). So the page must refuse other host
+    // names.
     for host in [format!("evil.example:{port}"), "127.0.0.1.evil.example".to_owned()] {
         assert_eq!(session(&url, &host, one).await, 404, "{host}");
     }
@@ -132,7 +133,7 @@ async fn rooms_are_made_for_whoever_has_a_token() {
         let answer = request.send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
     };
-    // Two users have one direct room, even if it is requested several times. A name makes a group.
+    // A pair of users has one direct room, even after several requests for it. A request with a name makes a group.
     assert_eq!(make(&one, json!({"members": [2]})).await, (200, json!({"room_id": 1})));
     assert_eq!(make(&one, json!({"members": [2, 3], "name": "Lunch"})).await, (200, json!({"room_id": 2})));
     assert_eq!(make(&one, json!({"members": [2], "name": "Us"})).await, (200, json!({"room_id": 3})));

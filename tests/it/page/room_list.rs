@@ -27,7 +27,7 @@ async fn a_new_group_is_read_by_one_after_the_other() {
 
     say(&one, "Who is in?").await;
     one.see(&room_with(GROUP, "preview", "You: Who is in?")).await;
-    // User 2 has another room open, and sees the last message and the unread count in the list.
+    // User 2 has another room open. So user 2's list shows the group's last message and unread count.
     two.see(&room_with(GROUP, "preview", "User 1: Who is in?")).await;
     two.see(&room_with(GROUP, "unread", "1")).await;
     title(&two, "(1) User 2 · Parlor").await;
@@ -37,7 +37,8 @@ async fn a_new_group_is_read_by_one_after_the_other() {
     title(&two, "User 2 · Parlor").await;
     say(&two, "I am").await;
 
-    // Not all members have read it. The readers stand below the message and in the tooltip of its status.
+    // Not all members have read the message. The page names the readers below the message and in the tooltip of its
+    // status.
     one.see(&format!("{}//*[@class='readers'][not(@hidden)][.='Read by User 2']", message("Who is in?")))
         .await;
     one.see(".own .status[title='Read by User 2']").await;
@@ -56,7 +57,7 @@ async fn a_new_group_is_read_by_one_after_the_other() {
     two.miss(&message("I am")).await;
     two.see(&room_with(GROUP, "preview", "User 1: Who is in?")).await;
 
-    // Two users have one direct room. Making it a second time opens the existing room.
+    // Two users have one direct room. The second request opens the existing room.
     make_room(&one, &[2], None).await;
     one.see("//h2[@id='room-name'][.='User 2']").await;
     assert_eq!(one.script("return document.querySelectorAll('.room').length").await, 2);
@@ -84,7 +85,7 @@ async fn presence_and_typing_are_shown() {
     two.click("#send").await;
     one.see(&message("Hm")).await;
     one.see("#typing:empty").await;
-    // The page also shows that a user types again right after a message.
+    // User 2 types again right after the sent message. The page must show `typing` again.
     two.fill("#composer", "And").await;
     one.see("//*[@id='typing'][.='User 2 is typing…']").await;
 
@@ -119,7 +120,7 @@ async fn hidden_page_notifies_once_notifications_are_allowed() {
     say(&two, "Unasked").await;
     one.see(&message("Unasked")).await;
     assert_eq!(one.script("return told").await, json!([]));
-    // The page is hidden, so the message is not read.
+    // The page is hidden, so the message does not become read.
     one.see(&room_with("User 2", "unread", "1")).await;
     two.see(&message_that_is("delivered", "Unasked")).await;
 

@@ -8,7 +8,8 @@ const DIVIDERS: &str = "return [...document.querySelectorAll('.divider:not([hidd
 
 #[tokio::test]
 async fn a_room_opens_at_its_first_unread_message() {
-    // The last 430 messages are unread for user 1. User 2 wrote every second one, so 215 messages count.
+    // User 1 has not read the last 430 messages. User 2 wrote 215 of them. User 1's own messages do not count as
+    // unread.
     let server = long_room_read_up_to(20, 450).await;
     let browser = Browser::open(Pointer::Mouse).await;
     let window = browser.window("about:blank").await;
@@ -50,7 +51,8 @@ async fn the_unread_line_goes_when_the_room_is_opened_again() {
     one.see(&message("Two")).await;
     assert_eq!(one.script(DIVIDERS).await, 0);
 
-    // There is no new message below, but the button to the newest message appears.
+    // No new message arrives, but user 1 scrolls away from a tall message. The button to the newest message must
+    // appear.
     let tall = "line\\n".repeat(60);
     one.script(&format!(
         "const box = document.getElementById('composer'); box.value = '{tall}'; \

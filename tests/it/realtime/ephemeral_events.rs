@@ -1,5 +1,5 @@
 //! Ephemeral events (for example custom events of an action) reach the sockets of every server, and are not stored. The
-//! same path carries the request to disconnect a user.
+//! request to disconnect a user reaches all servers in the same way.
 
 use handlers::{Event, Fields, RoomId, UserId};
 use mongodb::bson::oid::ObjectId;

@@ -16,7 +16,7 @@ use crate::support::{
     shared_uri,
 };
 
-/// The time within which presence must be right (docs/protocol.md, Events).
+/// The longest time after a change until every server shows the right presence (docs/protocol.md, Events).
 const RIGHT: Duration = Duration::from_secs(5);
 
 async fn store_of(server: &Server) -> Store {
@@ -33,7 +33,7 @@ async fn presence(store: &Store, user: i64) -> UserPresence {
     store.presence(&UserId::Int(user)).await.unwrap()
 }
 
-/// Waits until a user's presence is `online`, and returns the presence.
+/// Waits until a user is online (or offline, if `online` is false), and returns the user's presence.
 async fn until(store: &Store, user: i64, online: bool) -> UserPresence {
     let what = format!("user {user} has online: {online}");
     eventually(&what, async || presence(store, user).await, |found| found.online == online).await
@@ -113,7 +113,8 @@ async fn a_page_that_is_loaded_anew_makes_no_coming_and_going() {
     socket.leave().await;
     let socket = other.join(1, 2).await;
     let presences = server.collection("presence").await;
-    // The first server writes the user's leave after the grace period.
+    // The second server adds itself to the user's presence document. After the grace period, the first server removes
+    // itself.
     eventually_count(&presences, doc! { "_id": 1, "servers": { "$size": 1 } }, |count| count != 1).await;
     eventually_count(&presences, doc! { "_id": 1, "servers": { "$size": 2 } }, |count| count != 1).await;
     assert!(presence(&store, 1).await.online);
@@ -124,7 +125,8 @@ async fn a_page_that_is_loaded_anew_makes_no_coming_and_going() {
         let event = timeout(PATIENCE, stream.next()).await.unwrap().unwrap().unwrap();
         let changed = match event.update_description {
             Some(update) => update.updated_fields,
-            // The event has the whole document. While the user has a socket, it is no change of presence.
+            // This event has the whole document instead of the changed fields. If the document says that the user is
+            // online, the event is no change of presence.
             None => {
                 event.full_document.filter(|whole| !whole.get_bool("online").unwrap()).unwrap_or_default()
             }
@@ -169,7 +171,8 @@ async fn a_server_alone_tidies_up_after_the_one_before_it() {
     program.signal("KILL");
     program.exit_code().await;
     drop(socket);
-    // The server's heartbeat document is gone as well, as it is an hour after a crash.
+    // The test deletes the heartbeat document of the killed server. Without a test, this document disappears an hour
+    // after a crash.
     program.collection("heartbeats").await.delete_many(doc! {}).await.unwrap();
     let _next = program.again().await;
     until(&store, 1, false).await;
@@ -216,8 +219,8 @@ async fn users_stay_online_when_the_database_was_away() {
     assert_eq!(id.get_i64("_id").unwrap(), 1, "the first change is of the one who left");
 }
 
-/// The secondaries lag: a heartbeat reaches a majority later than the longest allowed silence of a server. The primary
-/// still reads and writes at full speed.
+/// The secondaries lag: a heartbeat (a server's periodic write) reaches a majority only after `presence.silence_ms`,
+/// the longest allowed silence of a server. The primary still reads and writes at full speed.
 #[tokio::test]
 async fn users_stay_online_when_secondaries_lag() {
     let three = Mongod::start_three().await;

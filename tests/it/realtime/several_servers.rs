@@ -23,7 +23,7 @@ impl Voice {
         Self { client: server.join(user, peer).await, user, heard: Vec::new() }
     }
 
-    /// Sends a message, waits for its acknowledgement, and returns its id.
+    /// Sends a message, waits for its `chat_message` event, and returns its id.
     async fn say(&mut self, text: &str) -> i64 {
         self.client.say(text).await;
         self.acknowledged(text).await
@@ -96,7 +96,8 @@ async fn sockets_of_both_servers_get_the_same_events_in_order() {
     let heard = &voices[0].heard;
     assert_eq!(ids_of(heard, "chat_message"), all);
     for kind in ["mark_message_as_delivered", "mark_message_as_read"] {
-        // The receipt events of each sender's messages come at their own pace, so there is no order across senders.
+        // Receipt events are in order only among the messages of one sender. So the test sorts the ids before it
+        // compares them.
         let mut marked = ids_of(heard, kind);
         marked.sort_unstable();
         assert_eq!(marked, all, "{kind}");
@@ -131,8 +132,8 @@ async fn changes_from_both_sides_are_told_alike() {
         }
     };
     tokio::join!(change(&mut here), change(&mut there));
-    // The server handles the frames of one socket in order. So this answer shows that it has handled all earlier
-    // frames.
+    // The server handles the frames of one socket in order. So the event of this message shows that the server has
+    // handled all earlier frames of user 2.
     there.say("mine are done").await;
     here.say("that is all").await;
     tokio::join!(here.until_read("that is all"), there.until_read("that is all"));
@@ -148,7 +149,7 @@ async fn changes_from_both_sides_are_told_alike() {
 async fn a_pairs_room_that_both_make_at_once_is_one() {
     let one = Server::start(&[]).await;
     let two = one.beside().await;
-    // Each server has answered once, so both serve.
+    // An answer from each server shows that both servers work.
     tokio::join!(one.room(&[100, 101]), two.room(&[100, 101]));
     for user in (1..20).step_by(2) {
         let body = json!({"members": [{"user_id": user}, {"user_id": user + 1}]}).to_string();
@@ -158,7 +159,7 @@ async fn a_pairs_room_that_both_make_at_once_is_one() {
         let found = answers.iter().filter(|(status, _)| *status == 200).count();
         assert_eq!((made, found), (1, answers.len() - 1), "{answers:?}");
         assert!(answers.iter().all(|(_, body)| body["room_id"] == answers[0].1["room_id"]), "{answers:?}");
-        // A request that lost against another one leaves no members behind.
+        // Only one of the concurrent requests makes the room. The other requests must leave no members behind.
         let members = one.collection("members").await;
         let of_user = members.count_documents(doc! { "_id.user": user }).await.unwrap();
         assert_eq!(of_user, 1, "user {user} is a member of one room");
@@ -170,8 +171,8 @@ async fn a_pairs_room_that_both_make_at_once_is_one() {
     }
 }
 
-/// Returns the state of a room that follows from all its events. It has the form of the history's array, without the
-/// times.
+/// Returns the final state of a room, computed from all its events. The state has the form of the history's array,
+/// without the times.
 fn state(events: &[Value]) -> Vec<Value> {
     let mut messages: Vec<Value> = Vec::new();
     for event in events {
@@ -190,7 +191,7 @@ fn state(events: &[Value]) -> Vec<Value> {
     messages.iter().rev().take(50).map(essence).collect()
 }
 
-/// Returns the parts of a message that follow from its events alone.
+/// Returns the fields of a message that can be computed from its events.
 fn essence(message: &Value) -> Value {
     json!({
         "message_id": message["message_id"], "text": message["text"], "sender_id": message["sender_id"],

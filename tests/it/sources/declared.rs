@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Returns the Rust files below a folder that no module declares.
+/// Adds the Rust files below a folder that no module declares to `into`.
 fn undeclared(folder: &Path, into: &mut Vec<PathBuf>) {
     let text =
         ["mod.rs", "main.rs"].map(|face| fs::read_to_string(folder.join(face)).unwrap_or_default()).concat();

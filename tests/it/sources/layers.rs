@@ -8,8 +8,8 @@ use std::path::Path;
 use syn::visit::{self, Visit};
 use syn::{ItemMod, ItemUse, Macro, UseTree};
 
-/// The layers from top to bottom. Modules of one layer do not import each other. The two lowest layers are an
-/// exception, because all modules may use their small modules.
+/// The layers from top to bottom. Modules of one layer do not import each other. There are two exceptions: the top
+/// layer, and the layers from [`SHARED_FROM`] on, whose small modules all modules may use.
 const LAYERS: &[&[&str]] = &[
     &["main", "cli", "fuzzing", "lib"],
     &["app"],
@@ -22,7 +22,8 @@ const LAYERS: &[&[&str]] = &[
     &["model", "limits", "telemetry", "protocol", "config", "lifecycle", "retry", "supervisor", "error"],
 ];
 
-/// The index of the first layer from the top whose modules may import each other.
+/// The index of the first layer, counted from the top, whose modules may import each other. So may the modules of all
+/// layers below it.
 const SHARED_FROM: usize = 7;
 
 /// The largest allowed number of files that import each other in a circle.
@@ -103,7 +104,7 @@ fn sources() -> BTreeMap<Module, (bool, Named)> {
     found
 }
 
-/// Returns the imports between files. Omits a file's imports from the `mod.rs` of a folder that contains it.
+/// Returns the imports between files. Omits a file's imports from the `mod.rs` of a folder that contains the file.
 fn imports() -> BTreeMap<Module, BTreeSet<Module>> {
     let sources = sources();
     let target = |from: &Module, path: &[String]| -> Option<Module> {

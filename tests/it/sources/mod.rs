@@ -1,5 +1,4 @@
-//! Rules for the source files: the layers of their imports, the names of tests, and that each test file is
-//! compiled.
+//! Rules for the source files: the layers of their imports, and the names of tests. Each test file must be compiled.
 
 mod declared;
 mod layers;

@@ -1,5 +1,5 @@
-//! Options in `mongodb.uri`: Parlor refuses an option that contradicts its needs, and names it. The path names the
-//! database, and compressors work.
+//! Options in `mongodb.uri`: Parlor refuses an option that contradicts Parlor's needs, and the error names the option.
+//! The URI's path names the database. Options for compression work.
 
 use mongodb::bson::doc;
 

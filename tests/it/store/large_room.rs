@@ -1,5 +1,5 @@
-//! Reading a room of a million messages costs only the part that is sent. A page, a first frame or a resume examines
-//! few documents more than it sends.
+//! Reading a room of a million messages costs only as much as the part that is sent. A page, a first frame or a resume
+//! examines few documents more than it sends.
 
 use std::time::Instant;
 
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Mongod, Server, encoded, ids_of};
 
-/// The number of messages in the room: a thousand times a thousand. No array in the pipeline that makes them is longer
-/// than a thousand.
+/// The number of messages in the room: a thousand times a thousand. The pipeline that makes them has no array of more
+/// than a thousand elements.
 const MESSAGES: i64 = THOUSANDS * 1_000;
 const THOUSANDS: i64 = 1_000;
 
@@ -27,10 +27,11 @@ const DELETED: (i64, i64) = (MESSAGES / 2 - 99_000, MESSAGES / 2 + 99_000);
 /// edits.
 const LEFT: (i64, i64) = (MESSAGES - 100, REVISIONS - 10);
 
-/// The number of documents and keys that a read may examine beyond those that it returns.
+/// The number of documents and keys that a read may examine in addition to the returned ones.
 const BESIDE: i64 = 10;
 
-/// The largest page that a client may request, and one more message that shows whether there are more.
+/// The size of the largest page that a client may request, plus one. The server reads one more message to know whether
+/// there are more.
 const PAGE: i64 = 200 + 1;
 
 /// Makes the messages inside the database, in the form in which `store::documents` writes them.
@@ -138,7 +139,7 @@ async fn pages(client: &mut Client, room: Option<i64>) {
     let middle = from / 2;
     page(client, of(json!({"before": middle, "limit": 200})), (middle - 200..middle).rev()).await;
     page(client, of(json!({"after": middle, "limit": 200})), middle + 1..=middle + 200).await;
-    // A page across the deleted messages does not examine them.
+    // A page across the deleted messages must not examine the deleted messages.
     let across = (to + 1..=to + 100).rev().chain((from - 99..=from).rev());
     page(client, of(json!({"before": to + 101, "limit": 200})), across).await;
     let across = (from - 99..=from).chain(to + 1..=to + 100);
@@ -152,7 +153,7 @@ async fn pages(client: &mut Client, room: Option<i64>) {
 /// Asserts that a frame has exactly the changes that a client at [`LEFT`] has missed.
 fn assert_missed(told: &Value) {
     assert_eq!(ids(&told["messages"]), (LEFT.0 + 1..=MESSAGES).collect::<Vec<_>>());
-    // The last edit is missing here, because its message is one of the new messages.
+    // The edit of the last message is not in `edited`, because the message itself is in `messages`.
     assert_eq!(ids(&told["edited"]), (LEFT.1 + 1..REVISIONS).map(|n| n * EDITED).collect::<Vec<_>>());
 }
 
@@ -187,8 +188,9 @@ async fn look_at(server: &Server, uri: &str, room: i64) {
     );
     pages(&mut client, Some(room)).await;
 
-    // This cursor has an earlier position for the room. A cursor names a room and its membership only while they are
-    // recent. A server that has just started has no record of recent changes, so it reads the room.
+    // The test sets the room's position in this cursor back to [`LEFT`]. A cursor names a room only while the room's
+    // changes are recent; otherwise the test adds the room. A server that has just started knows no recent changes, so
+    // it loads the room from the database.
     let fresh = server.beside_over(uri, &[]).await;
     let cursor = ready["cursor"].as_str().unwrap();
     let (place, left) = (format!(".{room}-{MESSAGES}-{REVISIONS}"), format!(".{room}-{}-{}", LEFT.0, LEFT.1));
@@ -199,8 +201,8 @@ async fn look_at(server: &Server, uri: &str, room: i64) {
     assert_eq!(resumed["resumed"], true, "{}", resumed["cursor"]);
     assert_missed(&resumed["rooms"][0]);
 
-    // A new message gets the next id, and a new edit is numbered too. When user 2 opens the room, all of it counts as
-    // read.
+    // A new message gets the next id, and a new edit the next revision. When user 2 opens the room, all messages up to
+    // then become read.
     client.send(json!({"action": "send", "room_id": room, "message": "one more"})).await;
     let told = client.until_kind("chat_message").await;
     assert_eq!(ids_of(&[told], "chat_message"), [MESSAGES + 1]);
@@ -211,20 +213,20 @@ async fn look_at(server: &Server, uri: &str, room: i64) {
     assert_eq!(other.history().await.len(), 50);
     client.until_kind("mark_message_as_read").await;
     other.say("the last one").await;
-    // User 1's own sockets in the room have read it.
+    // User 1's socket has the room open, so user 2's message becomes read by user 1 immediately.
     let unread = client.until_kind("unread").await;
     assert_eq!((&unread["unread"], &unread["read"]), (&json!(0), &json!(MESSAGES + 2)));
 }
 
-/// Both members have read all messages before. So counting unread messages only costs the messages deleted after the
-/// receipt marker.
+/// Before the reads, both members' markers are set to the last message. So a count of unread messages only examines the
+/// deleted messages after the receipt marker.
 #[tokio::test]
 async fn large_room_reads_only_the_documents_it_shows() {
     let mongod = Mongod::start().await;
     let uri = mongod.uri("parlor");
     let mut server = Server::start_over(&uri, &[]).await;
     let room = server.room(&[1, 2]).await;
-    // No server may run now, or it would receive a change event for each message.
+    // No server runs while the messages are made. Otherwise it would receive a change event for each message.
     server.shut_down();
     server.ended().await;
     let database = mongod.database(&server.database().name).await;
@@ -243,7 +245,8 @@ async fn large_room_reads_only_the_documents_it_shows() {
     let pages = entries.iter().filter(|entry| {
         entry.get_str("ns").is_ok_and(|ns| ns == of_messages) && count(entry, "nreturned") >= 50
     });
-    // This shows that the profiler counts at all: no page can be returned without examining its documents.
+    // The server can't return a page without examining its messages. So these entries show that the profiler counts
+    // documents.
     let pages = pages.filter(|entry| count(entry, "docsExamined") >= count(entry, "nreturned"));
     assert!(pages.count() >= 14, "pages were read: {entries:#?}");
     for entry in &entries {
@@ -255,9 +258,9 @@ async fn large_room_reads_only_the_documents_it_shows() {
     }
     eprintln!("{} reads looked at no more than {BESIDE} beyond what they gave", entries.len());
 
-    // The count of unread messages is exact, however many there are: here every second message, and one more of user 2.
-    // Markers only rise, and a server remembers the markers that it has received. So another server must read the
-    // lowered markers.
+    // The count of unread messages is exact even for so many messages: every second message, and user 2's last message.
+    // A server remembers the receipt markers that it has received, and only raises them. So another server must read
+    // the lowered markers from the database.
     let mut before = server;
     before.shut_down();
     before.ended().await;

@@ -60,7 +60,7 @@ async fn unread_counts_what_a_purge_has_left() {
         assert_eq!(post(&server, room, &n.to_string()).await, n);
     }
     let first_kept = made_at(&server, room, 21).await;
-    // Two messages may have the same time by the clock. Then the purge ends before both.
+    // Messages 20 and 21 may have the same time. In this case the purge keeps both messages.
     purge(&server, room, first_kept).await;
     let (status, page) = server.api_get(&format!("/rooms/{room}/messages?after=0&limit=200")).await;
     assert_eq!((status, &page["has_more"]), (200, &json!(false)));
@@ -70,7 +70,8 @@ async fn unread_counts_what_a_purge_has_left() {
     assert_eq!(ready["rooms"][0]["unread"], json!(left.len()), "{ready}");
     let (_, listed) = server.api_get("/rooms?user_id=1").await;
     assert_eq!(listed["rooms"][0]["unread"], json!(left.len()), "{listed}");
-    // The later recount of unread messages also covers only the messages that are left.
+    // After a `read`, the server counts the unread messages again. This count must also cover only the messages that
+    // are left.
     one.send(json!({"action": "read", "room_id": room, "message_id": 25})).await;
     assert_eq!(one.until_kind("unread").await["unread"], 5);
     one.send(json!({"action": "read", "room_id": room, "message_id": 999})).await;
@@ -79,8 +80,8 @@ async fn unread_counts_what_a_purge_has_left() {
     assert_eq!(post(&server, room, "more").await, 31);
 }
 
-/// All messages of a room are purged, and `purged_to` in the room is not set. The members' markers and cursors still
-/// tell the last message id.
+/// All messages of a room are purged, and `purged_to` in the room is not set. The server still learns the last message
+/// id from the members' receipt markers and the clients' cursors.
 #[tokio::test]
 async fn numbers_go_on_after_what_members_had_is_purged() {
     let server = Server::start(&[]).await;
@@ -108,7 +109,8 @@ async fn numbers_go_on_after_what_members_had_is_purged() {
     let cursor = seen["cursor"].as_str().unwrap();
     let (_, ready) = inbox(&fresh, 1, cursor).await;
     assert_eq!(ready["resumed"], true, "{ready}");
-    // User 3 opens the room first on this server. The server must not take it for a room without messages.
+    // User 3 is the first user who opens the room on this server. The server must not treat it as a room that never had
+    // a message.
     fresh.enter(3, group).await;
     assert_eq!(post(&fresh, group, "next").await, 6);
     let (_, ready) = inbox(&server, 1, cursor).await;
@@ -124,7 +126,7 @@ async fn numbers_go_on_after_what_members_had_is_purged() {
     assert_eq!((&resumed["resumed"], ids(&resumed["messages"])), (&json!(true), vec![6]), "{resumed}");
 }
 
-/// No member has received the purged messages. Only `purged_to` in the room still tells the last message id.
+/// No member has received the purged messages. Only `purged_to` in the room still shows the last message id.
 #[tokio::test]
 async fn numbers_go_on_after_a_purge_of_what_nobody_had() {
     let server = Server::start(&[]).await;

@@ -1,6 +1,6 @@
-//! Servers first write raised receipt markers into a journal (the collection `marks`), and later fold them into
-//! members' documents. Every server shows unfolded markers, even if the server that wrote them died. No event is sent
-//! twice.
+//! Servers first write raised receipt markers into a journal (the collection `marks`). Later they move (fold) the
+//! markers into members' documents. Every server shows markers that are still in the journal, even if the server that
+//! wrote them died. No event is sent twice.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::support::{Client, Lines, Mongod, Program, Server, eventually, eventua
 const DELIVERED: &str = "mark_message_as_delivered";
 const READ: &str = "mark_message_as_read";
 
-/// Makes the folding of markers fail for the server called `app`, so that its markers stay in the journal.
+/// Makes the folding of markers fail for the server called `app`, so that this server's markers stay in the journal.
 async fn hold_folding(mongod: &Mongod, server: &Server, app: &str) {
     let members = format!("{}.members", server.database().name);
     // Error code 11601 is `Interrupted`.
@@ -81,7 +81,7 @@ async fn markers_of_a_killed_server_are_shown_and_folded_by_others() {
     let mut killed = Program::start_over(&mongod.uri("killed"), &[]).await;
     let alive = killed.beside_over(&mongod.uri("alive"), &[]).await;
     let room = killed.room(&[1, 2]).await;
-    // The server has answered, so it receives all later changes.
+    // The server `alive` has answered a request, so it receives all later changes.
     assert_eq!(alive.get("/healthz").await, 200);
     hold_folding(&mongod, &killed, "killed").await;
     let (mut one, _two) = (killed.join(1, 2).await, killed.join(2, 1).await);
@@ -173,8 +173,8 @@ async fn marker_writes_wait_when_too_many_are_unfolded() {
     assert_eq!(one.until_kind(READ).await["message"]["text"], "second");
 }
 
-/// The number of messages for each new socket. While a member is absent, fewer than 200 messages wait for the member:
-/// the server sends status events only for the newest 200.
+/// The number of messages that are sent for each new socket. While a member is absent, three sockets connect, so fewer
+/// than 200 messages wait for this member. The server sends status events only for the newest 200 messages.
 const SAID: usize = 20;
 
 /// Sends a message for each permit, and a last message after the semaphore is closed.
@@ -211,7 +211,7 @@ async fn statuses(mut client: Client) -> BTreeMap<i64, Vec<String>> {
     all
 }
 
-/// The members of the group leave one after another, so a status also depends on who is still a member.
+/// The members of the group leave one after another, so a message's status also depends on the remaining members.
 #[tokio::test]
 async fn connecting_socket_gets_statuses_once_amid_a_marker_burst() {
     const ROOMY: [(&str, &str); 1] = [("LIMITS__SEND_QUEUE", "100000")];
@@ -230,7 +230,8 @@ async fn connecting_socket_gets_statuses_once_amid_a_marker_burst() {
     for n in 0..40 {
         may.add_permits(SAID);
         if n % 8 == 2 {
-            // From now on, no message becomes delivered or read until this member is removed.
+            // This member has no socket from now on. So no message becomes delivered or read until the member is
+            // removed.
             let (user, client) = going.pop().unwrap();
             client.leave().await;
             away = Some(user);

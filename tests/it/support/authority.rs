@@ -1,5 +1,5 @@
-//! Certificate authorities for the test servers that Parlor calls: one authority that Parlor trusts, and one that it
-//! does not.
+//! Certificate authorities for the test servers that Parlor calls. Parlor trusts one authority, and does not trust
+//! another.
 
 use std::sync::Arc;
 

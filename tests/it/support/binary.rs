@@ -19,7 +19,8 @@ const START: Duration = Duration::from_mins(1);
 /// The longest time that a server may take to stop.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// A directory in which the program runs, and its settings. The program inherits no setting of the test process.
+/// A directory in which the program runs, and the program's settings. The program inherits no setting of the test
+/// process.
 pub(crate) struct Home {
     dir: TempDir,
     settings: Vec<(String, String)>,
@@ -83,7 +84,8 @@ impl Home {
         self.start(&[], " http://").await
     }
 
-    /// Starts the program with arguments. Waits until its log has these words, which stand before its URL.
+    /// Starts the program with arguments. Waits until its log has these words. In the log, the program's URL follows
+    /// them.
     pub(crate) async fn start(&self, arguments: &[&str], words: &str) -> Serving {
         let process = Process::start("parlor", self.command(&[], arguments), GRACE);
         let address = process.says(words, START).await;
@@ -138,7 +140,7 @@ impl Serving {
     }
 
     /// Sends SIGHUP, so that the program reloads its configuration. Waits until its log has these words, and returns
-    /// the text after them.
+    /// the rest of their line.
     pub(crate) async fn reload(&self, words: &str) -> String {
         let before = self.process.said().len();
         self.process.signal("HUP", "");
@@ -163,7 +165,7 @@ pub(crate) async fn mongod() -> PathBuf {
     MONGOD.get_or_init(find).await.clone()
 }
 
-/// Returns a free port that the kernel does not assign to programs that ask for any port.
+/// Returns a free port. The kernel never assigns this port to a program that asks for any free port.
 pub(crate) fn free_port() -> u16 {
     static TRIED: AtomicU16 = AtomicU16::new(0);
     // The range is below the kernel's range of assigned ports, and starts at a different port in each process.

@@ -23,17 +23,18 @@ const START: Duration = Duration::from_mins(1);
 /// The pause between two checks for an element.
 const EVERY: Duration = Duration::from_millis(20);
 
-/// A browser with a profile of its own. Dropping it also ends its driver.
+/// A browser with a profile of its own. Dropping this value also ends the driver (the process that controls the
+/// browser).
 pub(crate) struct Browser {
     client: Client,
-    // The driver stands before the profile, because fields are dropped in order, and the browser writes to its profile
-    // until it ends.
+    // Fields are dropped in order. The driver stands before the profile, because the browser writes to its profile
+    // until the driver ends it.
     _driver: Process,
     _profile: TempDir,
 }
 
 /// The pointing device that the page detects. The page chooses its layout and its focus accordingly. A headless browser
-/// detects none, so the test sets one.
+/// has no pointing device, so the test sets one.
 #[derive(Clone, Copy)]
 pub(crate) enum Pointer {
     Mouse,
@@ -75,7 +76,7 @@ impl Browser {
         let arguments = [
             "--headless",
             "--no-sandbox",
-            // The driver would see a text that fades in as empty at first.
+            // Otherwise texts fade in, and the driver first reads such a text as empty.
             "--force-prefers-reduced-motion",
             "--disable-gpu",
             "--disable-quic",
@@ -131,7 +132,7 @@ impl Browser {
 }
 
 impl Window<'_> {
-    /// Brings this window to the front, and returns the client.
+    /// Brings this window to the front, and returns the `WebDriver` client.
     async fn front(&self) -> &Client {
         self.client.switch_to_window(self.handle.clone()).await.unwrap();
         self.client
@@ -150,7 +151,7 @@ impl Window<'_> {
         self.see_within(PATIENCE, what).await
     }
 
-    /// Waits for an element like [`Self::see`], with another limit.
+    /// Waits for an element like [`Self::see`], but for at most `limit`.
     pub(crate) async fn see_within(&self, limit: Duration, what: &str) -> fantoccini::elements::Element {
         let client = self.front().await;
         let locator = if what.starts_with('/') { Locator::XPath(what) } else { Locator::Css(what) };

@@ -19,7 +19,7 @@ use super::{PATIENCE, transcript::Transcript};
 
 pub(crate) use ending::End;
 
-/// A client that sends and receives frames one by one. It records all of them in the transcript.
+/// A client that sends and receives frames one by one. It records all its frames in the transcript.
 pub(crate) struct Client {
     who: String,
     /// The subprotocol in the server's answer to the handshake.
@@ -30,7 +30,7 @@ pub(crate) struct Client {
     fences: usize,
 }
 
-/// One result of reading a socket: a text frame, a close frame, or the loss of the connection.
+/// One result of a read from a socket: a text frame, a close frame, or the loss of the connection.
 enum RawFrame {
     Text(String),
     Closed(u16, String),
@@ -86,14 +86,15 @@ impl Client {
         self.send(json!({"action": "send", "message": text})).await;
     }
 
-    /// Sends `text` and expects its `chat_message` as the very next frame. No other member may have a socket.
+    /// Sends `text` and expects its `chat_message` as the very next frame. No other member may have a socket, because
+    /// its receipts would cause more events.
     pub(crate) async fn say_alone(&mut self, id: i64, sender: impl Into<Value>, text: &str) -> Value {
         self.say(text).await;
         self.expect(chat(id, sender, text)).await
     }
 
     /// Sends 60 messages, one after another. Their ids begin with `first`. Returns the median time from a send to its
-    /// acknowledgement.
+    /// `chat_message` event.
     pub(crate) async fn median_send_time(&mut self, first: i64, sender: i64) -> Duration {
         let mut times = Vec::new();
         for id in first..first + 60 {
@@ -134,7 +135,7 @@ impl Client {
                 None => RawFrame::Lost("the stream ended".to_owned()),
             };
             if matches!(heard, RawFrame::Closed(..)) {
-                // Completes the close handshake: the answer is queued, and the server may wait for it.
+                // Sends the client's own close frame, which the library has queued. The server may wait for this frame.
                 let _ = self.write.flush().await;
             }
             let note = match &heard {
@@ -186,7 +187,7 @@ impl Client {
         }
     }
 
-    /// Returns the messages of the first frame, which is the history on Level 1.
+    /// Returns the messages of a Level 1 socket's first frame, which is the history.
     pub(crate) async fn history(&mut self) -> Vec<Value> {
         match self.next().await {
             Value::Array(messages) => messages,
@@ -218,7 +219,7 @@ impl Client {
         }
     }
 
-    /// Asserts that no unread frame has arrived: sends an unknown action, whose error must be the next frame.
+    /// Asserts that no frame is waiting to be read: sends an unknown action, whose error must be the next frame.
     pub(crate) async fn quiet(&mut self) {
         self.fences += 1;
         let fence = format!("fence {}", self.fences);
@@ -226,7 +227,7 @@ impl Client {
         self.expect(error("unknown_action", Some(&fence))).await;
     }
 
-    /// Waits for the time that the server told this client to wait. Asserts that no frame arrives meanwhile.
+    /// Waits for `wait`, as the server told this client in an error. Asserts that no frame arrives during this time.
     pub(crate) async fn wait_before_retry(&mut self, wait: Duration) {
         if let Ok(message) = timeout(wait, self.read.next()).await {
             panic!("{}: expected nothing within {wait:?}, got {message:?}", self.who);
@@ -253,7 +254,7 @@ impl Client {
         }
     }
 
-    /// Sends a frame and reads at the same time. The server may refuse the frame half-way, and not read the rest.
+    /// Sends a frame and reads concurrently, because the server may refuse a long frame before it has read all of it.
     /// Returns the close code and reason.
     pub(crate) async fn closed_while_sending(&mut self, frame: String) -> (u16, String) {
         self.transcript.note(&self.who, "->", &frame);

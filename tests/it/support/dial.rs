@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 
 use super::{Client, PATIENCE, transcript::Transcript};
 
-/// A handshake that is not sent yet. Without further calls it has no token.
+/// A handshake that is not sent yet. At first it has no token.
 pub(crate) struct Dial {
     address: SocketAddr,
     target: String,

@@ -31,7 +31,7 @@ impl Owned {
     fn spawn(mut command: Command) -> Self {
         let child = command.stdin(Stdio::null()).kill_on_drop(true).spawn().unwrap();
         let pid = child.id().unwrap();
-        // The guard's input is a pipe, which closes when the test process ends for any reason. Then the guard kills the
+        // The guard's input is a pipe, which closes when the test process ends for any reason. The guard then kills the
         // child.
         let guard = std::process::Command::new("sh")
             .args(["-c", r#"cat; kill -9 "$1""#, "sh", &pid.to_string()])
@@ -65,7 +65,8 @@ pub(crate) fn signal(name: &str, pid: u32) {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        // The guard is killed first. Otherwise it could kill another process that got the child's id after `wait`.
+        // The guard is killed first. After `wait`, a new process may get the child's id, and the guard could kill that
+        // process.
         let _ = self.guard.kill();
         let _ = self.guard.wait();
         let _ = self.child.start_kill();

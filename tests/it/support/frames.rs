@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-/// Stands for any time in the protocol's format.
+/// In an expected frame, this text stands for any time in the protocol's format.
 pub(crate) const TIME: &str = "<a time>";
 
-/// Stands for any string that is not empty.
+/// In an expected frame, this text stands for any string that is not empty.
 pub(crate) const WORDS: &str = "<some words>";
 
 /// Returns whether a frame has exactly the expected keys and values. [`TIME`] stands for any time, and [`WORDS`] for
@@ -55,7 +55,8 @@ pub(crate) fn read(id: i64, sender: impl Into<Value>, text: &str) -> Value {
     carrying("mark_message_as_read", "read", id, &sender.into(), text)
 }
 
-/// Returns the three events of a message when every other member has a socket in the room.
+/// Returns the three events of a message when every other member has the room open: `chat_message`, delivered, and
+/// read.
 pub(crate) fn said(id: i64, sender: i64, text: &str) -> [Value; 3] {
     [chat(id, sender, text), delivered(id, sender, text), read(id, sender, text)]
 }
@@ -76,7 +77,7 @@ pub(crate) fn listed(id: i64, sender: i64, text: &str, status: &str) -> Value {
     })
 }
 
-/// Returns an error frame. It has the field `action` if `action` is given.
+/// Returns an error frame. The frame has the field `action` if `action` is given.
 pub(crate) fn error(code: &str, action: Option<&str>) -> Value {
     match action {
         Some(action) => json!({"type": "error", "code": code, "message": WORDS, "action": action}),

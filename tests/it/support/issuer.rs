@@ -30,7 +30,7 @@ impl Signer {
     }
 }
 
-/// What an issuer answers.
+/// An issuer's answer to later requests.
 #[derive(Clone)]
 pub(crate) enum IssuerReply {
     /// Both documents are valid, and the key set has these keys.
@@ -87,7 +87,7 @@ impl Issuer {
         format!("http://{}/keys", self.address)
     }
 
-    /// Sets what the issuer answers to later requests.
+    /// Sets the issuer's answer to later requests.
     pub(crate) fn says(&self, says: IssuerReply) {
         self.state.lock().unwrap().says = says;
     }
@@ -131,7 +131,8 @@ async fn answer(stream: TcpStream, address: SocketAddr, state: Arc<Mutex<State>>
             IssuerReply::Nothing | IssuerReply::Silence => return,
             IssuerReply::Raw(raw) if wants_keys => raw,
             IssuerReply::Keys(keys) | IssuerReply::Discovery(_, keys) if wants_keys => {
-                // Real key sets also hold keys of unknown kinds, and keys that are not for signatures.
+                // Real key sets also hold keys of unknown kinds, and keys that are not for signatures. So this key set
+                // holds such keys, and Parlor must ignore them.
                 let others = [
                     json!({"kty": "RSA", "use": "enc", "kid": "e", "n": "AQAB", "e": "AQAB"}),
                     json!({"kty": "new"}),

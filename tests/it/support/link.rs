@@ -12,12 +12,12 @@ use tokio::sync::watch;
 
 use super::mongo::Database;
 
-/// The state of a link. It applies to all its connections.
+/// The state of all connections of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
     /// Bytes pass in both directions.
     Open,
-    /// No byte passes in either direction, and neither end notices.
+    /// No byte passes in either direction. Both connections stay open, so neither end notices.
     Held,
     /// No byte passes from the near end (the connecting side) to the far end.
     HeldThere,
@@ -61,7 +61,7 @@ pub(crate) struct Link {
 /// Bytes that stand in each command that opens a change stream.
 const STREAM: &[u8] = b"$changeStream";
 
-/// Which change streams hang. The connection of a hanging stream stays open, and no byte passes on it.
+/// The change streams that hang. The connection of a hanging stream stays open, and no byte passes on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Streams {
     /// No stream hangs.
@@ -108,7 +108,7 @@ impl Connections {
         }
     }
 
-    /// Records that a connection opens a change stream. The connection hangs if all streams hang.
+    /// Records that a connection opens a change stream. With [`Streams::AllHang`], the connection hangs.
     fn opens_stream(&self, connection: &Connection) {
         let known = self.0.lock().unwrap();
         connection.streams.store(true, Ordering::SeqCst);
@@ -124,18 +124,19 @@ impl Link {
         Self::to(Database::uri()).await
     }
 
-    /// Opens a link to a test's own `mongod`, by its host and port. The URI names the server `parlor`.
+    /// Opens a link to a test's own `mongod`, by its host and port. The link's URI has `appName=parlor`, so that
+    /// `Mongod::fail` with the name `parlor` hits the server that uses this link.
     pub(crate) async fn to_one(host: &str) -> Self {
         Self::to(&format!("mongodb://{host}/?appName=parlor")).await
     }
 
-    /// Opens a link to a server, for its clients.
+    /// Opens a link to a Parlor server. Clients connect to the link's address instead of the server's address.
     pub(crate) async fn to_a_server(server: SocketAddr) -> Self {
         Self::to(&format!("http://{server}")).await
     }
 
-    /// Opens a link to the first host of a connection string. The URI asks for a direct connection, because a replica
-    /// set would send the server the members' own addresses.
+    /// Opens a link to the first host of a connection string. The link's URI asks for a direct connection. Otherwise
+    /// the replica set would send the members' own addresses to the driver, and the driver would bypass the link.
     async fn to(uri: &str) -> Self {
         let hosts = uri.split_once("://").expect("a connection string").1;
         let (login, hosts) = hosts.split('/').next().unwrap().rsplit_once('@').unwrap_or(("", hosts));
@@ -215,7 +216,7 @@ async fn pump(
                 if hangs.wait_for(|hangs| !hangs).await.is_err() {
                     return;
                 }
-                // Bytes that were read while the link was held also wait.
+                // While the link is held, bytes that were already read also wait here.
                 if state.wait_for(|state| !way.is_held(*state)).await.is_err() || *state.borrow() == State::Cut {
                     return;
                 }

@@ -1,4 +1,5 @@
-//! Sockets that send messages during a fault, and a record of each message's outcome.
+//! Sockets that send messages during a fault, and a record of each message's outcome. A message is acknowledged when
+//! its sender receives its `chat_message` event.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,11 +18,11 @@ use super::{Client, End, PATIENCE, Server, ids_of};
 /// ended it.
 type Spoken = (Outcomes, Vec<Value>, Option<End>);
 
-/// The outcome of each text: the message's id, or the error code. The code is `None` if the socket ended before an
-/// answer.
+/// The outcome of each text: the message's id, or an error. The error is the code in the server's answer, or `None` if
+/// the socket ended before an answer.
 pub(crate) type Outcomes = BTreeMap<String, Result<i64, Option<String>>>;
 
-/// The number of answered messages: acknowledged ones, and those with an error.
+/// The number of answered messages: those with an acknowledgement, and those with an error.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Answered {
     pub(crate) acknowledged: usize,
@@ -72,7 +73,7 @@ pub(crate) struct ManyClients {
 }
 
 impl ManyClients {
-    /// Opens [`CLIENTS`] sockets of the users 1 and 2 in their room, on these servers in turn.
+    /// Opens [`CLIENTS`] sockets of the users 1 and 2 in their room, distributed over these servers.
     pub(crate) async fn on(servers: &[&Server]) -> Self {
         let (stop, answered) = (watch::Sender::new(false), Arc::new(watch::Sender::default()));
         let mut tasks = Vec::new();
@@ -122,7 +123,8 @@ impl ManyClients {
 }
 
 /// Asserts that the room's message ids have no gap. An acknowledged message must be stored once, with its id. A message
-/// that was refused as `unavailable` must not be stored. Any other message may be stored once.
+/// that was refused as `unavailable` must not be stored. A message with another error, or without an answer, may be
+/// stored at most once.
 pub(crate) async fn assert_kept(messages: mongodb::Collection<Document>, room: i64, outcomes: &Outcomes) {
     let find = messages.find(doc! { "_id.room": room }).sort(doc! { "_id": 1 });
     let all: Vec<Document> = find.await.unwrap().try_collect().await.unwrap();
@@ -149,8 +151,8 @@ pub(crate) async fn assert_kept(messages: mongodb::Collection<Document>, room: i
     assert!(numbers.is_empty(), "nobody said {numbers:?}");
 }
 
-/// Asserts that the first frame of a new socket reaches at least to the last acknowledged message. Each shown message
-/// must have been sent, and each acknowledged one must have its id.
+/// Asserts that the history of a new socket reaches at least to the last acknowledged message. Each message of the
+/// history must have been sent. If it was acknowledged, it must have the acknowledged id.
 pub(crate) async fn assert_shown(server: &Server, outcomes: &Outcomes) {
     let history = server.connect(1, 2).await.history().await;
     let last = outcomes.values().filter_map(|outcome| outcome.as_ref().ok()).max().unwrap();

@@ -11,7 +11,7 @@ impl Metered {
         Self(format!("127.0.0.1:{}", free_port()))
     }
 
-    /// Returns the setting by which the server opens this admin listener.
+    /// Returns the setting `admin.listen`, which makes the server open this admin listener.
     pub(crate) fn setting(&self) -> (&str, &str) {
         ("ADMIN__LISTEN", &self.0)
     }

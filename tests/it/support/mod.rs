@@ -60,10 +60,12 @@ pub(crate) use server::described::fits;
 pub(crate) use server::{API_KEY, Server};
 pub(crate) use token::{Token, now};
 
-/// The longest time that a test waits for one thing. It is much longer than any wait on any machine should take.
+/// The longest time that a test waits for an event or a state. Even on a slow machine, no correct wait takes nearly as
+/// long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The time that a measured duration may exceed the required one, because a busy machine may be ten times slower.
+/// The time by which a measured duration may exceed the required duration, because a busy machine may be ten times
+/// slower.
 pub(crate) const SLACK: Duration = Duration::from_secs(30);
 
 /// Starts a server with a room of the users 1 and 2. Returns the server and a socket of each user. Both sockets have

@@ -1,6 +1,6 @@
-//! One database server for all tests of this process. `MONGODB_URI` names it. Without that variable, it is a child
-//! process, or (with the feature `docker`) a container. The child process or container ends when this process ends for
-//! any reason, and its files are deleted.
+//! One database server for all tests of this process. `MONGODB_URI` names it. Without this variable, the tests start a
+//! child process, or (with the feature `docker`) a container. When this process ends for any reason, the child process
+//! or container ends, too, and its files are deleted.
 
 use std::any::Any;
 use std::env;
@@ -61,7 +61,7 @@ impl Drop for Database {
 }
 
 /// Starts the database server in a thread with its own runtime, and returns its URI. Each test has its own runtime, and
-/// a child process may end with the thread that started it. Therefore one thread starts the server and stays.
+/// a child process may end with the thread that started it. Therefore a separate thread starts the server, and stays.
 fn start() -> Result<Mongo, String> {
     let (drops, mut names) = tokio::sync::mpsc::unbounded_channel::<(String, mpsc::Sender<()>)>();
     let (tell, told) = mpsc::channel();

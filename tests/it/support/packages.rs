@@ -1,5 +1,5 @@
-//! Python and Node packages that tests use. The first test that needs a package installs it into the target folder,
-//! where it stays.
+//! Python and Node packages that tests use. The first test that needs a package installs it into the target folder.
+//! Later runs use the installed package.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -49,7 +49,7 @@ pub(crate) async fn node_packages(wanted: &[&str]) -> PathBuf {
     .await
 }
 
-/// Runs a program until it ends, which must be with success. Returns its output.
+/// Runs a program until it ends. The program must succeed. Returns its output.
 pub(crate) async fn run(name: &str, mut command: Command) -> String {
     command.stdin(Stdio::null()).kill_on_drop(true);
     let Ok(output) = timeout(PACKAGE_PATIENCE, command.output()).await else {
@@ -71,7 +71,7 @@ pub(crate) async fn installed(name: &str, install: impl AsyncFnOnce(&Path)) -> P
         let made = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let target = made.path().join("packages");
         install(&target).await;
-        // Another run of the tests may have made the folder meanwhile.
+        // A concurrent run of the tests may already have made the folder. Then the rename fails.
         if std::fs::rename(&target, &folder).is_err() {
             assert!(folder.exists(), "{} cannot be made", folder.display());
         }

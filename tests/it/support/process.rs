@@ -1,4 +1,5 @@
-//! A program that a test runs as a child process. It ends with the test process, even if the test process is killed.
+//! A program that a test runs as a child process. The program ends with the test process, even if the test process is
+//! killed.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -15,8 +16,8 @@ use super::PATIENCE;
 pub(crate) struct Process {
     name: &'static str,
     child: Child,
-    /// Kills the group if the test process is killed. It waits for the end of a pipe to which the test process never
-    /// writes.
+    /// A shell that kills the process group if the test process is killed. It waits for the end of a pipe to which the
+    /// test process never writes.
     watch: Child,
     /// The program's output so far. The channel closes when the program and its children have ended.
     said: watch::Receiver<String>,
@@ -25,13 +26,14 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a program. Dropping it sends SIGTERM, and SIGKILL after `grace`. If `grace` is zero, it sends SIGKILL
-    /// immediately.
+    /// Starts a program. Dropping the returned value sends SIGTERM, and SIGKILL after `grace`. If `grace` is zero, the
+    /// drop sends SIGKILL immediately.
     pub(crate) fn start(name: &'static str, mut command: Command, grace: Duration) -> Self {
         let (mut output, input) = std::io::pipe().unwrap();
         command.stdin(Stdio::null()).stdout(input.try_clone().unwrap()).stderr(input).process_group(0);
         let child = command.spawn().unwrap_or_else(|error| panic!("{name} can't be started: {error}"));
-        // The command holds the pipe's write end. Until that is closed, the reader would never reach the end.
+        // The command holds the write end of the pipe. The reader reaches the end of the output only after all write
+        // ends are closed.
         drop(command);
         let watch = Command::new("sh")
             .args(["-c", r#"read -r never; kill -s KILL -- "-$1""#, "sh", &child.id().to_string()])
@@ -58,7 +60,7 @@ impl Process {
         self.said.borrow().clone()
     }
 
-    /// Waits until the program writes a line with these words. Returns the rest of the line after them.
+    /// Waits until the program writes a line with these words. Returns the part of the line after the words.
     pub(crate) async fn says(&self, words: &str, limit: Duration) -> String {
         self.says_after(0, words, limit).await
     }
@@ -105,11 +107,12 @@ impl Drop for Process {
             self.signal("TERM", "");
             let _ = self.gone.recv_timeout(self.grace);
         }
-        // The program's children may still run. The program's id belongs to no other process before `wait`.
+        // The program's children may still run. Until `wait`, no other process can get the program's id, so this kill
+        // is safe.
         if running {
             self.signal("KILL", "-");
         }
-        // If the program `kill` is missing, the wait below would never end.
+        // If the program `kill` is missing, only this call ends the child. Without it, the wait below would never end.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = self.watch.kill();

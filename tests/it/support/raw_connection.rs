@@ -67,7 +67,8 @@ impl RawConnection {
         timeout(PATIENCE, self.read.read_to_end(&mut rest)).await.is_ok_and(|ended| ended.is_ok())
     }
 
-    /// Returns whether the server closes the connection within this time. The server must send no byte before.
+    /// Returns whether the server closes the connection within this time. The server must send no byte before the
+    /// close.
     pub(crate) async fn ends_within(&mut self, limit: std::time::Duration) -> bool {
         let mut byte = [0];
         match timeout(limit, self.read.read(&mut byte)).await {

@@ -1,5 +1,5 @@
-//! Checks that a server's `/readyz` is right. The probe requests `/readyz` all the time, and also opens fresh sockets
-//! that send a message.
+//! Checks that a server's `/readyz` is right. The probe requests `/readyz` every 50 ms. It also opens fresh sockets,
+//! each of which sends a message.
 //!
 //! - After an answer 200, a fresh socket's message is acknowledged in time, or `/readyz` stops answering 200 in time.
 //! - While there is no fault and fresh sockets are served, `/readyz` answers only 200.
@@ -38,8 +38,8 @@ struct Sample {
     ready: bool,
 }
 
-/// One message that the probe sent, repeatedly on new sockets if necessary, and the time of its acknowledgement, if
-/// any.
+/// One message of the probe, and the time of its acknowledgement, if there was one. The probe may send the message
+/// several times, on new sockets.
 #[derive(Clone, Copy)]
 struct Probe {
     begun: Instant,
@@ -50,7 +50,7 @@ struct Probe {
 struct Notes {
     samples: Vec<Sample>,
     probes: Vec<Probe>,
-    /// The faults: when each began, and when it ended, if it has ended.
+    /// The faults: the time at which each fault began, and the time at which it ended, if it has ended.
     faults: Vec<(Instant, Option<Instant>)>,
 }
 
@@ -64,7 +64,8 @@ pub(crate) struct ReadinessProbe {
 
 #[derive(Clone, Copy)]
 struct Limits {
-    /// The age of the last heartbeat above which `/readyz` does not answer 200.
+    /// The age of the last heartbeat (the server's periodic write to the database) above which `/readyz` does not
+    /// answer 200.
     stale: Duration,
     /// The time within which `/readyz` must stop answering 200 after a fault.
     within: Duration,
@@ -86,12 +87,12 @@ async fn room_of_probers(server: &Server) -> i64 {
 }
 
 impl ReadinessProbe {
-    /// Starts to probe a server whose heartbeat counts as missed after `stale`.
+    /// Starts to probe a server. The server's heartbeat counts as missed after `stale`.
     pub(crate) async fn of(server: &Server, stale: Duration) -> Self {
         Self::of_hanging(server, stale, Duration::ZERO).await
     }
 
-    /// Starts to probe a server whose database may delay a single operation by `hang`.
+    /// Starts to probe a server. The server's database may delay a single operation by `hang`.
     pub(crate) async fn of_hanging(server: &Server, stale: Duration, hang: Duration) -> Self {
         let room = room_of_probers(server).await;
         let (notes, stop) = (Arc::new(Mutex::new(Notes::default())), CancellationToken::new());
@@ -188,8 +189,9 @@ impl Notes {
         contradictions
     }
 
-    /// Returns whether a fresh socket was served in the time for which the server claims to have had no heartbeat. If
-    /// the machine is too busy for anything, no socket is served, and the unready answer counts as right.
+    /// An answer other than 200 means that the server had no heartbeat for the time `stale`. Returns whether a fresh
+    /// socket was served during this time, which contradicts the answer. On a machine that is too busy, no socket is
+    /// served, and the answer counts as right.
     fn serves_before(&self, unready: &Sample, stale: Duration) -> bool {
         let within = |probe: &&Probe| {
             probe.begun + stale > unready.answered
@@ -198,8 +200,9 @@ impl Notes {
         self.probes.iter().any(|probe| within(&probe))
     }
 
-    /// Returns whether a fault lasted at the time of this answer, or the server had not yet recovered from it. A
-    /// heartbeat may be missed up to `within` after the fault.
+    /// Returns whether a fault explains an answer other than 200: the fault had begun, and the server had not recovered
+    /// from it. The server may miss a heartbeat until `within` after the fault. The first 200 after that shows that the
+    /// server has recovered.
     fn explains(
         &self,
         (from, until): (Instant, Option<Instant>),
@@ -212,7 +215,7 @@ impl Notes {
     }
 }
 
-/// Requests `/readyz` in each interval [`EVERY`], and records the answers.
+/// Requests `/readyz` once in each interval [`EVERY`], and records the answers.
 async fn ask(address: SocketAddr, notes: Arc<Mutex<Notes>>) {
     let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
     let mut ticks = interval(EVERY);
@@ -226,7 +229,8 @@ async fn ask(address: SocketAddr, notes: Arc<Mutex<Notes>>) {
     }
 }
 
-/// Sends a message in each interval [`PROBE_EVERY`], on new sockets, and records whether it was acknowledged in time.
+/// Sends a message in each interval [`PROBE_EVERY`], on a new socket. Records whether the message was acknowledged in
+/// time.
 async fn probe(address: SocketAddr, room: i64, token: String, within: Duration, notes: Arc<Mutex<Notes>>) {
     let mut ticks = interval(PROBE_EVERY);
     let mut n = 0;

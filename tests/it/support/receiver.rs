@@ -26,7 +26,7 @@ pub(crate) struct ReceivedRequest {
     /// The headers, by their names in lower case.
     pub(crate) headers: HashMap<String, String>,
     pub(crate) body: String,
-    /// The number of the connection on which it came, from 1.
+    /// The number of the connection on which the request came. The first connection has the number 1.
     pub(crate) connection: usize,
 }
 
@@ -47,7 +47,7 @@ impl ReceivedRequest {
     }
 }
 
-/// What a receiver answers to a request.
+/// A receiver's answer to a request.
 #[derive(Clone, Debug)]
 pub(crate) enum ReceiverReply {
     /// Status 200 with this body.
@@ -115,7 +115,7 @@ impl Receiver {
                 let (number, shared, tls) = (connections.len() + 1, shared.clone(), tls.clone());
                 connections.spawn(async move {
                     let Some(tls) = tls else { return serve(stream, number, shared).await };
-                    // If the TLS handshake fails, the client does not trust the certificate and has disconnected.
+                    // If the TLS handshake fails, Parlor does not trust the certificate and has disconnected.
                     let Ok(stream) = tls.accept(stream).await else { return };
                     serve(stream, number, shared).await;
                 });
@@ -129,7 +129,7 @@ impl Receiver {
         format!("{scheme}://{}{path}", self.address)
     }
 
-    /// Sets what the receiver answers to later requests.
+    /// Sets the receiver's answers to later requests.
     pub(crate) fn answers(&self, answer: impl Fn(&ReceivedRequest) -> ReceiverReply + Send + Sync + 'static) {
         *self.shared.answer.lock().unwrap() = Arc::new(answer);
     }
@@ -153,7 +153,7 @@ impl Receiver {
         asked
     }
 
-    /// Waits until `enough` accepts the requests so far, and returns them.
+    /// Waits until `enough` accepts the list of all received requests, and returns the list.
     pub(crate) async fn until(&self, enough: impl Fn(&[ReceivedRequest]) -> bool) -> Vec<ReceivedRequest> {
         let mut asked = self.shared.asked.subscribe();
         let Ok(asked) = timeout(PATIENCE, asked.wait_for(|asked| enough(asked))).await else {

@@ -1,8 +1,8 @@
 //! A client that continues through faults of its server. It reconnects to any running server, and resumes by its
 //! cursor. It repeats an unanswered message with the same `client_id`.
 //!
-//! It also checks the protocol's promises. Each message arrives once, in order, and without a gap. An acknowledged
-//! message keeps its id.
+//! The client also checks the protocol's promises. Each message arrives once, in order, and without a gap. An
+//! acknowledged message keeps its id.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,18 +19,18 @@ use super::{Client, Dial, End, SeededRng, encoded};
 /// The pause between two connection attempts, and between two frames of a sending client.
 const PACE: Duration = Duration::from_millis(25);
 
-/// The longest time that a client may take to reconnect. After that, the test fails.
+/// The longest time that a client may take to reconnect. If it takes longer, the test fails.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// The addresses of the servers. A stopped server has none.
+/// The addresses of the servers. A stopped server has `None`.
 pub(crate) type ServerAddresses = watch::Receiver<Vec<Option<SocketAddr>>>;
 
-/// The stage of a [`ClientPlan`]: what all its clients do now.
+/// The stage of a [`ClientPlan`], which decides the actions of all its clients.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Sending clients send one message after another.
     Speak,
-    /// Clients wait for the acknowledgement of their current message, and send no new one.
+    /// Sending clients wait for the acknowledgement of their current message, and send no new message.
     Listen,
     /// Clients end after they have received the message with this id.
     Until(i64),
@@ -58,7 +58,8 @@ impl Ledger {
     pub(crate) async fn grows_by(&self, more: usize, limit: Duration) {
         let wanted = self.count() + more;
         let mut count = self.count.subscribe();
-        // The assertion's text must not read the count while the wait still borrows it.
+        // The result of the wait holds a lock on the count. `is_ok` drops the lock before the assertion's text reads
+        // the count.
         let grown = timeout(limit, count.wait_for(|count| *count >= wanted)).await.is_ok();
         let count = self.count();
         assert!(grown, "{wanted} were to be acknowledged within {limit:?}, but {count} were");
@@ -87,12 +88,12 @@ pub(crate) struct ClientPlan {
     pub(crate) query: &'static str,
 }
 
-/// What one client has done.
+/// The report of one client at the end of its plan.
 #[derive(Default)]
 pub(crate) struct ClientReport {
-    /// The texts that it sent, with their ids.
+    /// The texts that the client sent, with their message ids.
     pub(crate) said: BTreeMap<String, i64>,
-    /// The id of the last received message. The client has received all messages before it, too.
+    /// The id of the last received message. The client has also received all earlier messages.
     pub(crate) last: i64,
     /// The number of times that the client reconnected and resumed.
     pub(crate) returns: usize,
@@ -117,16 +118,16 @@ impl ReconnectingClient {
 
     /// Receives events until the plan ends. Also sends messages if `speaks` is set.
     pub(crate) async fn travel(mut self, speaks: bool) -> ClientReport {
-        // The plan's sender is dropped if the test has failed. The cause is printed elsewhere.
+        // A failed test drops the sender of the plan's stage, which ends this loop. The test itself prints the cause.
         while !self.is_over() && self.plan.stage.has_changed().is_ok() {
             let mut client = self.arrive().await;
-            // An error means that the socket has ended, so the loop opens the next one.
+            // An error means that the socket has ended. The loop then opens another socket.
             let _ = self.stay(&mut client, speaks).await;
         }
         self.report
     }
 
-    /// Returns whether the client has received the plan's last message, and has no message without an id.
+    /// Returns whether the client has received the plan's last message, and no sent message waits for its id.
     fn is_over(&self) -> bool {
         let heard = matches!(*self.plan.stage.borrow(), Stage::Until(last) if last <= self.report.last);
         heard && self.pending.is_none()
@@ -191,8 +192,8 @@ impl ReconnectingClient {
         client.unwrap_or_else(|_| panic!("{} was let in nowhere within {LIMIT:?}", self.name))
     }
 
-    /// Handles the first frame, and the pages after it. Returns false if the socket ended before the client had
-    /// everything.
+    /// Handles the first frame, and loads the missed messages that did not fit into it. Returns false if the socket
+    /// ended before all of them were loaded.
     async fn take_up(&mut self, first: &Value, client: &mut Client) -> bool {
         let resumed = first["resumed"] == true;
         if self.cursor.is_empty() {
@@ -229,7 +230,8 @@ impl ReconnectingClient {
                         if frame["has_more"] == true {
                             break;
                         }
-                        // An event that arrived meanwhile may also be in a page.
+                        // A message whose event arrived between the pages may also be in a page. The event is then
+                        // dropped.
                         later.retain(|event: &Value| {
                             event["type"] != "chat_message"
                                 || event["message"]["message_id"].as_i64() > Some(self.report.last)
@@ -246,7 +248,7 @@ impl ReconnectingClient {
         }
     }
 
-    /// Records a missed message. Asserts that its id directly follows the id of the message before.
+    /// Records a missed message. Asserts that its id directly follows the id of the previous message.
     fn note(&mut self, message: &Value) {
         let id = message["message_id"].as_i64().unwrap();
         assert_eq!(id, self.report.last + 1, "{}: a hole or a double at {message}", self.name);
@@ -266,8 +268,8 @@ impl ReconnectingClient {
         }
     }
 
-    /// Handles an event, and asserts that each message comes once, in order. The answer to a repeated message has no
-    /// cursor, because it is not an event.
+    /// Handles an event, and asserts that each message comes once, in order. The answer to a repeated message is no
+    /// event, so it has no cursor.
     fn hear(&mut self, event: &Value) {
         if event["type"] == "chat_message" {
             let id = event["message"]["message_id"].as_i64().unwrap();

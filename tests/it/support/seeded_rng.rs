@@ -1,4 +1,4 @@
-//! Random numbers that can be repeated, because the test prints their seed.
+//! Random numbers that a later run can repeat, because the test prints their seed.
 
 use super::now;
 

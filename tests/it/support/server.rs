@@ -38,7 +38,8 @@ const DEFAULTS: [(&str, &str); 7] = [
     ("API__KEYS", API_KEY),
 ];
 
-/// A running server. Dropping it stops the server. The database is dropped with its last server.
+/// A running server. Dropping this value stops the server. When the last server of a database is dropped, the database
+/// is dropped, too.
 pub(crate) struct Server {
     address: SocketAddr,
     shutdown: CancellationToken,
@@ -56,7 +57,7 @@ impl Server {
         Self::run(overrides, Database::uri(), Arc::new(Database::new()), Transcript::new()).await
     }
 
-    /// Starts a server on a new database, which it reaches by this URI.
+    /// Starts a server on a new database, which the server reaches by this URI.
     pub(crate) async fn start_over(uri: &str, overrides: &[(&str, &str)]) -> Self {
         Self::run(overrides, uri, Arc::new(Database::new()), Transcript::new()).await
     }

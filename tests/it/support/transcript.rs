@@ -8,8 +8,8 @@ use std::time::Instant;
 /// The number of lines that are kept. Earlier lines are dropped, because the cause of a failure is near the end.
 const KEPT: usize = 300;
 
-/// The transcript of one test, shared by its sockets. When its last owner is dropped, it prints the lines if the test
-/// has failed.
+/// The transcript of one test, shared by its sockets. When the last owner is dropped in a failed test, the transcript
+/// prints its lines.
 #[derive(Clone)]
 pub(crate) struct Transcript(Arc<Lines>);
 
@@ -29,7 +29,8 @@ impl Transcript {
         Self(Arc::new(Lines { began: Instant::now(), lines: Mutex::default() }))
     }
 
-    /// Records a frame of the socket `who`. `mark` is `->` for a frame to the server, and `<-` for a frame from it.
+    /// Records a frame of the socket `who`. `mark` is `->` for a frame to the server, and `<-` for a frame from the
+    /// server.
     pub(crate) fn note(&self, who: &str, mark: &str, what: &str) {
         let ms = self.0.began.elapsed().as_millis();
         let mut line = format!("{ms:>6} ms  {who:<12} {mark} {}", what.chars().take(300).collect::<String>());

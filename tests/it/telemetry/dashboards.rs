@@ -1,5 +1,5 @@
-//! The dashboard and the alerts in `config/` use only metrics that a server reports. The alerts' metrics exist before
-//! their first event. The runbook explains each `place` of the metric `parlor_faults_total`.
+//! The dashboard and the alerts in `config/` use only metrics that a server reports. The metrics of the alerts are
+//! reported even before their first event. The runbook explains each `place` of the metric `parlor_faults_total`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,7 +26,7 @@ async fn at_first() -> String {
     metrics(&admin).await
 }
 
-/// Returns the names that the samples of a page's metric families may have.
+/// Returns the names that samples may have, by the metric families of the page `/metrics`.
 fn sample_names(page: &str) -> BTreeSet<String> {
     let families = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let names = families.flat_map(|(family, kind)| {
@@ -72,7 +72,7 @@ async fn dashboard_and_alerts_ask_for_what_is_counted() {
     eventually("a server reports all metrics", unknown, String::is_empty).await;
 }
 
-/// Returns the metrics that the dashboard and the alerts use, but that this page lacks.
+/// Returns the metrics that the dashboard and the alerts use, but that the page `/metrics` lacks.
 fn asked_in_vain(page: &str) -> String {
     let counted = sample_names(page);
     let mut unknown = String::new();

@@ -123,7 +123,8 @@ async fn a_full_queue_of_writes_is_unavailable_and_counted() {
         others.push(server.join(1, 2).await);
     }
     link.set(State::Held);
-    // One write runs and one waits. Of the four messages at least two find the queue full, and are refused immediately.
+    // One write runs and one write waits in the queue. So at least two of the four messages find the queue full, and
+    // are refused immediately.
     for client in others.iter_mut().chain([&mut one]) {
         client.say("now").await;
     }

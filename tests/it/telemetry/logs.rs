@@ -1,4 +1,5 @@
-//! The log: one id from the frame to the database, no texts or tokens, and no delay if the log is not read.
+//! The log: lines from the frame to the database share one request id. No line has texts or tokens. A log that is not
+//! read delays no client.
 
 use std::time::Duration;
 
@@ -80,7 +81,7 @@ async fn no_filter_lets_texts_or_tokens_into_the_log() {
     ] {
         let hook =
             [("HOOKS__AFTER_SEND__URL", &*url), ("LOG__FILTER", filter), ("LOG__QUEUE_LINES", "1000000")];
-        // Some filters would hide the log line that shows that the server serves.
+        // Some filters would hide the log line `serving on`, for which the test waits.
         let filter = format!("{filter},parlor=info");
         let settings: Vec<_> =
             hook.map(|(key, value)| (key, if key == "LOG__FILTER" { &*filter } else { value })).to_vec();
@@ -113,7 +114,8 @@ async fn no_filter_lets_texts_or_tokens_into_the_log() {
     }
 }
 
-/// The log is not read, as when a user scrolls in the terminal or a log shipper hangs. The pipe is full after 64 KiB.
+/// Nothing reads the log, as when a user scrolls in the terminal or a log shipper hangs. The log's pipe is full after
+/// 64 KiB.
 #[tokio::test]
 async fn a_log_that_nobody_reads_holds_nobody_up() {
     let metered = Metered::new();

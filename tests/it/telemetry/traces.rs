@@ -1,4 +1,4 @@
-//! Traces reach an OpenTelemetry collector. They have the request's id and no text of users.
+//! Traces reach an OpenTelemetry collector. They contain the request's id, and no texts of users.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

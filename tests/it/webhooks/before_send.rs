@@ -187,8 +187,8 @@ async fn a_delete_is_not_asked_about() {
     receiver.asked(1).await;
 }
 
-/// The answer to the first send was lost, and the receiver now refuses the message. The repeated send is still
-/// acknowledged, because all users already have the message.
+/// The client lost the answer to its first send, so it repeats the send. By now the receiver refuses the message. The
+/// server still acknowledges the repeated send, because it has already sent the message to all users.
 #[tokio::test]
 async fn repeated_send_is_answered_without_asking_the_hook_again() {
     let receiver = accepting_receiver().await;
@@ -219,7 +219,7 @@ async fn repeated_send_is_answered_without_asking_the_hook_again() {
     }
 }
 
-/// User 1 sends messages for which the hook fails. Another user's messages must still be checked.
+/// User 1 sends messages for which the hook fails. The hook must still check another user's messages.
 #[tokio::test]
 async fn messages_of_others_are_checked_despite_one_users_poison() {
     for on_failure in ["open", "closed"] {
@@ -249,7 +249,8 @@ async fn messages_of_others_are_checked_despite_one_users_poison() {
         two.say("bad").await;
         assert_eq!(two.expect(error("rejected", Some("send"))).await["message"], "no such words here");
         two.say_alone(1, 2, "fine").await;
-        // The server does not store user 1's messages unchecked: three failing messages are no way around the hook.
+        // After three failures, the server refuses user 1's messages without asking the hook. Even with `on_failure =
+        // "open"`, it does not store this message unchecked.
         let asked = receiver.count();
         one.say("bad").await;
         one.expect(error("unavailable", Some("send"))).await;

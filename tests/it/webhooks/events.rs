@@ -152,7 +152,7 @@ async fn a_hook_that_hangs_keeps_no_other_from_being_told() {
     receiver.asked(20).await;
 }
 
-/// A message that is deleted within the waiting time causes no `offline` event.
+/// If a message is deleted within the waiting time (`hooks.offline.wait_ms`), Parlor sends no `offline` event.
 #[tokio::test]
 async fn offline_event_is_not_sent_when_its_message_was_deleted() {
     let receiver = accepting_receiver().await;

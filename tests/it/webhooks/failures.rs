@@ -127,7 +127,7 @@ async fn events_without_a_sending_server_are_sent_later() {
     assert_eq!(ids(&receiver.asked(4).await), first_of(room, 4), "a server that ends well makes no doubles");
 }
 
-/// Waits until the server no longer holds the lease. The server with the lease sends the hook's events.
+/// Waits until the server no longer holds the lease. Only the server with the lease sends the hook's events.
 async fn until_lease_is_lost(admin: &str) {
     let held = async || counted(admin, r#"parlor_hook_lease_held{hook="after_send"}"#).await;
     eventually("the server loses the lease", held, |held| held == "0").await;
@@ -178,8 +178,8 @@ async fn lost_history_is_logged_and_events_come_from_collections() {
     assert_eq!(received_events(&receiver, 7).await[6]["id"], sent(room, 6));
 }
 
-/// Reading missed events from the collections may take longer than the change stream's history lasts. Events that were
-/// sent until then are not sent again.
+/// If the change stream's history is lost, the server reads missed events from the collections. This can take so long
+/// that the history is lost a second time. Events that were already sent are not sent again.
 #[tokio::test]
 async fn recovery_continues_when_the_history_is_lost_again() {
     let leave = Arc::new(Semaphore::new(1));
@@ -208,7 +208,8 @@ async fn recovery_continues_when_the_history_is_lost_again() {
     let lost = doc! { "failCommands": ["aggregate"], "errorCode": 286 };
     mongod.fail("the-teller", doc! { "times": 1 }, lost.clone()).await;
     set_lease(&hooks, true).await;
-    // As many events wait for an answer as `hooks.window` allows, so the server is now reading the collections.
+    // The receiver has two requests without an answer, as many as `hooks.window` allows. So the server is still reading
+    // the collections.
     receiver.until(|asked| asked.len() >= 2).await;
     mongod.fail("the-teller", doc! { "times": 1 }, lost).await;
     leave.add_permits(100);

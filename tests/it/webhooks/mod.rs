@@ -1,4 +1,5 @@
-//! Tests of the application's hooks: Parlor asks one hook before it stores a message, and sends events to the others.
+//! Tests of the application's hooks: Parlor asks the hook `before_send` before it stores a message, and sends events to
+//! the other hooks.
 
 mod before_send;
 mod events;
@@ -41,8 +42,8 @@ fn ids(asked: &[ReceivedRequest]) -> Vec<String> {
     ids
 }
 
-/// Waits until this number of different events was received, and returns them. Drops repetitions, whose bodies must be
-/// equal.
+/// Waits until the receiver has received this number of different events, and returns them. Drops repetitions, whose
+/// bodies must be equal.
 async fn received_events(receiver: &Receiver, events: usize) -> Vec<Value> {
     let asked = receiver.until(|asked| ids(asked).len() >= events).await;
     let mut told: Vec<Value> = Vec::new();

@@ -22,7 +22,7 @@ fn settings<'a>(came: &'a str, went: &'a str) -> [(&'a str, &'a str); 7] {
     ]
 }
 
-/// Connects and disconnects user 1. Waits after each step until the database shows it.
+/// Connects and disconnects user 1. Waits after each step until the database shows the new presence.
 async fn come_and_go(server: &Server) {
     let presence = server.collection("presence").await;
     let until = async |online: bool| {

@@ -203,7 +203,8 @@ async fn suspended_receiver_is_probed_by_one_request_then_resumed() {
         }
     };
     timeout(PATIENCE, probing).await.expect("it is probed in time");
-    // During the probe, all other requests are refused immediately.
+    // A probe is a single request that tests whether a suspended receiver works again. During the probe, all other
+    // requests are refused immediately.
     let others = join_all((0..5).map(|_| outbound.post(&1, "{}".to_owned()))).await;
     assert!(others.iter().all(|answer| matches!(answer, Err(OutboundError::Open))), "{others:?}");
     // An aborted probe counts as failed.

@@ -1,5 +1,5 @@
-//! Events that a receiver repeatedly refuses: Parlor sets them aside, lists them, sends them again on request, and
-//! erases them with their user.
+//! Events that a receiver repeatedly refuses. Parlor stops sending them (sets them aside) and lists them. It sends them
+//! again on request, and erases them with their user.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -43,8 +43,8 @@ async fn listed(server: &Server) -> Vec<Value> {
     page["events"].as_array().unwrap().clone()
 }
 
-/// Sends messages in another room until the receiver has got this event. The accepted messages show Parlor that the
-/// receiver works.
+/// Sends messages in another room until the receiver has got this event. The receiver accepts these messages, so Parlor
+/// sees that the receiver works.
 async fn say_until(receiver: &Receiver, elsewhere: &mut Client, event: &str) {
     let said = timeout(PATIENCE, async {
         while !ids(&receiver.until(|_| true).await).contains(&event.to_owned()) {
@@ -226,8 +226,8 @@ async fn receiver_failing_in_room_1() -> Receiver {
     Receiver::start(answer).await
 }
 
-/// An event that is retried again and again blocks only its own room. Other rooms still have concurrent requests and
-/// places in the window (the events that wait for an answer).
+/// An event that is retried again and again blocks only its own room. It uses neither the limit of concurrent requests
+/// nor the window (the events that wait for an answer). So the events of other rooms are still sent.
 #[tokio::test]
 async fn an_event_that_is_tried_again_holds_up_its_own_room_alone() {
     let receiver = receiver_failing_in_room_1().await;
@@ -250,8 +250,8 @@ async fn an_event_that_is_tried_again_holds_up_its_own_room_alone() {
     received_events(&receiver, 21).await;
 }
 
-/// One of two rooms has a failing event. The breaker, which suspends a failing receiver, stays closed for the other
-/// room.
+/// The breaker suspends a failing receiver. A failing event in one room must not make the breaker suspend the receiver
+/// for another room.
 #[tokio::test]
 async fn poison_events_of_a_room_leave_the_receiver_to_others() {
     let receiver = receiver_failing_in_room_1().await;

@@ -1,5 +1,5 @@
 //! Promises that hold for arbitrary input. Proptest generates the input: texts, text frames, binary frames, user ids
-//! and queries. One server takes all of them, and one socket survives all frames.
+//! and queries. One server handles all inputs. All frames go to one socket, which must stay open.
 
 use proptest::prelude::*;
 use proptest::strategy::Strategy;
@@ -77,7 +77,7 @@ fn frames() -> impl Strategy<Value = String> {
         2 => any::<String>(),
         2 => values().prop_map(|value| value.to_string()),
         4 => object.clone(),
-        // The object is cut at any place, or gets a character inserted at any place.
+        // The object is cut at any character, or gets a character inserted at any place.
         1 => (object.clone(), any::<prop::sample::Index>())
             .prop_map(|(frame, at)| frame.chars().take(at.index(frame.chars().count())).collect()),
         1 => (object, any::<prop::sample::Index>(), any::<char>()).prop_map(|(frame, at, other)| {
@@ -88,7 +88,8 @@ fn frames() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Asserts that a frame gets exactly one answer: an event or an error. No other member may have a socket.
+/// Asserts that a frame gets exactly one answer: an event or an error. No other member may have a socket, because its
+/// receipts would cause more events.
 async fn answered_once(client: &Mutex<Client>, frame: &str) {
     let client = &mut *client.lock().await;
     client.send_text(frame).await;
@@ -136,8 +137,8 @@ fn arbitrary_binary_frame_is_bad_json_on_a_living_socket() {
     });
 }
 
-/// Generates user ids: digits of every length, and strings of 1 to 128 bytes. Some have segments of dots, which the
-/// server refuses.
+/// Generates user ids: digits of every length, and strings of 1 to 128 bytes. Some have a segment `.` or `..` between
+/// slashes, which the server refuses.
 fn ids() -> impl Strategy<Value = String> {
     let any = prop_oneof![
         2 => any::<u64>().prop_map(|n| n.to_string()),
@@ -168,7 +169,8 @@ fn arbitrary_user_id_parses_as_promised() {
             return;
         }
         let room = server.room_of(members).await;
-        // The server removes one slash from the end of a query value, so the test adds one.
+        // The server removes a slash from the end of a query value. So the test adds a slash to the id, which may
+        // itself end with one.
         let query = format!("firts_user={}/&second_user=the%20other", encoded(&id));
         let mut client = server.dial_as(id.clone(), &query).open().await;
         let before = client.history().await.len();

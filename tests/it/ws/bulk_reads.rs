@@ -1,5 +1,5 @@
-//! One user's share of the database. Bulk reads (such as first frames of inbox connections, resumes and pages of rooms)
-//! are limited in number and rate. Other users are not slowed down.
+//! Limits of one user's reads from the database. Bulk reads, such as first frames of inbox connections, resumes and
+//! pages of rooms, are limited in number and rate. So they do not slow down other users.
 
 use std::time::Duration;
 
@@ -77,8 +77,8 @@ async fn reads_over_the_rate_are_refused_until_regained() {
     let limits = [("ADMIN__LISTEN", &*samples.admin), ("LIMITS__DOCUMENTS_PER_MINUTE", "1000")];
     let server = Server::start(&limits).await;
     group_of(&server, 1_000).await;
-    // After these reads, the user must wait for some seconds before the next one. A slow machine handles the next frame
-    // in less time.
+    // The first frame reads so many documents that the user must wait for some seconds before the next bulk read. Even
+    // a slow machine handles the next frame before this wait is over.
     group_of(&server, 150).await;
     let other = server.room(&[2_001, 2_002]).await;
     let mut one = inbox(dial(&server, 1)).await;
@@ -89,7 +89,7 @@ async fn reads_over_the_rate_are_refused_until_regained() {
     assert!((1..60_000).contains(&wait), "{answer}");
     assert_eq!(refused(&server, 1).await.0, 4029);
     assert_eq!(hits(&samples, "documents_per_minute").await, 2);
-    // Other users have their own rate, and the open socket stays open.
+    // Other users have their own rate. User 1's open socket stays open.
     let mut another = inbox(dial(&server, 2_001)).await;
     another.send(json!({"action": "rooms"})).await;
     assert_eq!(another.until_kind("rooms").await["rooms"][0]["room_id"], other);
@@ -104,7 +104,7 @@ async fn twenty_tabs_that_reconnect_meet_no_bound() {
     let server =
         Server::start(&[("ADMIN__LISTEN", &*samples.admin), ("LIMITS__SOCKETS_PER_USER", "100")]).await;
     group_of(&server, 200).await;
-    // The tabs reconnect five times, as after a deploy, or with a network that breaks repeatedly.
+    // User 1's twenty tabs reconnect five times, as after a deploy or in a network that breaks repeatedly.
     for _ in 0..5 {
         let tabs: Vec<_> = (0..20).map(|_| spawn_inbox(&server, 1)).collect();
         for tab in tabs {

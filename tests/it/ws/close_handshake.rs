@@ -22,7 +22,7 @@ async fn a_close_is_answered_behind_what_was_to_be_told() {
         one.say(&format!("one last word {n}")).await;
     }
     assert_eq!(one.goodbye(Some(1000)).await, End::Closed(1000));
-    // The messages that the client sent before its close are stored.
+    // The server has stored all messages that the client sent before its close frame.
     let mut two = server.connect(2, 1).await;
     assert_eq!(two.history().await.len(), 20);
 }
@@ -69,14 +69,14 @@ async fn a_refusal_reaches_a_client_that_sends_on() {
     for (what, token, code) in
         [("a forged token", forged, 4001), ("another user's token", server.token(3).sign(), 4003)]
     {
-        // The later bytes are valid frames, or bytes that are no frames.
+        // The bytes after the handshake are valid frames, or bytes that are no frames.
         for rest in [more(), vec![0xFF; MORE]] {
             let mut raw = RawConnection::to(server.address()).await;
             let head = handshake(TARGET, &format!("Authorization: Bearer {token}\r\n"));
             raw.say(&[head.as_bytes(), &rest].concat()).await;
             raw.head().await;
             assert_eq!(raw.next().await.and_then(|heard| heard.code()), Some(code), "{what}");
-            // The client answers the close frame after everything that it had sent.
+            // The client's close frame comes after all bytes that the client had sent before.
             raw.say(&frame(8, &code.to_be_bytes())).await;
             assert!(raw.ends_cleanly().await, "{what}: the connection was reset");
         }

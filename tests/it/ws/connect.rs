@@ -177,7 +177,7 @@ async fn a_tokens_address_becomes_the_members() {
 #[tokio::test]
 async fn a_socket_is_closed_with_4001_when_its_token_expires() {
     let (server, _one) = room_with_one_socket(&[]).await;
-    // The token expired three seconds ago, and the server accepts it for five seconds after its expiry.
+    // The token expired three seconds ago. The server accepts a token for five seconds after its expiry.
     let ends = now().as_secs() - 3 + 5;
     let token = server.token(1).with("exp", ends - 5).sign();
     let mut dying = server.dial("/ws/chat/?firts_user=1&second_user=2/").token(&token).open().await;
@@ -218,7 +218,7 @@ async fn a_user_with_too_many_sockets_is_4029_until_one_is_gone() {
 #[tokio::test]
 async fn a_socket_that_reads_too_slowly_is_4008_and_the_others_go_on() {
     let small = [("LIMITS__SEND_QUEUE", "8"), ("SOCKETS__SEND_BUFFER_BYTES", "8192")];
-    // The write limit is long, so the queue overflows before a write times out.
+    // The write limit is so long that the queue overflows first.
     let server = Server::start(&[&small[..], &[("LIMITS__WRITE_MS", "60000")]].concat()).await;
     server.room(&[1, 2]).await;
     let mut one = server.join(1, 2).await;

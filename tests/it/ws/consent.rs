@@ -1,5 +1,5 @@
 //! Direct rooms that one user made by connecting (`rooms.direct = "on_connect"`). The other user's email and presence
-//! stay hidden until that user accepts the room.
+//! stay hidden until that user accepts the room, for example by opening it or by writing in it.
 
 use mongodb::bson::doc;
 use reqwest::Method;
@@ -91,7 +91,7 @@ async fn a_room_made_by_connecting_is_hidden_until_something_is_said() {
     assert_eq!(ready["rooms"][0]["room_id"], room);
     let (_, resumed) = inbox(&other, 2, &cursor).await;
     assert_eq!(resumed["rooms"][0]["added"], true, "{resumed}");
-    // The next message arrives as in any room.
+    // Later messages arrive as events, as in any other room.
     one.say("again").await;
     assert_eq!(two.until_kind("chat_message").await["message"]["text"], "again");
 }
@@ -108,8 +108,8 @@ async fn a_stranger_sees_neither_address_nor_presence() {
     assert!(!ready["online"].as_array().unwrap().contains(&json!(2)), "{ready}");
     one.send(json!({"action": "send", "room_id": room, "message": "hello"})).await;
     assert_eq!(two.until_kind("room_added").await["room_id"], room);
-    // Another device of user 2 connects with the email in its token, and disconnects. Then the first device
-    // disconnects, too.
+    // A second device of user 2 connects with the email in its token, and disconnects. Then the first device also
+    // disconnects.
     let (second, _) = inbox(&server, 2, "").await;
     second.leave().await;
     two.leave().await;
@@ -177,7 +177,7 @@ async fn opening_writing_and_the_api_accept_a_room() {
             }
         }
         let changed = shown(&mut one, &mut Vec::new()).await;
-        // The call of the API has no email. User 2's next token has it.
+        // The API call gives no email of user 2. The server learns the email from user 2's next token.
         let expected = if matches!(way, "post" | "api") { Value::Null } else { json!(ADDRESS) };
         let seen = member(&changed["room"], 2);
         assert_eq!((&seen["email"], &seen["online"]), (&expected, &json!(true)), "{way}: {changed}");

@@ -23,7 +23,8 @@ async fn messages_are_whole_and_newest_first() {
     one.expect_all(&said(1, 1, "hello")).await;
     two.expect_all(&said(1, 1, "hello")).await;
     two.leave().await;
-    // The server may notice the disconnect only after the next message. Then this message also becomes read.
+    // The server may not have noticed yet that user 2 disconnected. In this case the next message also becomes
+    // delivered and read.
     one.say("is anyone there?").await;
     let sent = one.expect(chat(2, 1, "is anyone there?")).await;
 
@@ -133,7 +134,7 @@ async fn first_frame_and_events_hold_each_message_once() {
             if newest + 2 >= MESSAGES {
                 return;
             }
-            // The next two messages follow. Receipt events may come between them.
+            // The next two `chat_message` events must continue the array. Receipt events may come between them.
             for id in newest + 1..=newest + 2 {
                 let event = reader.until_kind("chat_message").await;
                 assert_eq!(event["message"]["message_id"], id, "after an array up to {newest}");

@@ -1,5 +1,5 @@
-//! WebSocket frames that are not a whole message: fragments and control frames. Each counts for the rate, and a message
-//! has a limit of fragments.
+//! WebSocket frames that are not a whole message: fragments and control frames. Each of these frames counts for the
+//! limit of frames a minute. The number of fragments of a message is also limited.
 
 use crate::support::{Metered, RawConnection, Server, chat, frame, piece};
 
@@ -45,7 +45,7 @@ async fn fragments_up_to_the_bound_make_a_message() {
     let server = Server::start(&[]).await;
     server.room(&[1, 2]).await;
     let mut raw = RawConnection::open(server.address(), TARGET, &server.token(1).sign()).await;
-    // The server reads two whole messages before the message with too many fragments, and still answers them.
+    // Before the message with too many fragments, the server reads two whole messages. It must still answer them.
     raw.say(&[message(MOST + 1), frame(1, br#"{"action":"nobody"}"#), message(MOST + 2)].concat()).await;
     assert_eq!(error(&mut raw).await, "unknown_action");
     assert_eq!(error(&mut raw).await, "unknown_action");
@@ -76,7 +76,7 @@ async fn fragments_between_pings_spend_frames_too() {
     let mut two = server.join(2, 1).await;
     let mut raw = RawConnection::open(server.address(), TARGET, &server.token(1).sign()).await;
     raw.say(&[piece(1, b"x"), piece(0, b"").repeat(30), frame(9, b"")].concat()).await;
-    // First the pong arrives. The error after it shows that no frames are left.
+    // First the pong arrives. The error after it shows that the limit of frames a minute is used up.
     assert_eq!(raw.next().await.map(|heard| heard.opcode), Some(10));
     assert_eq!(error(&mut raw).await, "rate_limited");
     two.say("meanwhile").await;

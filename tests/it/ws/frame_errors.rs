@@ -154,7 +154,7 @@ async fn an_error_is_for_its_own_socket_alone() {
         let answer = one.next().await;
         assert_eq!(answer["type"], "error", "{frame} was answered with {answer}");
     }
-    // The next message is the first event that other sockets receive.
+    // The other sockets received nothing for the invalid frames: their first event is this message.
     one.say("hello").await;
     for client in [&mut one, &mut second, &mut two] {
         client.expect_all(&said(1, 1, "hello")).await;

@@ -1,5 +1,5 @@
-//! A client ends its connection before its frames are answered. The server still handles the frames that have arrived,
-//! each once.
+//! A client ends its connection before the server has answered its frames. The server still handles each frame that has
+//! arrived, once.
 
 use serde_json::json;
 
@@ -7,8 +7,8 @@ use crate::support::{Client, Metered, RawConnection, Server, chat, frame};
 
 const FRAMES: i64 = 30;
 
-/// Opens a socket of user 1, sends [`FRAMES`] messages in one write, and drops the connection. `between` follows each
-/// message.
+/// Opens a socket of user 1, sends [`FRAMES`] messages in one write, and drops the connection. The bytes `between`
+/// follow each message.
 async fn say_and_end(server: &Server, target: &str, room: Option<i64>, between: &[u8]) {
     let mut raw = RawConnection::open(server.address(), target, &server.token(1).sign()).await;
     let mut bytes = Vec::new();
@@ -24,7 +24,7 @@ async fn say_and_end(server: &Server, target: &str, room: Option<i64>, between: 
 }
 
 /// Asserts that user 2 receives the [`FRAMES`] messages of user 1 once, in their order. `first` is the last message id
-/// before them.
+/// before these messages.
 async fn is_told(two: &mut Client, first: i64) {
     for n in 1..=FRAMES {
         let text = format!("last word {n}");
@@ -43,7 +43,7 @@ async fn frames_before_the_end_of_a_connection_are_done() {
     let mut two = server.join(2, 1).await;
     let pair = "/ws/chat/?firts_user=1&second_user=2/";
     let level_2 = format!("{pair}&since=");
-    // The server can't write the pong any more. It must still read the frames behind the ping.
+    // The server can't write the pong, because the client is gone. It must still read the frames behind the ping.
     let ping = frame(9, b"are you there?");
     for (at, (target, room, between)) in [
         (pair, None, &[][..]),
@@ -86,7 +86,7 @@ async fn messages_are_not_read_for_a_client_that_has_ended() {
     is_told(&mut two, 0).await;
     two.say("do you read this?").await;
     two.until(chat(FRAMES + 1, 2, "do you read this?")).await;
-    // User 1 is disconnected by now, or soon will be, so the message does not become read.
+    // User 1 is disconnected by now, or will be soon. So this message does not become read.
     let mut third = server.connect(2, 1).await;
     let history = third.history().await;
     assert_eq!(history[0]["status"], "send", "{:?}", history[0]);

@@ -91,7 +91,7 @@ async fn socket_is_closed_with_4029_after_ten_ignored_errors() {
         one.send(json!({"action": "nobody"})).await;
         told_to_wait(&mut one, "nobody").await;
     }
-    // The tenth error, or the frame after it, closes the socket.
+    // The server closes the socket at the tenth error, or at the frame after this error.
     one.try_send(json!({"action": "nobody"})).await;
     let (code, reason) = one.closed().await;
     assert_eq!(code, 4029);

@@ -1,12 +1,13 @@
 //! Measures the database alone: its figures are an upper bound (a ceiling) for a chat server on the same machine.
 //!
-//! A durable chat with receipts needs at least these operations for each message. It inserts the message with write
-//! concern majority and receives its change event. Then it raises the reader's mark with majority and receives that
-//! change event. There are no sockets, no JSON and no logic. While a write runs, the next messages or marks
-//! wait. The next write takes them as one batch.
+//! The program executes only the operations that every durable chat with receipts needs for each message. It inserts
+//! the message with write concern majority and receives the change event of this insert. Then it raises the reader's
+//! mark, the id of the last message that the reader has read. It does this with write concern majority, too, and
+//! receives the change event of this write. The program has no sockets and no chat logic. While a write runs, new
+//! messages or marks wait. The next write takes all waiting messages or marks as one batch.
 //!
-//! Prints one JSON object. Times are in microseconds. They start when the program queues the message for the
-//! writer.
+//! Prints one JSON object. Latencies are in microseconds. Each latency starts when the program queues the message for
+//! the writer.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

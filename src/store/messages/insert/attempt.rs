@@ -10,8 +10,8 @@ use crate::store::messages::sequence_cache::LastMessage;
 use crate::store::rooms::create::DUPLICATE_KEY;
 use crate::store::schema::BY_CLIENT;
 
-/// The maximum bytes of one command: the texts, and [`AROUND`] bytes for each message. The database accepts commands of
-/// up to 16 MiB.
+/// The maximum bytes of one command, counted as the bytes of the texts and [`AROUND`] bytes for each message. The
+/// database accepts commands of up to 16 MiB.
 const COMMAND_BYTES: usize = 8 << 20;
 
 /// An upper bound of the bytes of a message without its text.
@@ -47,9 +47,9 @@ pub(super) fn in_one_command(batch: &[QueuedMessage]) -> usize {
     batch.iter().take_while(fits).count().max(1)
 }
 
-/// Returns a command that inserts the messages in their order. The database stops at the first message that fails, and
-/// waits until a majority has stored the others. The driver's `insert_many` is not used, because it parses every
-/// document again to find the `_id`.
+/// Returns a command that inserts the messages in their order. The database stops at the first message that fails. It
+/// answers after a majority has stored the inserted messages. The driver's `insert_many` is not used, because it parses
+/// every document again to find the `_id`.
 pub(super) fn insert(batch: &[QueuedMessage], numbers: &[LastMessage]) -> RawDocumentBuf {
     let documents: RawArrayBuf =
         batch.iter().zip(numbers).map(|(entry, n)| entry.draft.numbered(*n)).collect();
@@ -57,7 +57,7 @@ pub(super) fn insert(batch: &[QueuedMessage], numbers: &[LastMessage]) -> RawDoc
 }
 
 impl InsertOutcome {
-    /// Runs the command from [`insert`]. `messages` is the number of messages in it.
+    /// Runs the command from [`insert`]. `messages` is the number of messages in the command.
     pub(super) async fn run(db: &Database, insert: RawDocumentBuf, messages: usize) -> Self {
         match db.run_raw_command(insert).await {
             Ok(answer) => Self::answered(answer, messages),
@@ -75,7 +75,8 @@ impl InsertOutcome {
         }
     }
 
-    /// Interprets the answer to an insert. Its errors have the form of the driver's type [`InsertManyError`].
+    /// Interprets the database's answer to an insert. The errors in the answer have the form of the driver's type
+    /// [`InsertManyError`].
     pub(super) fn answered(answer: Document, messages: usize) -> Self {
         let failed: InsertManyError = match bson::deserialize_from_document(answer) {
             Ok(failed) => failed,
@@ -94,8 +95,8 @@ impl InsertOutcome {
         match StoreError::from(error.clone()) {
             StoreError::Fault(_) => {}
             error @ StoreError::Unreachable(_) => return Self::NotBegun(error),
-            // The outcome is also unknown for the messages before the failed message, because no majority has confirmed
-            // them.
+            // The outcome is unknown for all messages, even for those before a failed message: the majority has not
+            // confirmed them.
             error => return Self::Unknown(error),
         }
         let ErrorKind::InsertMany(insert) = &*error.kind else { return Self::AllRefused(error) };

@@ -1,19 +1,20 @@
-//! Writes messages in batches (group commit): one task takes all waiting messages and writes them with one ordered
+//! Writes messages in batches (group commit): one task takes all queued messages and writes them with one ordered
 //! `insert`. During this write, the next messages wait in the queue. On an idle server, a single message is written
-//! immediately. Under load, the task waits a few milliseconds for larger batches
+//! immediately. Under load, the task waits a few milliseconds, so that batches are larger
 //! ([`batching`](crate::store::batching)).
 //!
 //! Guarantees:
 //! - Once: a message that is reported as written is stored exactly once, by a majority of the database's members.
-//! - No holes: a number is used only after all numbers before it. The inserts are ordered. Therefore the messages of a
-//!   room keep the order in which they were queued, even if a batch is tried again.
-//! - No locks: two servers may try to use the same number. The second insert fails with a duplicate key error. Its
-//!   server then reads the room's last number from majority-committed data, and continues after this number.
-//! - Unknown outcomes: if the outcome of an attempt is unknown, the task looks for each message by its `write_id`. The
-//!   next attempt uses the same numbers. If the first attempt is still running, only one of the two attempts can insert
-//!   a message with a given number.
+//! - No holes: a message number of a room is used only after all lower numbers of the room. The inserts are ordered.
+//!   Therefore the messages of a room keep the order in which they were queued, even if a batch is tried again.
+//! - No locks: two servers may try to use the same number. The second insert fails with a duplicate key error. The
+//!   server of the second insert then reads the room's last number from majority-committed data, and continues after
+//!   this number.
+//! - Unknown outcomes: if the outcome of an attempt is unknown, the task looks for each message by its number and its
+//!   `write_id`. Messages that are not found keep their numbers in the next attempt. If the first attempt is still
+//!   running, only one of the two attempts can insert a message with a given number.
 //! - `client_id`: if a sender sends several messages with the same `client_id` to a room, a unique index lets only one
-//!   of them be written. Each of these calls gets the number of the written message as its answer.
+//!   of these messages be written. Every caller that sent one of them gets the number of the written message.
 
 pub(crate) mod attempt;
 mod numbers;
@@ -43,16 +44,16 @@ use crate::store::{SequenceCache, Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
-/// The pause before a failed batch is tried again. It is short, because a broken connection is replaced soon. An
-/// election of a new primary takes seconds, and so several attempts.
+/// The pause before a failed batch is tried again. It is short, because a broken connection is replaced soon. The
+/// election of a new primary takes seconds, so the task then needs several attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// A message that waits to be written, with the channel for its answer.
 struct QueuedMessage {
     draft: UnwrittenMessage,
-    /// The time at which the caller stops waiting. After it, no attempt starts.
+    /// The time at which the caller stops waiting. After this time, the task does not try to write the message.
     deadline: Instant,
-    /// The last time at which the sender was known to be a member.
+    /// The last time at which the sender was known to be a member of the room.
     vouched: Instant,
     /// The number that an earlier attempt with an unknown outcome gave to the message. None if there was no such
     /// attempt.
@@ -69,7 +70,7 @@ pub enum Written {
     Before(MessageId),
 }
 
-/// Formats the requests of a batch for the log.
+/// Formats the `write_id`s of a batch for the log.
 struct RequestIds<'a>(&'a [QueuedMessage]);
 
 impl fmt::Debug for RequestIds<'_> {
@@ -82,8 +83,8 @@ impl fmt::Debug for RequestIds<'_> {
     }
 }
 
-/// The sending side of the writing task's queue. The task runs until the supervisor stops it. Each caller waits for its
-/// answer, and so for the write. Therefore a shutdown need not flush the queue.
+/// The sending side of the writing task's queue. The task runs until the supervisor stops it. Each caller waits until
+/// its message is written. Therefore a shutdown that waits for the callers need not flush the queue.
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<QueuedMessage>,
@@ -109,8 +110,8 @@ impl Writer {
     /// Writes a message. Returns its number after a majority has stored the message. The `write_id` must be unique.
     ///
     /// # Errors
-    /// `Full`, `Unreachable`, `NotMember`: nothing was written. `Fault`: the database rejected the message. `Unknown`:
-    /// the outcome was still unknown at `deadline`.
+    /// After `Full`, `Unreachable` and `NotMember`, nothing was written. `Fault` means that the database rejected the
+    /// message. `Unknown` means that the outcome of the write was still unknown at `deadline`.
     pub(crate) async fn append(
         &self,
         draft: UnwrittenMessage,
@@ -133,7 +134,7 @@ impl Writer {
 
 struct MessageWriterTask {
     store: Store,
-    /// The database. Its client doesn't retry writes.
+    /// The database, with a client whose driver doesn't retry writes.
     db: Database,
     pace: BatchPacer,
     numbers: Arc<SequenceCache>,
@@ -161,7 +162,7 @@ impl MessageWriterTask {
         }
     }
 
-    /// Writes a batch. Returns after every message has its answer.
+    /// Writes a batch. Returns after the callers of all its messages have their answers.
     async fn write(&self, mut batch: Vec<QueuedMessage>) {
         loop {
             batch = Self::expire(batch);
@@ -202,7 +203,8 @@ impl MessageWriterTask {
                             let _ = repeated.done.send(Ok(written));
                             rest
                         }
-                        // A majority has not stored the earlier message yet, so it may still be rolled back.
+                        // A majority has not stored the earlier message yet. The earlier message may still be rolled
+                        // back, so the batch is tried again.
                         Ok(None) => {
                             tokio::time::sleep(RETRY_PAUSE).await;
                             rest.insert(0, repeated);
@@ -243,11 +245,11 @@ impl MessageWriterTask {
         let _ = entry.done.send(Err(StoreError::Fault(Box::new(error.clone()))));
     }
 
-    /// Answers the messages whose deadline has passed. Returns the other messages.
+    /// Answers the callers of the messages whose deadline has passed. Returns the other messages.
     ///
-    /// An expired message with an earlier attempt may or may not be written. If it is not written, no message gets its
-    /// number. Later messages of its room with an earlier attempt would keep their numbers, and so leave a hole.
-    /// Therefore these messages are answered, too.
+    /// If an earlier attempt tried to write an expired message, the message may or may not be stored. If it is not
+    /// stored, its number stays unused. Later messages of the room that were in the earlier attempt would keep their
+    /// numbers, and so leave a hole. Therefore the callers of these messages are also answered with an error.
     fn expire(batch: Vec<QueuedMessage>) -> Vec<QueuedMessage> {
         let now = Instant::now();
         let mut given_up = HashSet::new();

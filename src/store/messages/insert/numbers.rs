@@ -9,9 +9,9 @@ use super::{MessageWriterTask, QueuedMessage};
 use crate::store::StoreError;
 use crate::store::messages::sequence_cache::LastMessage;
 
-/// The maximum number of rooms whose last numbers are read concurrently, because they are not in the cache. A read
-/// mostly waits, and costs the database little. In a measurement, 200 reads one after the other delayed all messages by
-/// 100 ms.
+/// The maximum number of concurrent reads of a room's last number, when the number is not in the cache. A read usually
+/// waits for the network, and costs the database little. In a measurement, 200 reads one after the other delayed all
+/// messages by 100 ms.
 const ROOMS_READ: usize = 16;
 
 impl MessageWriterTask {
@@ -53,9 +53,9 @@ impl MessageWriterTask {
         Ok(last)
     }
 
-    /// Frees the numbers of a room's messages in `behind`, after an earlier message of the room was not written. Each
-    /// attempt ended at that message, so the messages in `behind` were not written either. If they kept their numbers,
-    /// they would leave a hole.
+    /// Frees the numbers of a room's messages in `behind`, after an earlier message of the room was not written. The
+    /// inserts are ordered and ended at the earlier message, so the messages in `behind` were not written either. If
+    /// these messages kept their numbers, the number of the earlier message would be a hole.
     pub(super) fn renumber(&self, room: RoomId, behind: &mut [QueuedMessage]) {
         self.numbers.remove(room);
         for entry in behind.iter_mut().filter(|entry| entry.draft.room == room) {

@@ -1,5 +1,5 @@
-//! Finds out whether a message was written. This is needed after an attempt with an unknown outcome, and if the
-//! message's number or `client_id` is already in use.
+//! Finds out whether a message was written. The writer needs this after an attempt with an unknown outcome, and when
+//! the message's number or `client_id` is already in use.
 
 use std::collections::HashMap;
 
@@ -16,15 +16,16 @@ use crate::store::codec;
 use crate::store::messages::draft::UnwrittenMessage;
 use crate::store::messages::sequence_cache::LastMessage;
 
-/// A stored message that has the number of an earlier attempt.
+/// A stored message that has a number which an earlier attempt tried to use.
 struct FoundMessage {
     write_id: Option<ObjectId>,
     at: Time,
 }
 
 impl MessageWriterTask {
-    /// Waits until a majority has stored the message with number `n`. Before that, this message may be rolled back. A
-    /// message with the next number would then leave a hole.
+    /// Waits until a majority has stored the message with number `n`, or until the deadline of `entry`. Until a
+    /// majority has stored it, this message may be rolled back. A message with the number `n + 1` would then leave a
+    /// hole.
     pub(super) async fn await_majority(&self, entry: &QueuedMessage, n: i64) {
         self.numbers.remove(entry.draft.room);
         while entry.deadline > Instant::now() {
@@ -36,16 +37,16 @@ impl MessageWriterTask {
         }
     }
 
-    /// Answers the messages that an earlier attempt wrote, and returns the other messages. If the database can't be
-    /// read, returns all messages unchanged.
+    /// Answers the callers of the messages that an earlier attempt wrote, and returns the other messages. If the
+    /// database can't be read, returns all messages unchanged.
     ///
-    /// For each message with number n from an earlier attempt, one of these cases applies:
+    /// For each message to which an earlier attempt gave the number n, one of these cases applies:
     ///
-    /// - The message is stored with number n. It gets its answer.
-    /// - Another message is stored with number n. The message loses the number, and so do all later messages of the
-    ///   batch without a stored message. The earlier attempt was ordered and ended here, so it did not write these
-    ///   messages.
-    /// - No message is stored with number n. The message keeps the number, because the earlier attempt may still be
+    /// - The message is stored with number n. Its caller gets the answer.
+    /// - A different message is stored with number n. The message loses its number. All later messages of the batch for
+    ///   whose numbers no message is stored also lose their numbers. The earlier attempt was ordered and ended at the
+    ///   message with number n, so it did not write the later messages.
+    /// - No message is stored with number n. The message keeps its number, because the earlier attempt may still be
     ///   running.
     pub(super) async fn look_up(&self, batch: Vec<QueuedMessage>) -> Vec<QueuedMessage> {
         let there = match self.with_numbers_of(&batch).await {
@@ -76,8 +77,8 @@ impl MessageWriterTask {
         rest
     }
 
-    /// Reads the stored messages with the numbers from earlier attempts. One read serves the whole batch, because all
-    /// its rooms wait for the read.
+    /// Reads the stored messages that have the numbers which earlier attempts tried to use. One read serves the whole
+    /// batch, because all rooms of the batch wait for the read.
     async fn with_numbers_of(
         &self,
         batch: &[QueuedMessage],
@@ -95,7 +96,7 @@ impl MessageWriterTask {
             let id = message.get_document("_id").map_err(codec::Undecodable::from)?;
             let (room, id) = codec::read_message_id(id)?;
             let write_id = codec::read_request(message, "write_id")?;
-            // A message that another program inserted may have no time.
+            // A message may have no time if another program inserted it.
             let at = codec::read_time(message, "created_at").unwrap_or(LastMessage::default().at);
             Ok(((room, id.get()), FoundMessage { write_id, at }))
         };

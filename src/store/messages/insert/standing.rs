@@ -1,8 +1,8 @@
 //! Checks the membership of senders again if their messages have waited for a second or longer.
 //!
-//! The caller of the writer checks the membership just before it queues a message. The message may then wait for
-//! seconds, because the database is unavailable or an earlier write is slow. In this time, the sender may be removed
-//! from the room.
+//! The caller of the writer checks the sender's membership just before it queues a message. The message may then wait
+//! for seconds, because the database is unavailable or an earlier write is slow. While the message waits, the sender
+//! may be removed from the room.
 
 use std::collections::HashSet;
 
@@ -18,10 +18,11 @@ use crate::store::{StoreError, codec};
 
 impl MessageWriterTask {
     /// Refuses the messages that have waited for [`RECHECK_AFTER`] and whose senders are no longer members. Returns the
-    /// other messages. If the memberships can't be read, returns the error and all messages unchanged.
+    /// messages that are not refused. If the memberships can't be read, returns the error and all messages unchanged.
     ///
-    /// A message with an earlier attempt is never refused. That attempt started while the sender was a member, and may
-    /// have written the message. Also, the numbers of later messages depend on this message.
+    /// A message is never refused if an earlier attempt with an unknown outcome tried to write it. That attempt started
+    /// while the sender was a member, and may have written the message. Also, later messages of the room can keep their
+    /// numbers only if this message keeps its number.
     pub(super) async fn refuse_former_members(
         &self,
         mut batch: Vec<QueuedMessage>,

@@ -1,4 +1,5 @@
-//! Tests which messages of a batch are answered at their deadline, and how failed attempts are interpreted.
+//! Tests which messages of a batch are answered with an error at their deadline, and how the database's answers to
+//! failed attempts are interpreted.
 
 use bson::oid::ObjectId;
 use bson::{Bson, doc};
@@ -12,7 +13,8 @@ fn text() -> Text {
     draft.within(100, "message").unwrap()
 }
 
-/// Returns a message whose deadline is `seconds` from now (negative: in the past), and the receiver of its answer.
+/// Returns a queued message whose deadline is `seconds` from now (negative: in the past), and the receiver of its
+/// answer. `tried` is the number that an earlier attempt with an unknown outcome gave to the message.
 fn entry(
     room: i64,
     seconds: i64,
@@ -34,8 +36,8 @@ fn entry(
     (entry, answer)
 }
 
-/// Returns one character for each message: `-` for no answer yet, `?` for an unknown outcome, `0` if nothing was
-/// written.
+/// Makes a batch of messages expire. `entries` are the arguments of [`entry`]. Returns one character for each message:
+/// `-` for no answer yet, `?` for the answer "unknown outcome", `0` for the answer "nothing was written".
 fn expired(entries: &[(i64, i64, Option<i64>)]) -> String {
     let (batch, answers): (Vec<_>, Vec<_>) =
         entries.iter().map(|(room, seconds, tried)| entry(*room, *seconds, *tried)).unzip();
@@ -66,7 +68,8 @@ fn late_entry_learns_whether_it_may_be_written() {
 
 #[test]
 fn tried_entry_is_given_up_with_the_one_before_it() {
-    // The messages have the numbers 7, 8 and 9. If 7 is not written, 8 and 9 would leave a hole.
+    // The earlier attempt gave the messages the numbers 7, 8 and 9. If message 7 is not written, messages 8 and 9 must
+    // not be written either, because the number 7 would be a hole.
     assert_eq!(expired(&[(1, -1, Some(7)), (1, 60, Some(8)), (1, 60, Some(9))]), "???");
     assert_eq!(expired(&[(1, 60, Some(7)), (1, -1, Some(8)), (1, 60, Some(9))]), "-??");
 }

@@ -1,14 +1,15 @@
-//! The overlay keeps in memory the receipt markers that the members' documents may not contain yet. Each read of
-//! members merges these markers into the documents.
+//! The overlay keeps in memory the receipt markers that the members' documents may not contain yet. After a read of
+//! members from the database, these markers are merged into the members.
 //!
-//! Markers are written to a [journal](super::journal), and later folded: written into the members' documents and
-//! deleted from the journal. Readers don't query the journal. The database's indexes keep deleted keys for minutes, so
-//! every query would have to scan the keys of deleted batches. Instead, each server receives the content of the journal
-//! from its change stream.
+//! Markers are first written to a [journal](super::journal). Later they are folded: written into the members' documents
+//! and deleted from the journal. Readers don't query the journal. The database's indexes keep deleted keys for minutes,
+//! so every query would have to scan the keys of deleted batches. Instead, each server receives the content of the
+//! journal from its change stream.
 //!
-//! Each marker is kept with its commit time, so that the overlay can compute the markers at any recent cluster time. A
-//! socket then receives events for exactly the markers after its time. A marker is kept for some time after it was
-//! folded, because a read that is still running may return the old document. After that, the overlay drops the marker.
+//! Each marker is kept with the cluster time (MongoDB's logical clock) of its commit. So the overlay can compute the
+//! markers at any recent cluster time. The first frame of a socket contains the markers up to one cluster time, and the
+//! socket receives events for exactly the later markers. A folded marker is kept for some more time, because a read
+//! that is still running may return the member's old document. After this time, the overlay drops the marker.
 
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,7 @@ use crate::model::room::StoredMember;
 /// The time for which a batch that was taken for folding is not taken again.
 const TAKEN: Duration = Duration::from_secs(10);
 
-/// For a list of up to this many members, a separate search for each member is faster than a map of all markers.
+/// The maximum number of members for which a separate search for each member is faster than a map of all markers.
 const FEW: usize = 16;
 
 /// The raised receipt markers of one member in one room.
@@ -73,7 +74,7 @@ struct OverlayState {
 struct MarkChange {
     user: UserId,
     time: Timestamp,
-    /// None if the member left. Markers that were raised earlier no longer count.
+    /// The raised markers. None if the member left the room: then markers that were raised earlier no longer count.
     marks: Option<Marks>,
 }
 
@@ -88,7 +89,8 @@ impl Overlay {
         self.state().add(time, batch, now);
     }
 
-    /// Drops a member's markers, because the member left the room. If the user joins again, these markers don't count.
+    /// Drops a member's markers, because the member left the room at the cluster time `time`. If the user joins the
+    /// room again, these markers don't count.
     pub(crate) fn drop_member(&self, room: RoomId, user: &UserId, time: Timestamp) {
         let mut state = self.state();
         let Some(raised) = state.rooms.get_mut(&room) else { return };
@@ -117,8 +119,8 @@ impl Overlay {
         self.state().fold(id, now);
     }
 
-    /// Takes over the content of the journal, because change events may have been missed. Batches that are not in
-    /// `journal` count as folded.
+    /// Takes over the content of the journal, because the change stream may have missed batches or deletions. Batches
+    /// that are not in `journal` count as folded.
     pub(crate) fn reload(&self, journal: &[Arc<JournalBatch>], now: Instant) {
         let mut state = self.state();
         let there: HashSet<_> = journal.iter().map(|batch| batch.id).collect();
@@ -127,7 +129,8 @@ impl Overlay {
             state.fold(id, now);
         }
         for batch in journal {
-            // The commit time of the batch is unknown. The batch was committed before the stream began.
+            // The commit time of a new batch is unknown. The batch was committed before the change stream began, so its
+            // markers count at every time.
             state.add(cluster_time::ZERO, batch, now);
         }
     }
@@ -137,7 +140,8 @@ impl Overlay {
         *self.state() = OverlayState::default();
     }
 
-    /// Removes the batches that were folded at least `grace` ago, and their markers.
+    /// Removes the batches that were folded at least `grace` ago, and their markers. A batch also stays as long as an
+    /// earlier batch stays.
     pub(crate) fn remove_expired(&self, grace: Duration, now: Instant) {
         let mut state = self.state();
         let before = state.batches.len();
@@ -163,7 +167,8 @@ impl Overlay {
     }
 
     /// Returns the batches to fold: all batches of this server, and the batches of other servers that arrived at least
-    /// `age` ago. A dead server has left those.
+    /// `age` ago. The servers of these older batches count as dead. Batches that were already taken less than [`TAKEN`]
+    /// ago are left out.
     pub(crate) fn take_due_batches(
         &self,
         own: ObjectId,
@@ -196,8 +201,8 @@ impl Overlay {
         }
     }
 
-    /// Raises a room's members by all markers up to `until`. Call this after the members were read, or after the change
-    /// stream has reached the snapshot time of the read.
+    /// Raises the markers of a room's members to the markers in the overlay with a commit time up to `until`. The
+    /// result contains all markers up to `until` if the change stream has reached this time.
     pub(crate) fn raise(&self, room: RoomId, until: Timestamp, members: &mut [StoredMember]) {
         let state = self.state();
         let Some(raised) = state.rooms.get(&room) else { return };

@@ -21,7 +21,7 @@ fn batch(by: ObjectId, of: &[(i64, i64)]) -> Arc<JournalBatch> {
     Arc::new(JournalBatch { id: ObjectId::new(), by, at: DateTime::from_millis(0), marks })
 }
 
-/// Returns the delivered markers of `count` members at the time `until`. The members' documents have the marker 3.
+/// Returns the delivered markers of `count` members at the time `until`. In the members' documents, each marker is 3.
 fn delivered(overlay: &Overlay, count: i64, until: Timestamp) -> Vec<i64> {
     let member = |user| StoredMember {
         user: UserId::Int(user),
@@ -78,7 +78,8 @@ fn folded_batches_are_kept_for_the_grace_period() {
     let (first, second) = (batch(ObjectId::new(), &[(1, 5)]), batch(ObjectId::new(), &[(1, 6)]));
     overlay.add_batch(at(10), &first, now);
     overlay.add_batch(at(11), &second, now);
-    // The later batch may be folded first.
+    // The later batch is folded first. The later batch stays even after its grace period, because the earlier batch is
+    // not folded yet.
     overlay.mark_folded(second.id, now);
     overlay.remove_expired(GRACE, now + GRACE);
     assert_eq!((delivered(&overlay, 1, cluster_time::MAX), overlay.unfolded()), (vec![6], 1));
@@ -103,8 +104,8 @@ fn own_batches_are_taken_immediately_and_others_after_the_age() {
     assert_eq!(overlay.take_due_batches(own, AGE, now), [], "it is being folded");
     overlay.return_batches(std::slice::from_ref(&mine));
     assert_eq!(overlay.take_due_batches(own, AGE, now + AGE), [mine.clone(), theirs]);
-    // No event reported the deletion of this batch: the deletion may have been undone when the database lost its
-    // primary.
+    // The batch of the other server is taken again after `TAKEN`, because no event has reported its deletion. The
+    // deletion may have been undone when the database lost its primary.
     overlay.mark_folded(mine.id, now);
     assert_eq!(overlay.take_due_batches(own, AGE, now + AGE + TAKEN).len(), 1);
 }

@@ -1,5 +1,5 @@
 //! Functions (HTTP servers that execute the application's own actions) that are slow, unreachable or give invalid
-//! answers. The caller gets an error, and other users are not affected.
+//! answers. The caller must get an error, and other users must not be affected.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -203,7 +203,7 @@ async fn hanging_function_at_its_limit_slows_no_other_action() {
     });
     assert!(matches(&expected, &refused), "{refused}");
     let during = two.median_send_time(61, 2).await;
-    // A send takes as long as before. The tolerance is for the other load of the machine.
+    // A `send` of user 2 takes as long as before. The tolerance is for other load on the machine.
     assert!(during < 3 * before + Duration::from_millis(5), "{before:?} became {during:?}");
     assert_eq!(receiver.count(), 3);
 }
@@ -269,7 +269,8 @@ async fn the_log_says_what_was_wrong_but_nothing_of_what_was_said() {
     assert!(!log.contains("hunter2") && !log.contains(super::SECRET), "{log}");
 }
 
-/// While the function is called, the server reads nothing from the socket, not even the client's answers to pings.
+/// While the function is called, the server reads nothing from the caller's socket. So it does not see the client's
+/// answers to pings, but must not close the socket as dead.
 #[tokio::test]
 async fn caller_of_a_slow_function_is_not_disconnected() {
     let leave = Arc::new(Semaphore::new(0));

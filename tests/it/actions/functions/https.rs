@@ -7,7 +7,8 @@ use tempfile::NamedTempFile;
 use super::{SECRET, translate};
 use crate::support::{Authority, Program, Receiver, ReceiverReply, error};
 
-/// Writes a file with the certificate of this authority. The system of the test's server trusts only this file.
+/// Writes a file with the certificate of this authority. The Parlor server of the test trusts only the certificates in
+/// this file.
 fn trusting(authority: &Authority) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
     std::fs::write(file.path(), authority.pem()).unwrap();

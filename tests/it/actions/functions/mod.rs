@@ -1,5 +1,5 @@
-//! Functions: HTTP servers of the application that execute its own actions. The tests check the request to such a
-//! server, and the effects of its answer.
+//! Functions: HTTP servers of the application that execute the application's own actions. The tests check the request
+//! to a function, and the effects of the function's answer.
 
 mod failures;
 mod https;
@@ -128,8 +128,8 @@ async fn function_event_reaches_the_whole_room_on_all_servers_only() {
     room[2].expect(error("unknown_action", Some("translate"))).await;
 }
 
-/// Web frameworks may indent their JSON answers. The event stream of the API has one event on each line, so the event
-/// must not keep the line breaks.
+/// A function may indent its JSON answer. The event stream of the API writes each event on one line. So Parlor must
+/// remove the line breaks from the event.
 #[tokio::test]
 async fn function_event_is_one_line_whatever_its_formatting() {
     let indented = "{\r\n  \"event\": {\r\n    \"of\": {\n      \"n\": \"a\\nb\"\n    }\n  }\n}\n";
@@ -189,7 +189,8 @@ async fn function_answer_may_hold_several_parts_or_none() {
         receiver.asked(2).await;
         one
     };
-    // The error of this unknown action is the next answer. Only the receipts of the message may come before it.
+    // The unknown action `fence` is answered with an error. If the empty answer of the function caused a frame, this
+    // frame would arrive before the error. Only the receipts of the message may come before it.
     alone.send(json!({"action": "fence"})).await;
     let rest = alone.until(error("unknown_action", Some("fence"))).await;
     assert!(rest.iter().all(|frame| frame["type"] != "translate" && frame["code"] != "internal"), "{rest:?}");

@@ -1,4 +1,4 @@
-//! A deployment: the real binary gets a signal to shut down while clients use it.
+//! Shutdowns: the real binary gets a signal to shut down while clients use it.
 
 mod reconnect_storm;
 mod under_load;
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::support::{Client, End, Link, Mongod, PATIENCE, Program, SLACK, State, ids_of};
 
-/// Returns the numbers of the received messages that this socket had sent.
+/// Returns the ids of the received messages that the socket with this name has sent.
 fn own(heard: &[Value], name: usize) -> BTreeSet<i64> {
     let prefix = format!("{name}/");
     let mine =
@@ -45,11 +45,11 @@ async fn upgraded(address: SocketAddr, token: &str) -> bool {
         stream.read_exact(&mut status).await?;
         Ok::<_, std::io::Error>(status)
     };
-    // If the result is false, the server does not listen, does not answer, or refuses the handshake.
+    // A false result means that the server does not listen, does not answer, or refuses the handshake.
     matches!(timeout(PATIENCE, asked).await, Ok(Ok(status)) if status.ends_with(b"101"))
 }
 
-/// Shuts down a server by a signal while several sockets send. Checks the close codes, the answers to the sent
+/// Shuts down a server by a signal while eight sockets send messages. Checks the close codes, the answers to the
 /// messages, and the stored receipts.
 async fn ends_well(signal: &str, overrides: &[(&str, &str)]) {
     let mut program = Program::start(overrides).await;
@@ -59,7 +59,8 @@ async fn ends_well(signal: &str, overrides: &[(&str, &str)]) {
         let user = if name % 2 == 0 { 1 } else { 2 };
         clients.push(program.join(user, 3 - user).await);
     }
-    // The server receives some of these frames before the signal, and the others after it or not at all.
+    // The server receives some of these frames before the signal. It receives the other frames after the signal, or not
+    // at all.
     let speaking = clients.into_iter().enumerate().map(async |(name, mut client)| {
         let mut heard = Vec::new();
         for n in 0..3 {
@@ -148,7 +149,7 @@ async fn a_second_signal_ends_at_once() {
     for (first, second) in [("TERM", "TERM"), ("INT", "TERM"), ("TERM", "INT")] {
         let link = Link::to_the_database().await;
         let mut program = Program::start_over(&link.uri, &[("SHUTDOWN__DRAIN_SECONDS", "60")]).await;
-        // The first signal starts a shutdown that does not end, because the database sends no more events.
+        // The first signal starts a shutdown. The shutdown does not end, because no bytes from the database arrive.
         link.set(State::Held);
         program.signal(first);
         program.logged("shutting down").await;
@@ -163,7 +164,7 @@ async fn a_second_signal_ends_at_once() {
 /// The value of `shutdown.drain_seconds` in the tests below.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// Checks that the shutdown ends in time while the database refuses connections or does not answer.
+/// Checks that the shutdown ends in time while the database can't be reached or does not answer.
 async fn ends_in_time(state: State, overrides: &[(&str, &str)]) {
     let link = Link::to_the_database().await;
     let overrides: Vec<_> = overrides.iter().copied().chain([("SHUTDOWN__DRAIN_SECONDS", "3")]).collect();

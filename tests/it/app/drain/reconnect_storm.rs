@@ -1,5 +1,5 @@
-//! A storm of reconnects. One of two servers shuts down, and all its clients concurrently connect to the other server,
-//! each with its cursor.
+//! A storm of reconnects. One of two servers shuts down. Then all its clients connect to the other server at the same
+//! time, each with its cursor.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use crate::support::{
 /// The number of sockets on each of the two servers.
 const SOCKETS: usize = 500;
 
-/// The number of rooms of these sockets.
+/// The number of rooms. The sockets of both servers are spread over these rooms.
 const ROOMS: usize = 10;
 
-/// The time in which the other server must serve all moved sockets. The test runs a debug build, which shares a core
-/// with the database and the test. A release build accepts thousands of sockets in a second.
+/// The time in which the other server must accept all clients of the first server. The test runs a debug build, which
+/// shares a core with the database and the test. A release build accepts thousands of sockets in a second.
 const IN_TIME: Duration = Duration::from_secs(15);
 
-/// The default of `feed.stale_ms`.
+/// The default of `feed.stale_ms`: a server that receives no heartbeat for this time is not ready.
 const STALE: Duration = Duration::from_secs(5);
 
-/// A room, the reconnecting clients in it, and a client that sends.
+/// A room, a client that sends messages in the room, and the reconnecting clients that receive them.
 struct Room {
     talker: Client,
     said: i64,
@@ -36,8 +36,8 @@ struct Room {
 }
 
 impl Room {
-    /// Opens half of the room's sockets on each server. The clients of the first server reconnect to the new address
-    /// when `addresses` changes.
+    /// Opens half of the room's sockets on each server. When `addresses` changes, the clients of the first server
+    /// reconnect to the new address.
     async fn begin(servers: [&Server; 2], n: usize, addresses: &ServerAddresses) -> Self {
         let (user, peer) = (1, i64::try_from(n).unwrap() + 10);
         let room = servers[1].room(&[user, peer]).await;
@@ -104,7 +104,7 @@ async fn sockets_get_each_message_once_when_a_deploy_moves_500() {
     let back = told.elapsed();
     assert_eq!(old.exit_code().await, Some(0));
     readiness.until_served().await;
-    // The other server has no error, so it must be ready all the time.
+    // The other server has no failure, so `/readyz` must answer 200 all the time.
     eprintln!("{SOCKETS} sockets were back in {back:?}; /readyz: {}", readiness.finish().await);
     let (mut all, mut returns) = (0, 0);
     for room in rooms {

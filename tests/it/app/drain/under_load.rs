@@ -1,6 +1,6 @@
-//! SIGTERM during messages, edits, deletes, connects, resumes and posts to the HTTP API. An acknowledged write is
-//! stored once. A write without an answer was not started. A client that reconnects to the next server receives all
-//! stored changes.
+//! SIGTERM while clients send, edit and delete messages, connect, resume, and post to the HTTP API. An acknowledged
+//! write must be stored once. A write without an answer must not have been started. A client that reconnects to the
+//! next server must receive all stored changes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::support::{
     eventually_within, matches,
 };
 
-/// The last acknowledged state of each message: its text, or `None` if it was deleted.
+/// The last acknowledged state of each message, by its id: its text, or `None` if it was deleted.
 type Revised = BTreeMap<i64, Option<String>>;
 
-/// Sends, edits and deletes messages until the socket ends. Returns the acknowledged states and the end.
+/// Sends, edits and deletes messages until the socket ends. Returns the acknowledged states, and how the socket ended.
 async fn revise(mut client: Client) -> (Revised, End) {
     let mut revised = Revised::new();
     for n in 0.. {
@@ -30,7 +30,8 @@ async fn revise(mut client: Client) -> (Revised, End) {
         let id = match client.say_and_hear(&text, &mut heard).await {
             Ok(frame) => frame["message"]["message_id"].as_i64().unwrap_or_else(|| panic!("{frame}")),
             Err(end) => {
-                // The message may still have been written and published.
+                // The server may have stored the message although the client could not write to the socket any more.
+                // Then the client has received the message's event before the socket ended.
                 let own = heard.iter().find(|frame| frame["message"]["text"] == *text);
                 revised
                     .extend(own.map(|frame| (frame["message"]["message_id"].as_i64().unwrap(), Some(text))));
@@ -45,7 +46,8 @@ async fn revise(mut client: Client) -> (Revised, End) {
         let edited = json!({"type": "message_edited", "message_id": id, "text": text});
         let steps = [(edit, edited, Some(text)), (delete, deleted, None)];
         for (frame, event, becomes) in steps.into_iter().take(if n % 3 == 0 { 2 } else { 1 }) {
-            // If this frame can't be sent, the client can still receive the frames that the server sent before the end.
+            // If the server has closed the socket, this frame can't be sent. But the client can still receive frames
+            // that the server sent before the close.
             client.try_send(frame).await;
             loop {
                 match client.next_or_end().await {
@@ -62,8 +64,8 @@ async fn revise(mut client: Client) -> (Revised, End) {
     unreachable!("it speaks until its socket ends")
 }
 
-/// Posts messages until the server does not answer. Returns the message number of each post. The number is `None` if it
-/// is unknown.
+/// Posts messages until the server does not answer. Returns the message id for each text. The id is `None` if the
+/// server gave no answer or the answer 503.
 async fn post(server: Arc<Program>, room: i64) -> BTreeMap<String, Option<i64>> {
     let mut posted = BTreeMap::new();
     for n in 0.. {
@@ -93,8 +95,8 @@ async fn post_once(server: &Server, room: i64, key: &str) -> Option<(u16, Value)
 }
 
 /// Connects again and again with the last cursor, until the server accepts no connection. Checks that each first frame
-/// contains all messages since the cursor, and that a socket ends only with 1012. Returns the number of the last
-/// received message.
+/// contains all messages since the cursor. Checks that the server closes a socket only with 1012. Returns the id of the
+/// last received message.
 async fn resume(server: Arc<Program>, room: i64) -> i64 {
     let (mut cursor, mut last) = (String::new(), 0);
     loop {
@@ -114,7 +116,7 @@ async fn resume(server: Arc<Program>, room: i64) -> i64 {
     }
 }
 
-/// Starts three clients. When their server has ended, they reconnect to the new address in `addresses`.
+/// Starts three clients. When their server has shut down, they reconnect to the new address in `addresses`.
 fn start_clients(server: &Server, room: i64, addresses: ServerAddresses) -> ReconnectingClients {
     let (stage, ledger) = (watch::Sender::new(Stage::Speak), Arc::new(Ledger::default()));
     let plan = ClientPlan { addresses, room, stage: stage.subscribe(), ledger: ledger.clone(), query: "" };
@@ -179,8 +181,8 @@ async fn sigterm_under_load_loses_and_repeats_no_write() {
     for heard in &heard {
         assert_in_order(heard);
     }
-    // The server had not started any message without an answer. So each of these counts as `unavailable`: it must not
-    // be stored.
+    // If a message got no answer, the server had not started to write it, because the shutdown waits for running
+    // actions. So the test treats this message as refused with `unavailable`: it must not be stored.
     for outcome in outcomes.values_mut().filter(|outcome| **outcome == Err(None)) {
         *outcome = Err(Some("unavailable".to_owned()));
     }

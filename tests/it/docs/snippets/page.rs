@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The languages of the code blocks that a reader runs and that the tests run.
 const RUN: [&str; 4] = ["sh", "js", "ts", "python"];
 
-/// The languages of the code blocks that the tests do not run. These blocks are examples of data, files of other
+/// The languages of the code blocks that the tests do not run. These blocks are examples of data, files for other
 /// programs, the output of a snippet, or commands that the tests can't run (`console`).
 const SHOWN: [&str; 11] =
     ["console", "output", "json", "text", "toml", "yaml", "ini", "nginx", "haproxy", "mongosh", "rust"];
@@ -49,7 +49,8 @@ impl Page {
         paths.iter().map(|path| Self::read(path)).collect()
     }
 
-    /// Returns the snippets that the tests run, each with the output that follows it on the page.
+    /// Returns the snippets that the tests run. If an `output` block follows a snippet on the page, the snippet
+    /// contains it.
     pub(super) fn run(&self) -> Vec<Snippet> {
         let mut run: Vec<Snippet> = Vec::new();
         for snippet in &self.snippets {
@@ -64,7 +65,8 @@ impl Page {
             }
         }
         for (at, saved) in run.iter().enumerate().filter(|(_, snippet)| !snippet.file.is_empty()) {
-            // A shell snippet runs a TypeScript program by the name of its compiled file, so the extension is ignored.
+            // A shell snippet runs a TypeScript program under the name of the compiled file. So the check ignores the
+            // extension `.ts`.
             let name = saved.file.trim_end_matches(".ts");
             let mut later = run[at + 1..].iter().filter(|snippet| snippet.language == "sh");
             let is_run = later.any(|snippet| snippet.text.contains(name));

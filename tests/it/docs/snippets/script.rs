@@ -6,11 +6,11 @@ use std::path::Path;
 
 use super::page::Snippet;
 
-/// The text that the script prints when a snippet has ended, before the line number of the snippet.
+/// The text that the script prints when a snippet has ended. The line number of the snippet follows.
 pub(super) const ENDED: &str = "== ended: ";
 
-/// The beginning of each script. A failed command ends the script. When the script ends, it ends all programs that it
-/// started.
+/// The beginning of each script. A failed command ends the script. At its end, the script stops all programs that it
+/// has started.
 const HEAD: &str = r#"set -eE -o pipefail
 trap 'jobs=$(jobs -p); [[ -z $jobs ]] || kill $jobs 2>/dev/null || true; wait' EXIT
 trap 'echo "== failed: line $LINENO of $BASH_SOURCE"' ERR
@@ -20,8 +20,8 @@ trap 'exit 1' TERM
 /// The command that compiles a TypeScript program, as in `docs/client-library.md`.
 const TSC: &str = "npx tsc --strict --target es2022 --module nodenext --types node";
 
-/// Writes the snippets and the script into the page's folder. The script is `page.sh`. For example, it writes the
-/// output of the snippet on line 7 of the page to `.snippets/7.out`.
+/// Writes the snippets and the script `page.sh` into the page's folder. The script writes the output of each snippet to
+/// a file. For example, the output of the snippet on line 7 of the page goes to `.snippets/7.out`.
 pub(super) fn write(folder: &Path, snippets: &[Snippet], address: &str) {
     fs::create_dir(folder.join(".snippets")).unwrap();
     let mut script = HEAD.to_owned();
@@ -39,7 +39,7 @@ pub(super) fn write(folder: &Path, snippets: &[Snippet], address: &str) {
             ("python", "") => format!("python3 {piece}"),
             (_, file) => format!("tee --append {file} < {piece}"),
         };
-        // The input is `/dev/null`, so that no command of a snippet reads the rest of the script.
+        // The input of each snippet is `/dev/null`. Otherwise a command could read the rest of the script as its input.
         let _ = writeln!(script, "{{ {run}; }} < /dev/null > .snippets/{line}.out\necho '{ENDED}{line}'");
     }
     fs::write(folder.join("page.sh"), script).unwrap();
@@ -54,7 +54,7 @@ fn extension(language: &str) -> &str {
     }
 }
 
-/// Tells whether a text is equal to the text `said` of a page. In `said`, `…` stands for any text within a line.
+/// Tells whether `text` is equal to the output `said` on a page. In `said`, `…` stands for any text within a line.
 pub(super) fn is_as_said(said: &str, text: &str) -> bool {
     let (said, text): (Vec<_>, Vec<_>) = (said.lines().collect(), text.lines().collect());
     said.len() == text.len() && said.iter().zip(&text).all(|(said, text)| line_matches(said, text))

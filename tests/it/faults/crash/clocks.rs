@@ -1,5 +1,5 @@
-//! Servers whose clocks differ by hours, and jump. Messages are ordered by their numbers. Only the check of tokens
-//! depends on the server's clock.
+//! Servers whose clocks differ by hours, or jump. Messages are ordered by their ids, and times come from the database's
+//! clock. Only the check of tokens uses the server's clock.
 
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,14 @@ use crate::support::{
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 
-/// The time in which presence must be correct: 5 s (docs/protocol.md, Events), and 2 s more for a busy machine.
+/// The time in which presence must be correct: 5 s (docs/protocol.md, Events), plus 2 s for a busy machine.
 const PRESENT: Duration = Duration::from_secs(7);
 
-/// The default of `feed.stale_ms`. These tests break no connection, and a slow event on a busy machine must not count
-/// as a fault.
+/// The default of `feed.stale_ms`: a server that receives no heartbeat for this time is not ready. These tests break no
+/// connection, and a slow event on a busy machine must not make a server unready.
 const STALE: Duration = Duration::from_secs(5);
 
-/// Settings with a high limit for queues, and with frequent heartbeats, by which servers soon notice each other.
+/// Settings with frequent heartbeats, by which servers soon notice each other, and with a high limit for queues.
 const SETTINGS: [(&str, &str); 2] = [("FEED__HEARTBEAT_MS", "100"), ("LIMITS__SEND_QUEUE", "10000")];
 
 /// Opens an inbox connection (all rooms of a user), and reads its first frame.
@@ -35,8 +35,8 @@ async fn inbox(server: &Server, user: i64) -> Client {
     client
 }
 
-/// Connects a visitor to the server `there`, lets the visitor type, and disconnects. The watcher on another server must
-/// receive the events of all three steps.
+/// Connects a visitor to the server `there`, lets the visitor type, and disconnects the visitor. The watcher on another
+/// server must receive the event of each of the three steps.
 async fn comes_types_and_goes(there: &Server, visitor: i64, room: i64, watcher: &mut Client) {
     let user = visitor;
     let mut visitor = there.dial_as(user, &format!("room_id={room}&since=")).open().await;
@@ -71,7 +71,7 @@ async fn messages_stay_complete_and_ordered_when_clocks_jump() {
     let mut listeners = [late.join(2, 1).await, right.join(2, 1).await];
     let many_clients = ManyClients::on(&[&late, &right]).await;
     many_clients.until_acknowledged(60).await;
-    // First the clock jumps ahead of all other clocks, and then it jumps one hour back.
+    // First the clock jumps 50 minutes ahead of the other clocks, and then one hour back.
     for ahead in [50 * MINUTE, -10 * MINUTE] {
         clock.set(ahead);
         many_clients.until_acknowledged(60).await;
@@ -98,13 +98,13 @@ async fn messages_stay_complete_and_ordered_when_clocks_jump() {
     assert_shown(&late, &outcomes).await;
     assert_shown(&right, &outcomes).await;
     drop(listeners);
-    // Each step uses another user, because the typing of one user is sent at most once in 3 s.
+    // Each step uses another visitor, because the server sends at most one typing event of a user in 3 s.
     for (visitor, ahead) in (4..).zip([-10 * MINUTE, 50 * MINUTE, -3 * HOUR]) {
         clock.set(ahead);
         comes_types_and_goes(&late, visitor, group, &mut watcher).await;
     }
     for readiness in truths {
-        // The test announced no fault to the probe, so `/readyz` must have answered 200 all the time.
+        // The test has announced no fault to the probe, so `/readyz` must have answered 200 all the time.
         eprintln!("/readyz: {}", readiness.finish().await);
     }
 }
@@ -121,21 +121,21 @@ async fn a_token_is_good_by_the_clock_of_its_server() {
     for client in [&mut hour, &mut day] {
         client.history().await;
     }
-    // The server notices the jump when it sends the next ping.
+    // The server checks the expiry of a token when it sends the next ping.
     clock.set(2 * HOUR);
     assert_eq!(hour.hear_out().await, (Vec::new(), End::Closed(4001)));
     assert_eq!(dial(&expiring(3_600)).refused().await, 4001);
     day.quiet().await;
     clock.set(-2 * HOUR);
     day.quiet().await;
-    // This token is valid by the clock of this server, but expired by correct clocks.
+    // This token is valid by the clock of this server, although a correct clock shows that it has expired.
     let mut long_over = server.dial("/ws/chat/?firts_user=1&second_user=2/");
     long_over = long_over.token(&server.token(1).with("exp", now().as_secs() - 3_600).sign());
     long_over.open().await.history().await;
 }
 
-/// After a gap in its change stream, a server finds the missed changes by the database's time. The clock of the server
-/// that wrote the changes has no influence.
+/// After a gap in its change stream, a server searches the missed changes by times of the database's clock. The clock
+/// of the server that wrote the changes must have no influence.
 #[tokio::test]
 async fn edit_arrives_after_a_stream_gap_when_its_clock_is_behind() {
     let mongod = Mongod::start().await;
@@ -168,8 +168,8 @@ async fn edit_arrives_after_a_stream_gap_when_its_clock_is_behind() {
     }
 }
 
-/// If a request still runs on one server, another server must report it as pending, although the clocks of the two
-/// servers differ.
+/// A `POST` with an idempotency key still runs on one server. Another server must report the request as pending,
+/// although the clocks of the two servers differ.
 #[tokio::test]
 async fn pending_post_is_not_repeated_when_server_clocks_differ() {
     const PATH: &str = "/rooms/1/messages";
@@ -192,8 +192,8 @@ async fn pending_post_is_not_repeated_when_server_clocks_differ() {
     assert_eq!(page["messages"].as_array().map(Vec::len), Some(1), "{page}");
 }
 
-/// A server holds a lease on an erasure, and makes a second pass some time after the first. Both times must not depend
-/// on the server's clock.
+/// A server holds a lease on an erasure. It makes a second pass some time after the first pass. The end of the lease
+/// and the start of the second pass must not depend on the server's clock.
 #[tokio::test]
 async fn erasure_ends_while_its_servers_clock_goes_back() {
     let clock = Clock::ahead_by(HOUR);
@@ -213,8 +213,8 @@ async fn is_seen(server: &Server, user: i64, online: bool) {
     eventually_within(PRESENT, "the API shows the presence", shown, |shown| *shown == online).await;
 }
 
-/// The time when a user went offline, and the age of a message for the hook `offline`, are times of the database's
-/// clock.
+/// The time when a user went offline, and the age of a message for the hook `offline`, must be measured by the
+/// database's clock.
 #[tokio::test]
 async fn offline_is_noticed_soon_whatever_the_servers_clock_shows() {
     for ahead in [50 * MINUTE, -3 * HOUR] {
@@ -269,7 +269,7 @@ async fn times_go_by_the_databases_clock_whatever_a_servers_shows() {
     let mut sockets = Vec::new();
     for (at, room) in rooms.into_iter().enumerate() {
         sockets.push([late.enter(1, room).await, right.enter(1, room).await]);
-        // The two servers write in turn. The server with the late clock writes last.
+        // The two servers write in turn. The server whose clock is late writes last.
         let begin = DateTime::now().timestamp_millis();
         let mut before = 0;
         for n in 1..=8_i64 {
@@ -280,7 +280,7 @@ async fn times_go_by_the_databases_clock_whatever_a_servers_shows() {
             assert!(created >= before && updated == created, "message {n} of room {room}: {event:?}");
             before = created;
         }
-        // Repeat the check with messages that are posted to the HTTP API.
+        // The check is repeated with messages that are posted to the HTTP API.
         for server in servers {
             let path = format!("/rooms/{room}/messages");
             let (status, posted) = server.api_post(&path, &json!({"sender_id": 1, "text": "by REST"})).await;
@@ -303,7 +303,7 @@ async fn times_go_by_the_databases_clock_whatever_a_servers_shows() {
         let [created, updated] = times(edited.unwrap());
         assert!(updated >= before && before >= created, "an edit is later than what was there: {edited:?}");
     }
-    // The server with the late clock writes last.
+    // The server whose clock is late writes last.
     for (server, room) in [(servers[1], rooms[0]), (servers[0], rooms[1])] {
         let message = json!({"sender_id": 1, "text": "here or there?"});
         let (status, posted) = server.api_post(&format!("/rooms/{room}/messages"), &message).await;

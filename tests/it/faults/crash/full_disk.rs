@@ -1,5 +1,5 @@
 //! The disk of the database is full, so the database can't write and soon ends. When the disk has free space and the
-//! database runs again, the server recovers.
+//! database runs again, the server must recover.
 
 use super::FaultTest;
 use crate::support::Mongod;

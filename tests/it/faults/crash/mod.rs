@@ -1,6 +1,6 @@
-//! Faults of the server and its database: `kill -9`, step-downs of the primary, connections that are cut or hang, and
-//! an oplog (MongoDB's log of changes) that rolled over. After each fault, every acknowledged write is stored once, and
-//! `/readyz` was right all the time.
+//! Failures of the server and its database: `kill -9`, step-downs of the primary, and connections that are cut or hang.
+//! After each failure, every acknowledged write must be stored once, and `/readyz` must have been right all the time.
+//! Submodules test clocks, the disk, and an oplog (MongoDB's log of changes) that rolled over.
 
 mod clocks;
 mod embedded_mongod;
@@ -47,11 +47,11 @@ const HURRIED: [(&str, &str); 6] = [
 /// The value of `FEED__STALE_MS` in [`HURRIED`].
 const STALE: Duration = Duration::from_secs(2);
 
-/// The allowed growth of a server's resident memory during a fault. The server has as many sockets and rooms as before.
-/// The growth is memory that the allocator keeps after the peak, and new connections to the database.
+/// The allowed growth of a server's resident memory during a fault. The numbers of sockets and rooms do not grow.
+/// Memory that the allocator keeps after the peak, and new connections to the database, cause the growth.
 const GROWTH_KIB: u64 = 8 << 10;
 
-/// The text of the last message.
+/// The text of the last message in a test.
 const LAST: &str = "that was all";
 
 /// Returns all events of a socket up to the last message.
@@ -67,8 +67,8 @@ async fn listen(mut client: Client) -> Vec<Value> {
     }
 }
 
-/// A test in which the database has a fault. Several sockets send, one socket only receives, and a probe requests
-/// `/readyz` all the time.
+/// A test in which the database has a fault. Several sockets send messages, one socket only receives, and a probe
+/// requests `/readyz` all the time.
 struct FaultTest {
     server: Program,
     room: i64,
@@ -94,17 +94,17 @@ impl FaultTest {
         Self { server, room, listener, many_clients, readiness, resident }
     }
 
-    /// Waits until the fault is noticed: `/readyz` answers 503, and a message is refused.
+    /// Waits until the server has noticed the fault: `/readyz` answers 503, and a message is refused.
     async fn until_noticed(&self) {
         self.server.until_status("/readyz", 503).await;
         assert_eq!(self.server.get("/healthz").await, 200);
         self.many_clients.until_refused().await;
     }
 
-    /// Asserts that all sockets stayed open and continue. No acknowledged message is lost, and no message is stored
-    /// twice. The order is kept, the numbers have no gap, and each socket got each message once. `/readyz` was right
-    /// all the time, and the memory has not grown by more than [`GROWTH_KIB`]. `uri` leads to the database without the
-    /// fault.
+    /// Asserts that all sockets stayed open and work again. No acknowledged message is lost, and no message is stored
+    /// twice. The message ids have no gap, and each socket received each message once, in order. `/readyz` was right
+    /// all the time, and the memory has not grown by more than [`GROWTH_KIB`]. `uri` is an address of the database that
+    /// the fault does not affect.
     async fn assert_survived(self, uri: &str) {
         let Self { server, room, listener, many_clients, readiness, resident } = self;
         readiness.fault_ends();
@@ -143,7 +143,8 @@ async fn server_recovers_when_its_database_was_killed() {
     fault_test.assert_survived(&mongod.uri("the-test")).await;
 }
 
-/// Another primary is elected. No client may have received an event of a write that only the killed primary had.
+/// Another member of the replica set becomes the primary. No client may have received an event of a write that only the
+/// killed primary had.
 #[tokio::test]
 async fn server_recovers_when_a_primary_of_three_was_killed() {
     let mut three = Mongod::start_three().await;
@@ -152,13 +153,13 @@ async fn server_recovers_when_a_primary_of_three_was_killed() {
     fault_test.readiness.fault_begins();
     three[0].kill().await;
     fault_test.many_clients.until_acknowledged(100).await;
-    // This member becomes the primary again when it has the writes that it missed.
+    // When this member has loaded the writes that it missed, it becomes the primary again.
     three[0].again().await;
     fault_test.assert_survived(&uri).await;
 }
 
-/// The only member of the replica set steps down, and is elected again. Pending writes fail, or have an unknown
-/// outcome.
+/// The only member of the replica set steps down, and is elected again. Writes that run during this time fail, or have
+/// an unknown outcome.
 #[tokio::test]
 async fn server_recovers_when_its_database_keeps_stepping_down() {
     let mongod = Mongod::start().await;
@@ -172,7 +173,7 @@ async fn server_recovers_when_its_database_keeps_stepping_down() {
     fault_test.assert_survived(&mongod.uri("the-test")).await;
 }
 
-/// Another primary is elected. It hands over to the first primary again as soon as possible.
+/// Another member becomes the primary. It hands the role back to the first member as soon as possible.
 #[tokio::test]
 async fn server_recovers_when_a_primary_of_three_steps_down() {
     let three = Mongod::start_three().await;
@@ -185,7 +186,8 @@ async fn server_recovers_when_a_primary_of_three_steps_down() {
     fault_test.assert_survived(&uri).await;
 }
 
-/// The link to the database is cut, or carries no bytes in one direction or in both directions. Later it works again.
+/// The link to the database is cut, or carries no bytes in one direction or in both directions. Later the link works
+/// again.
 #[tokio::test]
 async fn server_recovers_when_its_database_link_is_cut_or_hangs() {
     for state in State::FAULTS {
@@ -199,8 +201,8 @@ async fn server_recovers_when_its_database_link_is_cut_or_hangs() {
     }
 }
 
-/// The driver notices the fault before the operation's time limit, and aborts the operation. The database may already
-/// have done the operation.
+/// The MongoDB driver notices the fault before the operation's time limit, and aborts the operation. The database may
+/// already have executed the operation.
 #[tokio::test]
 async fn aborted_write_is_a_timeout_and_never_unavailable() {
     let link = Link::to_the_database().await;

@@ -1,5 +1,5 @@
 //! The oplog (MongoDB's log of changes) rolls over while a server has no connection to the database. Then the server's
-//! change stream can't resume (error 286), so the server reads the missed changes from the collections.
+//! change stream can't resume (error 286). So the server reads the missed changes from the collections.
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -22,7 +22,7 @@ async fn hear(client: &mut Client, last: i64) -> Vec<Value> {
     told
 }
 
-/// Sends `more` messages and waits for the event of each. The first message has the number `first`.
+/// Sends `more` messages, and waits for the event of each message. The first message has the id `first`.
 async fn says(client: &mut Client, first: i64, more: i64) {
     for id in first..first + more {
         client.say("missed").await;
@@ -30,8 +30,8 @@ async fn says(client: &mut Client, first: i64, more: i64) {
     }
 }
 
-/// Starts a server whose link to the database the test can cut, and another server without this fault. Creates a room
-/// of the users 1 and 2.
+/// Starts two servers, and creates a room of the users 1 and 2. The test can cut the link of the first server to the
+/// database. The other server keeps its connection.
 async fn two_servers(mongod: &Mongod, link: &Link) -> (Program, Server, i64) {
     let server = Program::start_over(&link.uri, &HURRIED).await;
     let other = server.beside_over(&mongod.uri("unharmed"), &HURRIED).await;
@@ -87,7 +87,8 @@ async fn missed_events_arrive_once_in_order_after_an_oplog_rollover() {
         }
     });
     all.await.expect("what was edited and deleted is told as well");
-    // A client that resumes with a cursor from before the fault needs no oplog.
+    // A client that resumes with a cursor from before the fault receives the changes from the collections, not from the
+    // oplog.
     let mut back = server.dial_as(2, &format!("room_id={room}&since={}", encoded(&cursor))).open().await;
     let frame = back.next().await;
     assert_eq!(frame["resumed"], true, "{frame}");

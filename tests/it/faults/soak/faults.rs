@@ -8,7 +8,7 @@ use mongodb::bson::doc;
 use super::world::{ROOMS, World};
 use crate::support::{SeededRng, State};
 
-/// All kinds of faults.
+/// The kinds of faults that the test causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fault {
     ServerKilled,
@@ -44,7 +44,7 @@ impl Fault {
         Self::DeafCame,
     ];
 
-    /// Tells whether the fault is in the database. During such a fault, all servers may be unready.
+    /// Tells whether the fault affects the database. During such a fault, both servers may be unready.
     pub(super) fn is_of_the_database(self) -> bool {
         match self {
             Self::PrimaryKilled
@@ -63,15 +63,15 @@ impl Fault {
     }
 }
 
-/// The number of clients of one fault that connect and don't read.
+/// The number of clients that connect and don't read, in the fault `DeafCame`.
 const DEAF: usize = 100;
 
-/// The maximum difference of a clock, in seconds, forward or back. It must be less than the lifetime of the tests'
-/// tokens (one hour) minus the time that has passed.
+/// The maximum number of seconds by which a clock is set forward or back. It must be less than the remaining lifetime
+/// of the tests' tokens, which is one hour from the token's creation.
 const CLOCK: usize = 1_200;
 
 impl World {
-    /// Causes a fault, and ends it again. The clients continue during the fault if they can.
+    /// Causes a fault, and then ends it. The clients continue to send during the fault if they can.
     pub(super) async fn inflict(&mut self, fault: Fault, rng: &mut SeededRng) {
         match fault {
             Fault::ServerKilled => {
@@ -117,7 +117,7 @@ impl World {
             Fault::PrimaryCut(state) => {
                 let primary = self.primary().await;
                 self.links[primary].set(state);
-                // Depending on the kind of fault, another member is elected or not.
+                // Depending on the kind of fault, the other members elect a new primary or not.
                 self.lasts(Duration::from_secs(4)).await;
                 self.links[primary].set(State::Open);
             }

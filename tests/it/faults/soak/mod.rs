@@ -1,8 +1,8 @@
-//! Soak test: random faults for as long as asked, while clients write. Two servers share a replica set of three
-//! `mongod`. On both servers, clients send, receive and reconnect. One random fault follows another. After each fault,
-//! the test compares the ledger (the record of acknowledged messages) with the database.
+//! Soak test: random faults for a given time, while clients write. Two servers share a replica set of three `mongod`.
+//! On both servers, clients send, receive and reconnect. One random fault follows another. After each fault, the test
+//! compares the ledger (the record of acknowledged messages) with the database.
 //!
-//! Run it by hand. `SOAK_MINUTES` sets its duration; without it, the test runs for 30 minutes:
+//! Run the test by hand. `SOAK_MINUTES` sets its duration. The default is 30 minutes:
 //!
 //! ```sh
 //! SOAK_MINUTES=120 cargo test --test it -- --ignored --nocapture soak
@@ -26,7 +26,7 @@ fn duration() -> Duration {
     Duration::from_secs(60 * minutes.unwrap_or(MINUTES))
 }
 
-/// Prints the seed of its random numbers. `PARLOR_IT_SEED` sets another seed.
+/// Prints the seed of the test's random numbers. `PARLOR_IT_SEED` sets the seed, for example to repeat an earlier run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes as long as it is asked to: SOAK_MINUTES=30 cargo test --test it -- --ignored --nocapture soak"]
 async fn soak() {

@@ -19,11 +19,11 @@ use crate::support::{
 
 pub(super) const ROOMS: usize = 3;
 
-/// The number of clients in each room that send and receive, and of those that only receive.
+/// The number of clients in each room that send and receive, and the number of clients that only receive.
 const SPEAKERS: i64 = 3;
 const LISTENERS: i64 = 12;
 
-/// How many messages must be acknowledged between the end of a fault and the next fault.
+/// The number of messages that must be acknowledged between the end of a fault and the next fault.
 const CALM: usize = 150;
 
 /// The longest time that a recovery from a fault may take.
@@ -32,15 +32,15 @@ const RECOVERY: Duration = Duration::from_mins(2);
 /// The value of `FEED__STALE_MS` in [`SETTINGS`].
 const STALE: Duration = Duration::from_secs(3);
 
-/// The value of `MONGODB__OPERATION_MS` in [`SETTINGS`]. A new primary can be elected before a heartbeat is missed.
-/// Then the server is ready, but an operation on a hanging database connection waits for this time until it fails. A
+/// The value of `MONGODB__OPERATION_MS` in [`SETTINGS`]. A new primary may be elected so soon that the servers miss no
+/// heartbeat. Then a server is ready, but an operation on a hanging database connection fails only after this time. A
 /// client that connects to the same room waits for that operation.
 const OPERATION: Duration = Duration::from_secs(3);
 
-/// The allowed growth of a server's resident memory after its first recovery.
+/// The allowed growth of a server's resident memory since the server first worked after its start.
 const GROWTH_KIB: u64 = 64 << 10;
 
-/// Settings by which servers notice a fault within seconds, but don't react to each delay of a busy machine.
+/// Settings with which servers notice a fault within seconds, but don't react to each delay of a busy machine.
 const SETTINGS: [(&str, &str); 6] = [
     ("MONGODB__SELECTION_MS", "1000"),
     ("MONGODB__OPERATION_MS", "3000"),
@@ -58,15 +58,15 @@ pub(super) struct Room {
 
 pub(super) struct World {
     pub(super) set: [Mongod; 3],
-    /// The link before each member of the replica set. Servers and the two other members reach a member only by its
-    /// link. A test can cut a link.
+    /// The links to the members of the replica set, one for each member. The servers and the two other members reach a
+    /// member only through its link. A test can cut a link.
     pub(super) links: [Link; 3],
     pub(super) servers: [Program; 2],
     /// The clock of the second server.
     pub(super) clock: Clock,
     pub(super) rooms: Vec<Room>,
     probes: [Option<ReadinessProbe>; 2],
-    /// The resident memory of each server after its first recovery, in KiB.
+    /// The resident memory of each server when it first worked after its start, in KiB.
     resident: [Option<u64>; 2],
     addresses: watch::Sender<Vec<Option<SocketAddr>>>,
     ledger: Arc<Ledger>,
@@ -130,7 +130,7 @@ impl World {
         world
     }
 
-    /// Causes one fault, and checks everything that must hold after it.
+    /// Causes one fault, waits for the recovery, and compares the ledger with the database.
     pub(super) async fn suffers(&mut self, fault: Fault, rng: &mut SeededRng) {
         *self.suffered.entry(fault).or_default() += 1;
         let began = Instant::now();
@@ -152,15 +152,15 @@ impl World {
         );
     }
 
-    /// Asserts that both servers recovered: messages are acknowledged, and new sockets are served. All answers of
-    /// `/readyz` were correct, and the memory has not grown beyond its bound.
+    /// Asserts that both servers work: messages are acknowledged, and new sockets are served. All answers of `/readyz`
+    /// were correct, and the memory has not grown by more than [`GROWTH_KIB`].
     async fn calm(&mut self) {
         self.until_acknowledged(CALM).await;
         for at in 0..2 {
             if let Some(readiness) = &self.probes[at] {
                 readiness.until_served().await;
             }
-            // The probe's answers so far are checked, and a new probe starts.
+            // Checks the answers that the probe has received so far. Then a new probe starts.
             if let Some(readiness) = self.probes[at].take() {
                 readiness.finish().await;
             }
@@ -182,7 +182,7 @@ impl World {
         self.ledger.grows_by(more, RECOVERY).await;
     }
 
-    /// Lets a fault last for this time. Meanwhile, messages may be acknowledged or not.
+    /// Waits for this time while a fault lasts. During the fault, messages may be acknowledged or not.
     pub(super) async fn lasts(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }
@@ -200,7 +200,7 @@ impl World {
         eventually_within(RECOVERY, "a primary is elected", primary, Option::is_some).await.unwrap()
     }
 
-    /// Stops server `at` with this signal. The clients no longer connect to it.
+    /// Stops server `at` with this signal. The clients no longer connect to this server.
     pub(super) async fn server_ends(&mut self, at: usize, signal: &str) {
         if let Some(readiness) = self.probes[at].take() {
             readiness.finish().await;
@@ -211,7 +211,7 @@ impl World {
         assert_eq!(code, if signal == "TERM" { Some(0) } else { None }, "server {at}");
     }
 
-    /// Starts server `at` again. The clients may connect to it again.
+    /// Starts server `at` again. The clients may connect to this server again.
     pub(super) async fn server_begins(&mut self, at: usize) {
         self.servers[at] = self.servers[at].again().await;
         self.resident[at] = None;
@@ -230,7 +230,7 @@ impl World {
         }
     }
 
-    /// Returns each text of a room with its message id, as a majority of the replica set has stored it.
+    /// Returns each text of a room with its message id, as stored by a majority of the replica set.
     async fn stored(&self, room: i64) -> BTreeMap<String, i64> {
         let primary = &self.set[self.primary().await];
         let messages =
@@ -248,8 +248,8 @@ impl World {
         texts
     }
 
-    /// Stops all clients. Asserts that the clients' acknowledged messages are exactly the stored ones, and that each
-    /// client has received the last message.
+    /// Stops all clients. Asserts that the acknowledged messages are exactly the stored messages, and that each client
+    /// has received the last message.
     pub(super) async fn ends(mut self) {
         for readiness in &mut self.probes {
             if let Some(readiness) = readiness.take() {
@@ -284,8 +284,8 @@ impl World {
     }
 }
 
-/// Returns the user who sends the last message of a room. The user is in no other room, so no two groups have the same
-/// members.
+/// Returns the user who sends the last message of a room. Each room has a different last speaker, so no two groups have
+/// the same members.
 fn last_speaker(room: usize) -> i64 {
     100 + i64::try_from(room).unwrap()
 }

@@ -1,5 +1,5 @@
-//! The database, a collection or an index is dropped while a server runs. The server creates missing indexes again, and
-//! is not ready without a unique index. New rooms and messages get ids that are not in use.
+//! The database, a collection or an index is dropped while a server runs. The server creates missing indexes again.
+//! While a unique index is missing, `/readyz` does not answer 200. New rooms and messages get ids that are not in use.
 
 use std::collections::BTreeSet;
 
@@ -85,13 +85,15 @@ async fn a_dropped_database_is_prepared_again() {
     for server in [&server, &other] {
         assert!(rooms_of_a_pair(server, &database, [7, 8]).await <= 1);
     }
-    // A new room gets the id of a dropped room. Its message ids begin at 1 again, on both servers.
+    // Room ids begin at 1 again, so a new room gets the id of a dropped room. The new room's message ids also begin at
+    // 1, on both servers.
     database.drop().await.unwrap();
     made(&server, [1, 2]).await;
     until_there(&database, &wanted).await;
     server.until_status("/readyz", 200).await;
     other.until_status("/readyz", 200).await;
-    // Each failed request above has used up a room id.
+    // The failed requests above have also used up room ids. So the test deletes the counter, and room ids begin at 1
+    // again.
     database.collection::<Document>("counters").delete_many(doc! {}).await.unwrap();
     database.collection::<Document>("rooms").delete_many(doc! {}).await.unwrap();
     let room = made(&server, [1, 2]).await;
@@ -133,7 +135,7 @@ async fn a_server_is_not_ready_without_a_unique_index() {
     server.room(&[1, 2]).await;
     server.until_status("/readyz", 200).await;
     let database = database(&mongod, &server).await;
-    // Only the server is refused when it creates an index; the test is not.
+    // `createIndexes` fails for the Parlor server, but not for the test's own client.
     let refused = doc! { "failCommands": ["createIndexes"], "errorCode": 13 };
     mongod.fail("parlor", "alwaysOn", refused).await;
     let rooms = database.collection::<Document>("rooms");
@@ -162,7 +164,7 @@ async fn an_index_that_the_stream_says_nothing_of_is_found() {
     server.until_status("/readyz", 200).await;
     let database = database(&mongod, &server).await;
     let wanted = indexes(&database).await;
-    // The change stream does not follow this collection.
+    // The change stream does not follow this collection, so no event tells the server about the drop.
     database.collection::<Document>("requests").drop().await.unwrap();
     until_there(&database, &wanted).await;
 }

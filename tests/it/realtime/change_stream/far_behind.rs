@@ -1,5 +1,5 @@
 //! A server lost its change stream (the source of all changes in the database), and a room has too many missed changes
-//! to send. The server closes the room's sockets, and reconnecting clients get everything.
+//! to send. The server closes the room's sockets. Each client gets the current state when it reconnects.
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
@@ -10,7 +10,7 @@ use crate::support::{Client, End, Mongod, Server, chat, eventually_some};
 /// One more than the number of missed messages that a server sends to a room's sockets.
 const TOO_MANY: i64 = 1001;
 
-/// Writes messages into the database from id `first` on, as if another server had written them.
+/// Writes [`TOO_MANY`] messages into the database, with ids from `first` on, as if another server had written them.
 async fn written(mongod: &Mongod, server: &Server, room: i64, first: i64) {
     let messages = mongod.database(&server.database().name).await.collection::<Document>("messages");
     let now = DateTime::now();
@@ -44,7 +44,7 @@ async fn reconnecting_client_gets_events_while_another_still_leaves() {
     let room = server.room(&[1, 2]).await;
     let mut one = server.join(1, 2).await;
     let mut deaf = server.dial_as(2, "firts_user=2&second_user=1/").receive_buffer(4096).open().await;
-    // The text is so large that the server's writes to this socket stall.
+    // User 2's client does not read. The texts are so large that the server's writes to this socket stall.
     let text = "x".repeat(4096);
     for id in 1..=40 {
         say(&mut one, id, 1, &text).await;

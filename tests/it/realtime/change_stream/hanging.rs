@@ -1,5 +1,6 @@
-//! The change stream hangs while the rest of the database works. The server opens the stream again, refuses removed
-//! members, and closes all sockets if no heartbeat arrives for a long time.
+//! The change stream hangs while other calls of the database work. The server opens the stream again, and refuses
+//! removed members. It closes all sockets if no heartbeat (a periodic write of the servers) arrives for
+//! `feed.close_ms`.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::support::{End, Link, Mongod, PATIENCE, Server, Streams, chat, eventually_within};
 
-/// Starts two servers on one database: one whose link to the database can hang, and one without faults.
+/// Starts two servers on one database: one server whose link to the database can hang, and one server without faults.
 async fn servers(mongod: &Mongod, own: &[(&str, &str)]) -> (Link, Server, Server) {
     let link = Link::to_one(&mongod.host()).await;
     let quick = [("FEED__HEARTBEAT_MS", "100"), ("FEED__OVERDUE_MS", "1000"), ("FEED__STALE_MS", "2000")];
@@ -31,8 +32,8 @@ async fn a_hanging_stream_is_opened_again_on_another_connection() {
     let room = server.room(&[1, 2, 3]).await;
     let (mut one, mut three) = (server.enter(1, room).await, server.enter(3, room).await);
     let mut elsewhere = other.enter(2, room).await;
-    // The stream hangs more often than the server allows hanging calls at a time. An earlier call ends when its
-    // connection ends.
+    // In each round, the open stream hangs. The server must then open another stream on another connection, by which
+    // users 1 and 3 receive the message.
     for n in 1..=3 {
         link.set_streams(Streams::OpenOnesHang);
         let began = Instant::now();

@@ -1,5 +1,5 @@
-//! The change stream's history is lost, and changes with it: removed members, a deleted room, and new activity. The
-//! server finds them in the database.
+//! The change stream's history is lost, so the server misses changes: removed members, a deleted room, and new
+//! activity. The server then finds these changes in the database.
 
 use reqwest::Method;
 use serde_json::{Value, json};

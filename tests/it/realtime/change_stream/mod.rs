@@ -1,5 +1,5 @@
-//! Faults of the database that a test injects: the change stream is lost or hangs, data is dropped, and writes fail
-//! half-way. Servers follow all changes of the database by a change stream.
+//! Faults of the database that a test injects: the change stream is lost or hangs, data is dropped, and writes fail.
+//! Some failed writes were applied nevertheless. Servers follow all changes of the database by a change stream.
 
 mod dropped_data;
 mod far_behind;
@@ -18,8 +18,8 @@ use tokio::sync::watch;
 
 use crate::support::{Client, End, Mongod, Server, chat, deleted, edited, ids_of, matches};
 
-/// Starts a server that notices a fault of its change stream within 500 ms. Injected faults hit this server by its name
-/// `parlor`.
+/// Starts a server that notices a fault of its change stream within 500 ms. Its database connections have the name
+/// `parlor` (`appName`), so that [`Mongod::fail`] hits only this server.
 async fn server(mongod: &Mongod) -> Server {
     let overrides =
         [("FEED__HEARTBEAT_MS", "50"), ("FEED__STALE_MS", "500"), ("LIMITS__SEND_QUEUE", "10000")];
@@ -41,7 +41,7 @@ async fn break_stream(mongod: &Mongod, server: &Server, code: i32) {
     server.until_status("/readyz", 503).await;
 }
 
-/// Sends a message and waits for its acknowledgement.
+/// Sends a message and waits for its `chat_message` event.
 async fn say(client: &mut Client, id: i64, sender: i64, text: &str) {
     client.say(text).await;
     client.until(chat(id, sender, text)).await;
@@ -63,7 +63,8 @@ async fn missed_changes_arrive_after_the_streams_history_was_lost() {
     let mongod = Mongod::start().await;
     let server = server(&mongod).await;
     let other = unharmed(&mongod, &server).await;
-    // One room has sockets on the broken server, one has a reader on the other server, and one is quiet.
+    // The room of users 1 and 2 has sockets on both servers. User 3 writes to user 1 on the server whose stream breaks.
+    // Nothing happens in the room of users 1 and 4.
     server.room(&[1, 3]).await;
     server.room(&[1, 4]).await;
     let (mut one, mut elsewhere) = (server.join(1, 2).await, other.join(1, 2).await);
@@ -76,7 +77,7 @@ async fn missed_changes_arrive_after_the_streams_history_was_lost() {
             one.until(chat(id, 1, "before")).await;
         }
         break_stream(&mongod, &server, code).await;
-        // The missed changes: messages, an edit, a delete, and the receipt markers of a reader who connects now.
+        // The missed changes: messages, an edit, a delete, and the receipt markers of user 2, who connects now.
         say(&mut elsewhere, first + 3, 1, "missed").await;
         say(&mut elsewhere, first + 4, 1, "missed, too").await;
         elsewhere.send(json!({"action": "edit", "message_id": first, "text": "edited"})).await;
@@ -85,7 +86,8 @@ async fn missed_changes_arrive_after_the_streams_history_was_lost() {
         elsewhere.until(deleted(first + 1)).await;
         let reader = other.join(2, 1).await;
         while elsewhere.until_kind("mark_message_as_read").await["message"]["message_id"] != first + 4 {}
-        // The broken server itself also accepts a message, which its sockets receive later.
+        // The server without its change stream still accepts a message. Its sockets receive the message after the
+        // stream is open again.
         theirs.say("written, but not told yet").await;
         reader.leave().await;
 
@@ -105,7 +107,7 @@ async fn missed_changes_arrive_after_the_streams_history_was_lost() {
         theirs.expect(chat(n + 1, 3, "written, but not told yet")).await;
         server.until_status("/readyz", 200).await;
     }
-    // From here on everything works as before.
+    // After both faults, events reach all sockets as before.
     say(&mut one, 11, 1, "on we go").await;
     elsewhere.until(chat(11, 1, "on we go")).await;
     quiet.quiet().await;
@@ -143,8 +145,8 @@ async fn changes_are_not_missed_while_the_stream_reopens() {
     }
 }
 
-/// The stream hangs before the server knows that it is lost. A socket that joins in that time must get the same events
-/// as an earlier socket.
+/// The stream hangs for 2 s before it fails, so the server does not know yet that it is lost. A socket that joins
+/// during this time must get each message once: in its history or as an event.
 #[tokio::test]
 async fn joining_socket_gets_events_once_while_the_stream_hangs() {
     let mongod = Mongod::start().await;
@@ -184,7 +186,8 @@ async fn joining_socket_gets_events_once_while_the_stream_is_lost() {
         say(&mut elsewhere, id, 1, "missed by some").await;
         say(&mut third, id - 1, 1, "missed by some").await;
     }
-    // The sockets join a room that other sockets have open, and a room that no socket has open.
+    // One socket joins a room that is already open on this server. Another socket joins a room that no socket of this
+    // server has open.
     let mut late = server.connect(1, 2).await;
     assert_eq!(late.history().await.len(), 3);
     let mut late_third = server.connect(1, 3).await;
@@ -200,7 +203,8 @@ async fn joining_socket_gets_events_once_while_the_stream_is_lost() {
     for (client, wanted) in
         [(&mut early, vec![2, 3, 4, 5, 6]), (&mut late, vec![4, 5, 6]), (&mut late_third, vec![3, 4, 5])]
     {
-        // It would also be right to close the socket, which then reads the history again.
+        // The server may also close the socket instead of sending the missed events. The client then reconnects and
+        // reads the history again.
         let mut told = Vec::new();
         let ended = loop {
             match client.next_or_end().await {
@@ -230,7 +234,8 @@ async fn a_stream_that_ends_with_its_database_is_opened_anew() {
     say(&mut one, 1, 1, "before").await;
     // The dropped database also ends the stream, with the event `invalidate`.
     mongod.database(&server.database().name).await.drop().await.unwrap();
-    // Without its unique indexes the server makes no direct room, because a pair of users could get two.
+    // Without its unique indexes the server makes no direct room, because a pair of users could get two rooms. So
+    // `made` repeats its request.
     dropped_data::made(&server, [5, 6]).await;
     let mut five = server.join(5, 6).await;
     server.until_status("/readyz", 200).await;
@@ -263,11 +268,13 @@ async fn a_write_that_fails_half_way_is_done_once_and_told_once() {
         ("it was interrupted by a step-down", doc! { "errorCode": 11602 }),
         ("a router can't reach the shard", doc! { "errorCode": 6 }),
         ("a router's time was up", doc! { "errorCode": 262 }),
-        // In these cases the write is applied, but the server does not know it.
+        // In the next two cases the database applies the write, but can't confirm it, so the server does not know the
+        // result.
         ("no majority in time", doc! { "writeConcernError": confirmed_by_none(64) }),
         ("no majority, shutting down", doc! { "writeConcernError": confirmed_by_none(91) }),
     ] {
-        // The fault hits several attempts. A later attempt may find the message of an earlier one.
+        // The server repeats a failed write, and the fault hits the first `times` attempts. A later attempt may find
+        // the message that an earlier attempt has stored.
         for times in [1, 2, 5] {
             id += 1;
             let mut data = data.clone();

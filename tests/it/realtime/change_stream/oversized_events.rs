@@ -1,5 +1,5 @@
-//! Change events over MongoDB's limit of 16 MiB, which the database can't send: the server's change stream and the
-//! hook's stream continue after them.
+//! Change events over MongoDB's limit of 16 MiB. The database can't send such an event and ends the stream. The
+//! server's change stream and the hook's stream must continue after the event.
 
 use mongodb::bson::{Document, doc};
 

@@ -1,5 +1,5 @@
-//! `feed.read_from = "secondary"`: the change stream reads from a secondary, not from the primary. It moves to another
-//! member if its member is killed.
+//! `feed.read_from = "secondary"`: the change stream reads from a secondary, not from the primary. If that secondary is
+//! killed, the stream moves to another member of the replica set.
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
@@ -20,7 +20,7 @@ async fn is_secondary(mongod: &Mongod) -> bool {
     hello.is_ok_and(|hello| hello.get_bool("secondary").unwrap_or(false))
 }
 
-/// Returns for each member whether the server reads its change stream there.
+/// Returns, for each member of the replica set, whether the server `parlor` reads its change stream from that member.
 async fn readers(three: &[Mongod; 3]) -> [bool; 3] {
     [
         is_read(&three[0], "parlor").await,

@@ -66,7 +66,7 @@ impl Client {
         self.hear_out().await.1
     }
 
-    /// Sends `text` and waits for its acknowledgement or for an error. Adds all frames until then to `heard`.
+    /// Sends `text` and waits for its acknowledgement or for an error. Adds all received frames to `heard`.
     pub(crate) async fn say_and_hear(&mut self, text: &str, heard: &mut Vec<Value>) -> Result<Value, End> {
         if !self.try_send(serde_json::json!({"action": "send", "message": text})).await {
             // The write failed, but the frames that arrived before can still be read.

@@ -16,7 +16,7 @@ use super::Program;
 /// The path of the library in Debian's package. The dynamic loader replaces `$LIB`.
 const LIBRARY: &str = "/usr/$LIB/faketime/libfaketimeMT.so.1";
 
-/// The largest allowed difference between the process's clock and its setting, in ms.
+/// The largest allowed difference between the process's clock and the time that the test has set, in ms.
 const ABOUT: i64 = 60_000;
 
 /// A clock that a test sets while the process runs.
@@ -25,14 +25,14 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Makes a clock that is this number of seconds ahead.
+    /// Makes a clock that is this number of seconds ahead of the real clock.
     pub(crate) fn ahead_by(seconds: i64) -> Self {
         let clock = Self { files: tempfile::tempdir().unwrap() };
         clock.set(seconds);
         clock
     }
 
-    /// Sets the clock this number of seconds ahead.
+    /// Sets the clock this number of seconds ahead of the real clock.
     pub(crate) fn set(&self, seconds: i64) {
         // The process reads this file each time it asks for the time, so the file must never be half written.
         let new = self.files.path().join("new");

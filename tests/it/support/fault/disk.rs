@@ -1,5 +1,5 @@
-//! A disk that can be full: a file system in memory. It is mounted in its own mount namespace (namespaces(7)), so other
-//! processes don't see it, and the mount needs no privilege.
+//! A disk that can be full: a file system in memory, mounted in its own mount namespace (namespaces(7)). So other
+//! processes don't see the disk, and the mount needs no privilege.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub(super) struct Disk {
 impl Disk {
     /// Mounts a disk of this many MiB over an empty directory.
     pub(super) fn at(directory: &Path, mib: u32) -> Self {
-        // After this output, the holder waits until its input is closed.
+        // After the output `mounted`, the holder waits until its input is closed.
         let script = r#"mount -t tmpfs -o "$2" tmpfs "$1" && echo mounted && exec cat"#;
         let mut holder = std::process::Command::new("unshare")
             .args(["--map-root-user", "--mount", "sh", "-c", script, "sh"])
@@ -75,12 +75,12 @@ impl Drop for Disk {
 }
 
 impl Mongod {
-    /// Fills the disk of this `mongod`, and makes the `mongod` write the data that it would otherwise write later.
+    /// Fills the disk of this `mongod`. Then makes the `mongod` write its pending data to the full disk.
     pub(crate) async fn fill_the_disk(&self) {
         let mut filler = std::fs::File::create(self.disk().filler()).unwrap();
         let zeros = vec![0; 1 << 16];
         let mut step = zeros.len();
-        // Fill to the last byte: if a large write fails, a smaller one may succeed.
+        // The disk must be full to the last byte. If a large write fails, a smaller write may still succeed.
         while step > 0 {
             if filler.write_all(&zeros[..step]).is_err() {
                 step /= 2;

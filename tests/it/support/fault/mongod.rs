@@ -15,15 +15,15 @@ use super::super::{Link, PATIENCE, eventually, eventually_within};
 use super::Owned;
 use super::disk::Disk;
 
-/// A `mongod` that only one test uses, with methods that cause faults. Dropping it kills the process and deletes its
-/// files.
+/// A `mongod` that only one test uses, with methods that cause faults. Dropping this value kills the process and
+/// deletes its files.
 pub(crate) struct Mongod {
     child: Owned,
     binary: PathBuf,
     port: u16,
     files: TempDir,
     oplog: Oplog,
-    /// The disk for its files, if it has a disk of its own.
+    /// The disk for the files of this `mongod`, if it has a disk of its own.
     pub(super) disk: Option<Disk>,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Mongod {
 enum Oplog {
     /// 64 MB, longer than any test needs.
     Long,
-    /// 1 MB. A checkpoint every second removes the entries beyond it.
+    /// 1 MB. Every second, a checkpoint removes the oldest entries beyond this size.
     Short,
 }
 
@@ -45,10 +45,11 @@ impl Oplog {
     }
 }
 
-/// Enough for an empty database with its journal and oplog, and for the writes of one test.
+/// The size of the disk of [`Mongod::start_on_a_disk`], in MiB. It is enough for an empty database with its journal and
+/// oplog, and for the writes of one test.
 const DISK_MIB: u32 = 320;
 
-/// Enough for hours of writes.
+/// The size of each disk of [`Mongod::start_three_behind_links`], in MiB. It is enough for hours of writes.
 const LARGE_DISK_MIB: u32 = 2_048;
 
 impl Mongod {
@@ -79,8 +80,8 @@ impl Mongod {
         three
     }
 
-    /// Starts a replica set of three, each member on its own disk. Members and clients reach each member only by its
-    /// link.
+    /// Starts a replica set of three, each member on its own disk. Members and clients reach each member only through
+    /// its [`Link`], a TCP proxy that a test can cut.
     pub(crate) async fn start_three_behind_links() -> ([Self; 3], [Link; 3]) {
         let disk = |db: &Path| Some(Disk::at(db, LARGE_DISK_MIB));
         let spawn = async || Self::spawn_on(Oplog::Long, disk).await;
@@ -91,7 +92,7 @@ impl Mongod {
         (three, links)
     }
 
-    /// Makes one replica set of the three, whose members have these addresses.
+    /// Makes one replica set of three `mongod`s, whose members have the addresses `hosts`.
     async fn initiate(three: &[Self; 3], hosts: [String; 3]) {
         let member = |(id, host)| doc! { "_id": id, "host": host, "priority": if id == 0 { 2 } else { 1 } };
         let members: Vec<_> = (0..).zip(hosts).map(member).collect();
@@ -128,8 +129,8 @@ impl Mongod {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Returns the URI for a server called `app`. The heartbeat is short: after an injected "not primary" error there
-    /// is no election, so the server must soon ask again for the primary.
+    /// Returns the URI for a server called `app`. The driver's heartbeat is short: an injected "not primary" error
+    /// causes no election, so the driver finds the primary again only by its next heartbeat.
     pub(crate) fn uri(&self, app: &str) -> String {
         format!("mongodb://127.0.0.1:{}/?replicaSet=rs0&appName={app}&heartbeatFrequencyMS=500", self.port)
     }
@@ -174,7 +175,7 @@ impl Mongod {
         self.fail(app, doc! { "times": 1 }, data).await;
     }
 
-    /// Waits until a command has reached the fail point.
+    /// Waits until a command has reached the fail point, which [`Self::fail`] or [`Self::hold_up`] has set.
     pub(crate) async fn held_up(&self) {
         let limit = i64::try_from(PATIENCE.as_millis()).unwrap();
         self.admin(doc! { "waitForFailPoint": "failCommand", "timesEntered": 1_i64, "maxTimeMS": limit })
@@ -201,9 +202,9 @@ impl Mongod {
         answer.unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// Makes the primary step down, without regard to the other members. It may be elected again soon after.
+    /// Makes the primary step down, even if no other member can take over. It may be elected again after 2 s.
     pub(crate) async fn steps_down(&self) {
-        // A busy `mongod` may begin the step-down only after its period is over.
+        // A busy `mongod` may begin the step-down only after the 2 s are over. It then answers with this error code.
         const TOO_LATE: i32 = 262;
         let admin = self.database("admin").await;
         let step_down = doc! { "replSetStepDown": 2, "secondaryCatchUpPeriodSecs": 1, "force": true };

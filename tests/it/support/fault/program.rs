@@ -17,7 +17,7 @@ use super::super::transcript::Transcript;
 use super::super::{PATIENCE, Server, mongod};
 use super::Owned;
 
-/// A running process of the program `parlor`. Dropping it kills the process.
+/// A running process of the program `parlor`. Dropping this value kills the process.
 pub(crate) struct Program {
     server: Server,
     pub(super) child: Owned,
@@ -76,7 +76,7 @@ impl Program {
         Self::run(settings, Arc::clone(self.database()), self.transcript().clone()).await
     }
 
-    /// Starts another process with the same settings, except these.
+    /// Starts another process with the same settings, except for `overrides`.
     pub(crate) async fn again_with(&self, overrides: &[(&str, &str)]) -> Self {
         let mut settings = self.settings.clone();
         for (key, value) in overrides {
@@ -117,7 +117,7 @@ impl Program {
                 });
             }
         });
-        // The program itself fails earlier than this limit, and prints the cause.
+        // If the program can't start, it ends before this limit and prints the cause.
         let serving = log.wait_for(|log| log.contains("serving on"));
         let serving = timeout(4 * PATIENCE, serving).await.map(|log| log.map(|log| log.clone()));
         let Ok(serving) = serving else {
@@ -142,7 +142,7 @@ impl Program {
         self.log.borrow().clone()
     }
 
-    /// Stops reading the process's log.
+    /// Stops reading the process's log, so that the log's pipe fills up.
     pub(crate) fn deafen(&self) {
         self.deaf.notify_one();
     }

@@ -62,7 +62,7 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Sends the request, whose answer must have status 200 and JSON Lines.
+    /// Sends a request. The answer must have status 200 and the content type of JSON Lines.
     pub(crate) async fn of(request: RequestBuilder) -> Self {
         let (client, request) = request.build_split();
         let request = request.unwrap();

@@ -10,8 +10,8 @@ use super::api::kind_of;
 use super::described::{Answer, assert_described};
 
 impl Server {
-    /// Sends a request for a path below `/api/v1`. If `body` is null, it has no body. Returns the answer's status and
-    /// its JSON body.
+    /// Sends a request for a path below `/api/v1`. If `body` is null, the request has no body. Returns the answer's
+    /// status and its JSON body.
     pub(crate) async fn call(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
         let url = format!("http://{}/api/v1{path}", self.address);
         let mut request = self.http.request(method.clone(), url).bearer_auth(API_KEY);

@@ -15,7 +15,7 @@ mod generator;
 
 use generator::{Ends, Hostile};
 
-/// The number of frames in the test that always runs, and in the test that runs only on request.
+/// The number of frames in the test that always runs (`SOME`), and in the test that runs only on request (`A_MILLION`).
 const SOME: usize = 32_000;
 const A_MILLION: usize = 1_000_000;
 
@@ -74,7 +74,8 @@ async fn hostile(frames: usize) {
     for user in 1..=rooms + 1 {
         program.room(&[user, 100 + user]).await;
     }
-    // The server keeps the memory that it needs for its first frames: its connection pools, and the pages of its code.
+    // After its first frames, the server keeps memory for its connection pools and the pages of its code. So a warm-up
+    // comes before the measurement.
     let warm = frames / 5;
     flood(&program, seed, warm).await;
     let before = program.resident_kib();
@@ -162,7 +163,7 @@ async fn flood(program: &Program, seed: u64, frames: usize) -> BTreeMap<String, 
     all
 }
 
-/// A client that sends hostile frames and checks the server's answers.
+/// A client that sends hostile frames and checks the server's answers to them.
 struct Attacker {
     address: std::net::SocketAddr,
     target: String,
@@ -170,8 +171,8 @@ struct Attacker {
     rng: SeededRng,
     told: BTreeMap<String, usize>,
     fences: usize,
-    /// The number of answers that the server may send for the frames so far, and the number that came. An event comes
-    /// later, through the change stream.
+    /// `asked` is the number of answers that the server may send for the frames so far. `heard` is the number of
+    /// received answers. They can differ, because an event arrives later, through the change stream.
     asked: usize,
     heard: usize,
 }
@@ -185,7 +186,7 @@ impl Attacker {
         }
     }
 
-    /// Sends at most `most` frames, and stops after one that ends the socket. Returns the number of sent frames.
+    /// Sends at most `most` frames, and stops after a frame that ends the socket. Returns the number of sent frames.
     async fn send_by(&mut self, raw: &mut RawConnection, most: usize) -> usize {
         let mut sent = 0;
         while sent < most {

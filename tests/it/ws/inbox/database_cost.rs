@@ -1,5 +1,5 @@
-//! How many documents the database examines for an inbox connection. A resume does not read unchanged rooms again.
-//! Messages that other users deleted are counted only once.
+//! The number of documents that the database examines for an inbox connection. A resume does not read unchanged rooms
+//! again. Only the first count of unread messages examines the messages that other users deleted.
 
 use std::collections::BTreeSet;
 
@@ -35,8 +35,8 @@ impl Profiled {
     }
 }
 
-/// Returns the cursor of a first frame, moved 10 s ahead. For the server, a client with this cursor has surely received
-/// everything before its first frame.
+/// Returns the cursor of a first frame, with its time moved 10 s ahead. The server then treats even the most recent
+/// changes before the first frame as received by the client.
 fn settled(ready: &Value) -> String {
     let cursor = ready["cursor"].as_str().unwrap();
     let mut parts = cursor.split('.');
@@ -152,7 +152,7 @@ async fn unread_is_exact_with_many_deleted_messages() {
     let mut expected = 1_000;
     assert_eq!(unread_in(&ready), expected);
     for (round, message) in [1_i64, 3, 501, 1_999].into_iter().enumerate() {
-        // The two servers delete messages in turn.
+        // The two servers delete messages alternately.
         let (by, at) = if round % 2 == 0 { (&server, &other) } else { (&other, &server) };
         assert_eq!(by.call(Method::DELETE, &format!("{path}/{message}"), json!({})).await.0, 204);
         expected -= 1;
@@ -172,7 +172,8 @@ async fn unread_is_exact_with_many_deleted_messages() {
     let (client, ready) = inbox(&other, 1).await;
     assert_eq!(unread_in(&ready), expected);
     client.leave().await;
-    // The user reads up to the middle of the room. The server counts the unread messages after that message.
+    // User 1 reads up to a message in the middle of the room. The server then counts the unread messages after this
+    // message.
     for mark in [100, 1_001] {
         one.send(json!({"action": "read", "room_id": room, "message_id": mark})).await;
         let expected = (mark + 1..=2_000).filter(|n| n % 2 == 1 && ![1, 3, 501, 1_999].contains(n)).count();
@@ -187,7 +188,7 @@ async fn unread_is_exact_with_many_deleted_messages() {
         assert_eq!(unread_in(&ready), i64::try_from(expected).unwrap(), "read up to {mark}");
         client.leave().await;
     }
-    // Another member's read marker is lower than all markers for which the server has counted before.
+    // User 3's read marker is lower than all markers for which the server has counted before.
     let (_, ready) = inbox(&other, 3).await;
     assert_eq!(unread_in(&ready), 997);
 }

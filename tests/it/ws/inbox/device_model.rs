@@ -31,14 +31,14 @@ pub(super) type Model = BTreeMap<i64, Room>;
 /// The number of unread messages, by room id.
 pub(super) type Unread = BTreeMap<i64, i64>;
 
-/// A room, as the acknowledged changes have made it.
+/// The expected state of a room after all acknowledged changes.
 pub(super) struct Room {
     pub(super) members: Vec<i64>,
     /// The sender of each message, by message id.
     pub(super) said: BTreeMap<i64, i64>,
     pub(super) deleted: BTreeSet<i64>,
-    /// The last message that each member has certainly read. The server's marker may be higher, but only by the
-    /// member's own messages right after it.
+    /// The id of the last message that each member has certainly read. The server's read marker may be higher, but only
+    /// if the next messages are the member's own.
     pub(super) read: BTreeMap<i64, i64>,
 }
 
@@ -135,8 +135,8 @@ impl Device {
         ready["cursor"].as_str().unwrap().clone_into(&mut self.cursor);
     }
 
-    /// Drops the device's socket and opens another one. If `anew` is set, the device starts again; otherwise it
-    /// resumes.
+    /// Drops the device's socket and opens another one. If `anew` is set, the device starts without a cursor; otherwise
+    /// it resumes.
     pub(super) async fn back(&mut self, on: usize, server: &Server, anew: bool) {
         if anew {
             let (client, ready) = inbox(server, self.user).await;
@@ -171,8 +171,8 @@ impl Device {
         end
     }
 
-    /// Handles the kill of the device's server. Frames without an answer never get one, and no room is open any more.
-    /// Returns the number of frames without an answer.
+    /// Handles the kill of the device's server. Sent frames without an answer never get one, and the device has no open
+    /// room any more. Returns the number of these frames.
     pub(super) async fn cut_off(&mut self, model: &mut Model) -> usize {
         self.hear_out(model).await;
         self.rooms.values_mut().for_each(|view| view.open = false);
@@ -243,7 +243,7 @@ impl Device {
         }
     }
 
-    /// Closes all open rooms. Later messages are not read by this device.
+    /// Closes all open rooms. So this device does not read later messages.
     pub(super) async fn close_all(&mut self, model: &mut Model) {
         for (room, view) in &mut self.rooms {
             if std::mem::take(&mut view.open) {

@@ -112,8 +112,8 @@ async fn message_right_after_a_rooms_creation_arrives_once() {
     }
 }
 
-/// The server reads the changed group once for all its sockets. If each socket read the group, the sockets of twelve
-/// members would read twelve times twelve members.
+/// A change of a group makes the server read the group once for all its sockets. If the server read the group for each
+/// socket, the sockets of twelve members would read twelve times twelve members.
 #[tokio::test]
 async fn a_change_of_a_group_is_read_once_for_all_who_are_in_it() {
     let server = Server::start(&[]).await;
@@ -167,7 +167,7 @@ async fn changed_address_in_the_token_is_sent_to_others() {
     for (target, email) in [("/ws/?since=", "a@example.com"), (room.as_str(), "b@example.com")] {
         let _two = with_address(&server, target, email).await;
         assert_eq!(next(&mut one).await.0, email);
-        // The same email again changes nothing, so the next event shows another change.
+        // Two more connects with the same email change nothing. So the next event is about the new name of the group.
         let _again = with_address(&server, target, email).await;
         let _again = with_address(&server, "/ws/?since=", email).await;
         let named = server.call(Method::PATCH, &format!("/rooms/{group}"), json!({"name": email})).await;
@@ -191,7 +191,7 @@ async fn alternating_addresses_are_kept_so_often_in_a_minute() {
         let filter = doc! { "_id.user": 2, "email": email };
         eventually_count(&members, filter.clone(), |count| count != 0).await;
     };
-    // The first email that the server sees for a user is no change.
+    // The first email of a user that the server sees is no change of the email.
     for email in ["a@example.com", "b@example.com"] {
         let _two = with_address(&server, &room, email).await;
         kept(email).await;

@@ -12,15 +12,17 @@ use crate::support::{Client, SeededRng, Server, encoded, seed};
 /// The number of sockets that the user opens, one after another.
 const ROUNDS: usize = 80;
 
-/// Fewer changes than this number happen while a socket is open, and again before the next one.
+/// The bound for two random numbers of changes: those while a socket is open, and those between two sockets. Each
+/// number is less than this bound.
 const CHANGES: usize = 6;
 
 /// A room as the user's client knows it.
 #[derive(Debug)]
 struct Room {
-    /// The membership, named by the email with which it began.
+    /// User 1's email in the room. In this test, each membership begins with a new email, so the email identifies the
+    /// membership.
     membership: String,
-    /// The texts of the messages since `from`, the last message when the room was added.
+    /// The texts of the messages from id `from` on. `from` was the id of the last message when the room was added.
     messages: BTreeMap<i64, String>,
     /// The greatest message id that the client has received.
     newest: i64,
@@ -60,14 +62,15 @@ impl Room {
     }
 }
 
-/// Returns the email of user 1 in a view of a room. It names the membership.
+/// Returns user 1's email in the server's description of a room. The email identifies the membership.
 fn membership(view: &Value) -> String {
     let members = view["members"].as_array().unwrap_or_else(|| panic!("no members: {view}"));
     let own = members.iter().find(|member| member["user_id"] == 1);
     own.unwrap_or_else(|| panic!("the user is not in {view}"))["email"].as_str().unwrap().to_owned()
 }
 
-/// The client's copy. It applies frames as `clients/js` does, and asserts that the server was allowed to send them.
+/// The client's copy. It applies frames as the client library (`clients/js`) does, and asserts that the server was
+/// allowed to send them.
 #[derive(Default)]
 struct Copy {
     rooms: BTreeMap<i64, Room>,
@@ -248,7 +251,7 @@ impl World {
     }
 }
 
-/// Prints the seed of its random numbers. `PARLOR_IT_SEED` sets another seed.
+/// The test prints the seed of its random numbers. `PARLOR_IT_SEED` sets another seed.
 #[tokio::test]
 async fn memberships_are_added_once_whatever_a_socket_missed() {
     let mut rng = SeededRng::of(seed());

@@ -233,8 +233,8 @@ async fn caller_is_a_member_in_ready_and_gets_no_own_presence() {
     let members = ready["rooms"][0]["members"].as_array().unwrap();
     let ids: Vec<_> = members.iter().map(|member| &member["user_id"]).collect();
     assert_eq!(ids, [1, 2], "{ready}");
-    // The caller's own arrival was earlier. The first presence event is user 2's, so the server sent no event for the
-    // caller.
+    // User 1 came online earlier. The first presence event is about user 2, so the server sent user 1 no event about
+    // user 1.
     let (mut two, _) = inbox(&server, 2).await;
     let came = one.next().await;
     assert_eq!(came, json!({"type": "presence", "user_id": 2, "online": true}));

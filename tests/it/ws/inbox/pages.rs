@@ -1,5 +1,5 @@
-//! Pages of rooms on an inbox connection: each room is shown once. The shown messages become delivered only after the
-//! page was written to the socket.
+//! Pages of rooms on an inbox connection. Each room is shown once. The last messages of the shown rooms become
+//! delivered only after the server has written the page to the socket.
 
 use std::collections::BTreeSet;
 
@@ -60,10 +60,11 @@ async fn messages_of_an_unsent_page_are_not_delivered() {
     let last = &ready["rooms"][49];
     deaf.send(json!({"action": "rooms", "before": last["last_activity"], "before_room": last["room_id"]}))
         .await;
-    // The client doesn't read the answer, so the server closes the socket in the middle of it.
+    // The client doesn't read the answer, so the server closes the socket before it has written all of the answer.
     metered.until("parlor_limits_hit_total{bound=\"write_ms\"}", 1).await;
     metered.until("parlor_sockets", 0).await;
-    // If the server had raised the marker, it would have written it in this half second.
+    // The server waited for the write for 500 ms. If it had raised the marker, it would have stored it during this
+    // time.
     assert_eq!(delivered_in(&server, rooms[0]).await, 0);
 }
 
@@ -108,7 +109,8 @@ async fn rooms_of_one_millisecond_are_each_shown_once_by_next() {
         last = page(&mut one, json!({"next": last["next"]})).await;
     }
     assert_eq!((seen.len(), seen.into_iter().collect::<BTreeSet<_>>()), (made.len(), made));
-    // The value `next` also works on another socket and another server, and more than once.
+    // The value `next` of a page also works on another socket and on another server. A client may use it more than
+    // once.
     let other = server.beside().await;
     let (mut two, _) = inbox(&other, 1).await;
     let again = page(&mut two, json!({"next": first["next"]})).await;
@@ -122,7 +124,7 @@ async fn rooms_of_one_millisecond_are_all_shown_by_before_alone() {
     let (mut one, first) = inbox(&server, 1).await;
     for fresh in [false, true] {
         if fresh {
-            // This socket has received no page that ends in this millisecond. So the page begins with the first room.
+            // A new socket has received no page yet. So the page begins with the first room.
             one = inbox(&server, 1).await.0;
             let before = json!({"before": "9999-12-31T23:59:59.999Z"});
             assert_eq!(ids(&page(&mut one, before).await), ids(&first));
@@ -139,8 +141,8 @@ async fn rooms_of_one_millisecond_are_all_shown_by_before_alone() {
         assert_eq!(last["has_more"], false, "it comes to an end");
         assert_eq!(seen, made);
     }
-    // If the last page of this socket did not end in the given millisecond, the rooms of that millisecond are shown
-    // again.
+    // After the last page, the socket remembers no position in this millisecond. So `before` shows the rooms of this
+    // millisecond again, from the first one on.
     let shown = page(&mut one, json!({"before": first["rooms"][0]["last_activity"]})).await;
     assert_eq!(ids(&shown), ids(&first));
 }

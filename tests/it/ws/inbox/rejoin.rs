@@ -41,7 +41,7 @@ async fn until_removed(client: &mut Client, room: i64) -> Value {
     removed
 }
 
-/// Resumes several times, on two servers. The first resume must add the room. The later ones must have the message
+/// Resumes several times, on two servers. The first resume must add the room. The later resumes must have the message
 /// "later" exactly once.
 async fn is_added_once(servers: [&Server; 2], room: i64, since: &str, last: &str) {
     let (_, ready) = resume(servers[1], 1, since).await;
@@ -124,7 +124,7 @@ async fn a_room_known_to_a_socket_is_not_added_when_it_resumes() {
             assert_eq!((room.get("added"), &room["messages"]), (None, &json!([])), "{ready}");
         }
     }
-    // A cursor of a first frame that did not resume works in the same way.
+    // A cursor from a first frame without a resume has the same effect.
     let (_, ready) = inbox(&other, 1).await;
     let (_, ready) = resume(&server, 1, cursor(&ready)).await;
     for room in listed(&ready) {
@@ -153,7 +153,7 @@ async fn a_member_replaced_immediately_receives_the_new_membership() {
     assert_eq!(one.until_kind("chat_message").await["message"]["text"], "here");
 }
 
-/// Each new membership stores a new time of its beginning, by the database's clock. This holds for each way to become a
+/// Each new membership stores the time of its beginning, by the database's clock. This holds for each way to become a
 /// member.
 #[tokio::test]
 async fn memberships_begin_by_the_databases_time() {
@@ -173,7 +173,7 @@ async fn memberships_begin_by_the_databases_time() {
         assert_eq!(begun.len(), 2 * (round + 1), "{all:?}");
         remove(&server, group, 1).await;
         add(&server, group, 1).await;
-        // An erasure leaves the direct room in this state: one member is missing.
+        // An erasure leaves the direct room in this state, with one member missing.
         members.delete_one(doc! { "_id.room": pair, "_id.user": 1 }).await.unwrap();
         assert_eq!(server.room(&[1, 2]).await, pair);
     }

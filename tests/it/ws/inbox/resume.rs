@@ -64,7 +64,7 @@ async fn changes_since_the_cursor_are_resumed_once() {
     }
     let (client, ready) = inbox(&server, 1).await;
     drop(client);
-    // Changes that the first frame contained are not sent again.
+    // The first frame already contained these messages. So a resume from its cursor must not repeat them.
     let (mut client, again) = resume(&server, 1, &cursor(&ready)).await;
     assert_eq!(again["resumed"], true);
     for room in again["rooms"].as_array().unwrap() {
@@ -240,7 +240,7 @@ impl Known {
     }
 }
 
-/// Prints the seed of its random numbers. `PARLOR_IT_SEED` sets another seed.
+/// The test prints the seed of its random numbers. `PARLOR_IT_SEED` sets another seed.
 #[tokio::test]
 async fn client_state_equals_the_rooms_after_random_disconnects() {
     let seed = seed();

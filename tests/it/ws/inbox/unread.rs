@@ -88,7 +88,8 @@ impl Noted {
         Self(database)
     }
 
-    /// Returns how often the server counted unread messages, which it does by an aggregation at a cluster time.
+    /// Returns how often the server counted unread messages. The server counts by an aggregation at a cluster time
+    /// (MongoDB's logical clock).
     async fn counts(&self) -> u64 {
         let members = format!("{}.members", self.0.name());
         let counted = doc! { "ns": members, "command.aggregate": "members", "command.readConcern.atClusterTime": { "$exists": true } };
@@ -113,7 +114,7 @@ async fn a_room_that_is_read_to_its_end_is_not_counted() {
         assert_eq!(unread(&mut one).await, json!([room, 0, id]));
     }
     assert_eq!(noted.counts().await, 0);
-    // Messages that remain unread must be counted.
+    // After the room is closed, new messages remain unread. So the server must count them.
     one.send(json!({"action": "close", "room_id": room})).await;
     for _ in 0..2 {
         two.say("later").await;
@@ -125,9 +126,9 @@ async fn a_room_that_is_read_to_its_end_is_not_counted() {
     noted.end().await;
 }
 
-/// Computes the unread count as a client does, until the count is `until` and `events` messages and deletes were
-/// received. A count from the server includes all messages before it, and none after it. Returns the number of counts
-/// from the server.
+/// Keeps the unread count as a client does, until the count is `until` and `events` messages and deletes were received.
+/// A count from the server includes all messages before it, and none after it. Returns the number of counts from the
+/// server.
 async fn reckon(one: &mut Client, mut unread: i64, until: i64, events: usize) -> u64 {
     let (mut heard, mut told) = (0, 0);
     let reckoning = async {
@@ -172,8 +173,8 @@ async fn deletes_of_what_waits_to_be_read_are_told_and_not_counted() {
     noted.end().await;
 }
 
-/// If the room no longer keeps a message in memory, its delete needs a count for every socket that has it unread. Such
-/// counts have a minimum pause.
+/// If a deleted message is no longer in the server's memory, the server must count again for every socket whose user
+/// had not read it. Between such counts, the server waits for a minimum time.
 #[tokio::test]
 async fn deletes_that_have_to_be_counted_are_counted_a_few_times() {
     let metered = Metered::new();
@@ -205,7 +206,8 @@ async fn deletes_that_have_to_be_counted_are_counted_a_few_times() {
     noted.end().await;
 }
 
-/// A count fails as it does when the primary steps down. The server counts again, and the socket stays open.
+/// The database refuses a count with the error of a primary that steps down. The server counts again, and the socket
+/// stays open.
 #[tokio::test]
 async fn a_count_that_fails_is_made_again() {
     let mongod = Mongod::start().await;

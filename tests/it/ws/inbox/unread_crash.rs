@@ -13,10 +13,11 @@ use crate::support::{Program, SeededRng, eventually, seed};
 /// The number of rounds. In each round one server is killed.
 const ROUNDS: usize = 12;
 
-/// A burst has fewer actions than this number.
+/// The number of actions in a burst is random and less than this bound.
 const BURST: usize = 60;
 
-/// Only the last messages of a room are changed and read. So most older messages are read, and need no count.
+/// Only the last messages of a room are changed and read. So most older messages are read, and the server need not
+/// count them.
 const LATEST: usize = 10;
 
 /// Two server processes, the devices of three users on them, and the contents of their database.
@@ -88,12 +89,13 @@ impl World {
         self.devices[at].back(on, &self.servers[on], anew).await;
     }
 
-    /// Makes a burst during which a server is killed, and starts the server again. Its devices reconnect to any of the
-    /// two servers.
+    /// Makes a burst during which a server is killed, and starts the server again. The server's devices reconnect to
+    /// any of the two servers.
     async fn crash(&mut self, server: usize) {
         let all: Vec<_> = (0..self.devices.len()).collect();
         self.burst(&all).await;
-        // Some devices wait for their answers, so that the server has not always been killed before it began.
+        // Some devices wait for their answers first. Otherwise the server might always be killed before it handles an
+        // action.
         for _ in 0..self.rng.below(3) {
             let at = self.rng.below(all.len());
             self.devices[at].ping(&mut self.model).await;
@@ -135,8 +137,9 @@ impl World {
                 room.deleted.insert(n);
             }
         }
-        // The journal is read first. A marker that is folded meanwhile is then found in both places, instead of in
-        // none.
+        // The journal is read before the members. Between the two reads, a server may move (fold) a marker from the
+        // journal into its member's document. The test then finds the marker in both places. In the opposite order, it
+        // could find the marker in neither place.
         let journal = self.journal.find(doc! {}).await.unwrap();
         let journal = journal.try_collect::<Vec<_>>().await.unwrap();
         let members = self.members.find(doc! {}).await.unwrap();
@@ -202,7 +205,7 @@ fn differences(who: &str, has: &Unread, must: &Unread) -> Vec<String> {
         .collect()
 }
 
-/// Prints the seed of its random numbers. `PARLOR_IT_SEED` sets another seed.
+/// The test prints the seed of its random numbers. `PARLOR_IT_SEED` sets another seed.
 #[tokio::test]
 async fn unread_counts_are_exact_after_crashes() {
     let mut rng = SeededRng::of(seed());

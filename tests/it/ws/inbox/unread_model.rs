@@ -30,7 +30,8 @@ impl World {
         self.devices[at].back(on, &self.servers[on], anew).await;
     }
 
-    /// Lets a device do a random action, without waiting for the answer. It may also reconnect if `may_go` is set.
+    /// Lets a device do a random action, without waiting for the answer. The device may also reconnect if `may_go` is
+    /// set.
     async fn act(&mut self, at: usize, may_go: bool) {
         let user = self.devices[at].user;
         let own = rooms_of(&self.model, user);
@@ -68,14 +69,14 @@ impl World {
         self.devices[at].ask(json!({"action": "send", "room_id": room, "message": text})).await;
     }
 
-    /// Does one random action while no device writes, because its result would not be determined during writes. For
+    /// Does one random action while no device writes, because during writes the action's result depends on timing. For
     /// example, a message that arrives while a socket closes its room may or may not become read.
     async fn begin(&mut self) {
         let at = self.rng.below(self.devices.len());
         match self.rng.below(4) {
             0 => self.devices[at].close_all(&mut self.model).await,
             1 => {
-                // A Level 1 socket opens only this room, and so reads all its messages.
+                // A Level 1 socket has only this room open, so its user reads all messages of the room.
                 let user = self.devices[at].user;
                 let own = rooms_of(&self.model, user);
                 let room = one_of(&mut self.rng, &own).unwrap();
@@ -95,8 +96,8 @@ impl World {
         }
     }
 
-    /// Makes a burst while a server shuts down and starts again. The server's devices are closed, and reconnect to any
-    /// server.
+    /// Makes a burst while a server shuts down and starts again. The server's devices are disconnected, and reconnect
+    /// to any server.
     async fn restart(&mut self, server: usize) {
         let (away, here): (Vec<_>, Vec<_>) =
             (0..self.devices.len()).partition(|at| self.devices[*at].on == server);
@@ -122,8 +123,8 @@ impl World {
         }
     }
 
-    /// Waits until every device has received everything. A last message in each room comes after all other events
-    /// except receipt markers. The test also waits for the markers.
+    /// Waits until every device has received everything. For this, one device sends a last message in each room, which
+    /// comes after all other events except receipt markers. The test also waits for the markers.
     async fn settle(&mut self) {
         self.answered().await;
         for room in self.model.keys().copied().collect::<Vec<_>>() {
@@ -162,7 +163,7 @@ impl World {
     }
 }
 
-/// Prints the seed of its random numbers. `PARLOR_IT_SEED` sets another seed.
+/// The test prints the seed of its random numbers. `PARLOR_IT_SEED` sets another seed.
 #[tokio::test]
 async fn unread_counts_are_exact_on_all_devices() {
     let mut rng = SeededRng::of(seed());

@@ -26,7 +26,7 @@ async fn a_cursor_that_is_none_gives_the_plain_start() {
     for since in none {
         assert_no_good(&server, room, since, &all).await;
     }
-    // If these texts are cursors at all, their numbers are greater than the room's.
+    // If the server can parse these texts as cursors at all, their numbers are greater than the room's numbers.
     for since in [format!("{}9", one.cursor), format!("{0}{0}", one.cursor)] {
         assert_no_good(&server, room, &since, &all).await;
     }
@@ -45,7 +45,8 @@ async fn a_cursor_with_anything_changed_in_it_never_harms() {
             let mut changed = characters.clone();
             changed[at] = other;
             let changed: String = changed.into_iter().collect();
-            // The server decides which of these are valid. Each gets a first frame without repetitions.
+            // Some of the changed cursors are still valid. With each of them, the first frame must not repeat a
+            // message.
             let (mut late, frame) = Live::open(&server, 1, room, &changed).await;
             let mut ids = super::ids(&frame["messages"]);
             ids.extend(super::ids(&frame["edited"]));
@@ -73,7 +74,8 @@ async fn a_cursor_of_another_room_is_no_good() {
 
 #[tokio::test]
 async fn a_cursor_of_more_than_the_room_has_is_no_good() {
-    // A room with the same id, in a database that has lost the changes which the cursor includes.
+    // The cursor comes from a room with the same id in another database. This stands for a database that has lost the
+    // changes which the cursor includes.
     let (before, room_before) = room(&[]).await;
     let mut one = Live::fresh(&before, 1, room_before).await;
     for id in 1..=20 {
@@ -106,7 +108,7 @@ async fn a_cursor_of_one_server_is_good_on_another() {
         edit(3, "third again"),
     ];
     for (at, change) in changes.into_iter().enumerate() {
-        // The two servers alternate.
+        // The two servers make the changes alternately.
         let by = if at % 2 == 0 { &mut one } else { &mut beside };
         by.send(change).await;
         events.push((one.next().await, beside.next().await));
@@ -180,8 +182,9 @@ async fn refused_client_gets_the_close_code_of_level_1() {
     assert_eq!(server.dial_as(1, &format!("since={since}")).refused().await, 4400);
 }
 
-/// A second edit of a message leaves the number of its first edit unused. Another server must not give this number to a
-/// later edit. A client that has seen the second edit would not receive that edit after a resume.
+/// Each edit has a number, and a message stores only the number of its last edit. So a second edit leaves the number of
+/// the first edit unused. Another server must not give this number to a later edit. Otherwise a client with a cursor at
+/// the second edit would not receive the later edit when it resumes.
 #[tokio::test]
 async fn a_later_change_never_has_an_earlier_number() {
     let (server, room) = room(&[]).await;

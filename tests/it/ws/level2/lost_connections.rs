@@ -1,4 +1,5 @@
-//! A Level 2 client that loses its connection many times ends with exactly the room's content. It gets no event twice.
+//! A Level 2 client that loses its connection many times ends with exactly the room's content. The client gets no event
+//! twice.
 
 use std::collections::BTreeMap;
 
@@ -109,7 +110,7 @@ async fn follow(servers: [&Server; 2], room: i64, mut cursor: String, mut rng: S
     while !known.has_all() {
         let server = servers[rng.below(2)];
         if rng.below(8) == 0 {
-            // The socket is dropped before it has read anything.
+            // This socket is dropped before the client has read anything from it.
             let query = format!("room_id={room}&since={}", encoded(&cursor));
             drop(server.dial_as(3, &query).open().await);
         }

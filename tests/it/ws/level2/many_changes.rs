@@ -65,8 +65,8 @@ async fn a_thousand_are_counted_without_those_that_are_deleted() {
     assert_eq!(frame["deleted"], json!([]), "what is new and deleted is not told");
 }
 
-/// Edits each of these messages and deletes every third, without waiting between them. Waits until the delete of `last`
-/// has arrived.
+/// Edits each of these messages and deletes every third of them, without waiting between the frames. Then waits until
+/// the delete of `last` has arrived.
 async fn change(client: &mut Client, ids: &[i64], last: i64) {
     for (n, id) in ids.iter().enumerate() {
         client.send(edit(*id, &format!("{id} edited"))).await;

@@ -88,7 +88,7 @@ impl Live {
     }
 
     /// Sends `text` and expects its `chat_message` as the very next frame. No other member may have a socket, because
-    /// it would cause receipt events between the messages.
+    /// that socket would cause receipt events between the messages.
     async fn say_alone(&mut self, id: i64, sender: i64, text: &str) -> Value {
         self.say(text).await;
         self.hear(chat(id, sender, text)).await

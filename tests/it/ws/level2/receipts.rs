@@ -45,7 +45,7 @@ async fn statuses(server: &Server, room: i64) -> Vec<Value> {
 #[tokio::test]
 async fn delivered_is_automatic_and_read_is_said() {
     let (server, room, mut one, mut two) = by_hand(&[]).await;
-    // No receipt comes between the delivery of a message and the next message.
+    // With manual receipts, no read receipt comes between the delivery of a message and the next message.
     say(&mut one, &mut two, 1..=4).await;
     assert_eq!(statuses(&server, room).await, vec!["delivered"; 4]);
     two.send(read_up_to(3)).await;
@@ -77,7 +77,8 @@ async fn waiting_messages_are_only_delivered_when_reading_is_manual() {
 #[tokio::test]
 async fn past_the_last_message_means_the_last_one() {
     let (server, room, mut one, mut two) = by_hand(&[]).await;
-    // No message has this id yet. No message becomes read now, and none when it is sent later.
+    // No message has the id 5 yet. So no message becomes read now, and message 5 does not become read when it is sent
+    // later.
     two.send(read_up_to(5)).await;
     two.quiet().await;
     say(&mut one, &mut two, 1..=3).await;
@@ -110,7 +111,8 @@ async fn own_and_deleted_messages_are_not_marked() {
     say(&mut one, &mut two, 1..=1).await;
     two.say("of two").await;
     one.expect(chat(2, 2, "of two")).await;
-    // User 1 has the room open on Level 1, with automatic receipts.
+    // User 1 has the room open on Level 1, with automatic receipts. So user 2's message becomes delivered and read
+    // immediately.
     let [sent, marks @ ..] = said(2, 2, "of two");
     one.expect_all(&marks).await;
     two.hear(sent).await;

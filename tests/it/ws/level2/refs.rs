@@ -60,7 +60,7 @@ async fn errors_and_replies_carry_it_on_any_socket() {
         let mut one =
             if level == 1 { server.enter(1, room).await } else { Live::fresh(&server, 1, room).await.client };
         if level == 1 {
-            // The waiting message becomes delivered and read, which causes two events.
+            // User 1's Level 1 socket makes user 2's earlier message delivered and read, which causes two events.
             one.take(2).await;
         }
         for (frame, answer) in [

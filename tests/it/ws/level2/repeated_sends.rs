@@ -35,12 +35,12 @@ async fn a_repeated_message_is_answered_to_its_sender_alone() {
     one.hear(with_ref(chat(1, 1, "Hello"), "first")).await;
     one.hear_all(&said(1, 1, "Hello")[1..]).await;
     repeat(&mut one, message("Hello", "a"), again(1, 1, "Hello", "read")).await;
-    // The text of the first send counts.
+    // A repeated send with another text does not change the text of the message.
     repeat(&mut one, message("Something else", "a"), again(1, 1, "Hello", "read")).await;
     one.send(message("Hello", "a")).await;
     one.expect(again(1, 1, "Hello", "read")).await;
 
-    // No other socket gets an event for the repetitions, and they used no message id.
+    // The repeated sends cause no events for other sockets, and use no message ids.
     one.send(message("Hello", "b")).await;
     two.hear_all(&said(1, 1, "Hello")).await;
     two.hear_all(&said(2, 1, "Hello")).await;
@@ -80,7 +80,7 @@ async fn send_may_be_repeated_on_any_socket_and_server() {
     for mut socket in [
         Live::fresh(&server, 1, room).await.client,
         Live::fresh(&other, 1, room).await.client,
-        // A Level 1 socket, too.
+        // A Level 1 socket must also get this answer.
         other.enter(1, room).await,
     ] {
         repeat(&mut socket, message("once", "a"), answer.clone()).await;

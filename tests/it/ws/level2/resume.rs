@@ -38,7 +38,7 @@ async fn first_frame_without_a_cursor_has_the_last_50_messages() {
     assert_eq!((&frame["edited"], &frame["deleted"]), (&json!([]), &json!([])));
     assert!(matches(&listed(2, 1, "number 2", "send"), &frame["messages"][0]), "{frame}");
 
-    // Deleted messages are not among them, and do not count as older messages.
+    // The last 50 messages do not include deleted messages, and `has_more` does not count them.
     for id in [1, 30] {
         one.send(delete(id)).await;
         one.hear(deleted(id)).await;
@@ -56,7 +56,7 @@ async fn changed_messages_are_resumed_once_in_their_current_form() {
     for id in 1..=6 {
         one.say_alone(id, 1, "before").await;
     }
-    // All of this happens before the cursor.
+    // The client has received these changes before its cursor, so a resume must not repeat them.
     one.send(edit(1, "changed before")).await;
     one.hear(edited(1, "changed before")).await;
     one.send(delete(2)).await;
@@ -80,7 +80,7 @@ async fn changed_messages_are_resumed_once_in_their_current_form() {
     assert!(matches(&changed, &frame["edited"]), "{frame}");
     assert_eq!(frame["deleted"], json!([5, 4]), "in the order of the changes");
 
-    // Later changes come as events, and none of the earlier ones comes again.
+    // Later changes come as events. No earlier change comes again.
     one.say("and on").await;
     late.hear(chat(10, 1, "and on")).await;
     late.quiet().await;
@@ -148,7 +148,7 @@ async fn the_cursor_of_a_first_frame_goes_on_from_it() {
     let changed = Told { edited: vec![(1, "changed".to_owned())], ..Told::default() };
     for cursor in [&plain.cursor, &resumed.cursor] {
         assert_eq!(missed(&server, room, cursor).await, changed);
-        // A cursor can be used again.
+        // A client may use the same cursor several times.
         assert_eq!(missed(&server, room, cursor).await, changed);
     }
 }

@@ -7,9 +7,9 @@ use serde_json::json;
 use super::{Live, Told, edit, missed};
 use crate::support::{Program, Server, chat, edited, eventually, shared_uri};
 
-/// A second edit of a message leaves the revision of its first edit unused. Another server, which wrote before both
-/// edits, must not use this revision. A client that has seen the second edit would never receive the change with the
-/// earlier revision.
+/// Each edit has a revision, and a message stores only the revision of its last edit. So a second edit leaves the
+/// revision of the first edit unused. Another server, which wrote before both edits, must not use this revision for a
+/// later change. Otherwise a client with a cursor at the second edit would never receive that change.
 #[tokio::test]
 async fn a_number_that_is_free_again_is_nobodys() {
     let here = Server::start(&[]).await;
@@ -39,7 +39,8 @@ async fn a_number_that_is_free_again_is_nobodys() {
     assert_eq!(missed(&here, room, &since).await, told, "since {since}");
 }
 
-/// Writes an edit into the room's journal, but not into the message, like a server that dies during an edit.
+/// Writes an edit into the room's journal (the list of unfinished revisions), but not into the message. A server that
+/// dies during an edit leaves the room in this state.
 async fn note(server: &Server, room: i64, message: i64, text: &str) {
     let noted = doc! { "id": ObjectId::new(), "messages": [message], "unset": [], "set": {
         "text": text,
@@ -70,8 +71,8 @@ async fn half_done_revision_is_completed_by_another_server() {
     assert_eq!(missed(&server, room, &since).await, told);
 }
 
-/// A revision that a dead server left half done is applied before the next revision. Otherwise a client that has
-/// received the later revision would never receive the earlier one.
+/// A revision that a dead server left half done is applied before the next revision. Otherwise a client with a cursor
+/// at the later revision would never receive the earlier one.
 #[tokio::test]
 async fn half_done_revision_is_completed_once_before_the_next() {
     let server = Server::start(&[]).await;
@@ -92,8 +93,8 @@ async fn half_done_revision_is_completed_once_before_the_next() {
     live.say_alone(4, 1, "nothing was told twice").await;
 }
 
-/// A server that is killed during an edit delays no other server. With a transaction, the database would keep its locks
-/// for up to a minute.
+/// A server that is killed during an edit delays no other server. If an edit were a transaction, the database would
+/// keep the dead server's locks for up to a minute.
 #[tokio::test]
 async fn a_server_that_is_killed_in_an_edit_holds_nobody_up() {
     let stays = Program::start_over(shared_uri(), &[]).await;

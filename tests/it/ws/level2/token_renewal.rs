@@ -12,7 +12,8 @@ use crate::support::{Client, PATIENCE, Server, TIME, chat, error, matches, next_
 /// The number of seconds for which the server accepts a token after its expiry.
 const LEEWAY: u64 = 5;
 
-/// The longest allowed time between a token's end and the close of its socket, because frames on their way take time.
+/// The longest allowed time from a token's end to the close of its socket. It covers frames that are still on their
+/// way.
 const LATE: Duration = Duration::from_secs(4);
 
 fn auth(token: &str) -> Value {
@@ -50,8 +51,8 @@ async fn a_socket_outlives_the_token_that_was_replaced() {
     let exp = now().as_secs() + 3600;
     let expires = renew(&mut one, &server.token(1).with("exp", exp).sign()).await.as_secs();
     assert!((exp..=exp + LEEWAY).contains(&expires), "expires_at is {expires}, exp is {exp}");
-    // The second socket keeps the old token. The third socket ends later, which proves that the old token's time is
-    // over.
+    // The second socket keeps the old token. The third socket's token ends later than the old token. So when the third
+    // socket is closed, the old token has surely ended.
     let mut forgetful = open(&server, room, &soon).await;
     let mut later = open(&server, room, &good_for(&server, 5)).await;
     assert_eq!(forgetful.closed().await.0, 4001);

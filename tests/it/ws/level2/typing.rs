@@ -1,5 +1,5 @@
-//! The action `typing`: the server sends it to the other members who can receive it, at a limited rate, and does not
-//! store it.
+//! The action `typing`: the server sends an event to the other members who can receive it. The rate of these events is
+//! limited, and the server does not store them.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ use crate::support::{PATIENCE, Server, chat, shared_uri};
 /// The server sends at most one `typing` event for each user and room in this time.
 const PACE: Duration = Duration::from_secs(3);
 
-/// The test measures the time between two arrivals. If the first event arrives late, this time is shorter than [`PACE`]
-/// by up to this much.
+/// The test measures the time between two arrivals. This time is shorter than [`PACE`] if the first event arrives late.
+/// The test allows a difference up to this value.
 const SLACK: Duration = Duration::from_millis(500);
 
 fn typing() -> Value {
@@ -107,7 +107,8 @@ async fn typing_on_several_sockets_counts_as_one_user() {
     let mut two = Live::fresh(&server, 2, room).await;
     for at in [0, 1, 0] {
         own[at].send(typing()).await;
-        // This answer shows that the server has handled the `typing`. A `typing` that comes too soon gets no error.
+        // The answer of `quiet` shows that the server has handled the `typing`. A `typing` that comes too soon gets no
+        // error.
         own[at].quiet().await;
     }
     two.expect(typed_by(1)).await;
@@ -164,7 +165,8 @@ async fn typing_is_not_written_when_no_socket_would_get_it() {
     level1.quiet().await;
 }
 
-/// A server that is the only one on its database knows all sockets, so it does not read the members or their presence.
+/// If no other server runs on the database, the server knows all sockets. So it does not read the members or their
+/// presence.
 #[tokio::test]
 async fn typing_reads_nothing_when_no_socket_can_get_it() {
     let server = Server::start(&[]).await;
@@ -187,8 +189,8 @@ async fn typing_reads_nothing_when_no_socket_can_get_it() {
         if read().await == before {
             break;
         }
-        // A server that has just started does not know yet that no other server runs. Until then it reads the database,
-        // so the test tries again.
+        // A server that has just started does not know yet that no other server runs. Until it knows this, it reads the
+        // database. So the test tries again.
         assert!(began.elapsed() < PATIENCE, "it is read who might hear");
     }
     assert_eq!(server.collection("signals").await.count_documents(doc! {}).await.unwrap(), 0);

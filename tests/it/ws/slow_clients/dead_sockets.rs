@@ -13,7 +13,7 @@ async fn server(metered: &Metered, most: &str) -> Server {
     server
 }
 
-/// Answers each ping until the server closes the socket. Returns a task with the close code.
+/// Starts a task that answers each ping until the server closes the socket. The task returns the close code.
 fn alive(mut socket: SilentClient) -> tokio::task::JoinHandle<u16> {
     tokio::spawn(async move {
         loop {

@@ -78,7 +78,7 @@ async fn a_user_of_slow_sockets_holds_less_than_32_mb() {
     first.leave().await;
     let text = CONTROL.repeat(4096);
     fill(&program, room, 1_000, &text).await;
-    // The server keeps the memory of these first frames, so they come before the measurement.
+    // The server keeps the memory of these first frames, so they are sent before the measurement begins.
     let mut two = program.enter(2, room).await;
     for at in 0..4 {
         let target = [
@@ -98,7 +98,7 @@ async fn a_user_of_slow_sockets_holds_less_than_32_mb() {
     let slow = open_all(&program, room, &inbox).await;
     metered.until("parlor_sockets", 1 + SOCKETS as u64).await;
     assert_bounded(&program, before, "twenty first frames");
-    // Behind the first frames, frames of 25 KB each wait.
+    // Now events of 25 KB each wait behind the first frame of each slow socket.
     for n in 0..300 {
         two.say(&text).await;
         two.until_kind("chat_message").await;
@@ -121,14 +121,15 @@ async fn answers_that_nobody_reads_are_bounded_too() {
         ("LIMITS__SOCKETS_PER_USER", "20"),
         ("LIMITS__CONNECTS_PER_MINUTE", "10000"),
         ("LIMITS__WRITE_MS", "60000"),
-        // The limit has room for one page on each socket. With the default limit, the last page would close its socket.
+        // This limit has room for one page on each socket. With the default limit, the last page would close its
+        // socket.
         ("LIMITS__USER_BYTES", "25165824"),
         ("SOCKETS__SEND_BUFFER_BYTES", "8192"),
     ];
     let program = Program::start(&overrides).await;
     let room = program.room(&[1, 2]).await;
     let text = CONTROL.repeat(4096);
-    // User 2 has sent all messages. So the sockets deliver nothing, and no receipts wait beside the pages.
+    // User 2 has sent all messages. So user 2's sockets deliver nothing, and no receipts wait in addition to the pages.
     let token = program.token(2).sign();
     fill(&program, room, 400, &text).await;
     // The first frames are small: a room and its last message.
@@ -143,8 +144,8 @@ async fn answers_that_nobody_reads_are_bounded_too() {
             client.send(json!({"action": "history", "room_id": room, "limit": 100})).await;
         }
     }
-    // Each socket has one answer that the client doesn't receive. Until then the server reads no further frame of the
-    // socket.
+    // On each socket one answer waits, because the client doesn't read. Until that answer is written, the server reads
+    // no further frame of the socket.
     metered.until_at_least("parlor_frames_total{action=\"history\",outcome=\"ok\"}", SOCKETS as u64).await;
     assert_bounded(&program, before, "pages");
     drop(slow);
@@ -212,7 +213,7 @@ async fn a_first_frame_of_rooms_is_cut_by_bytes() {
     rooms.reverse();
     assert_eq!(got, rooms, "each once");
 
-    // The client missed too much for a resume.
+    // The client missed more than a resume may contain.
     let mut one = server.dial(&format!("/ws/?since={}", encoded(&cursor))).token(&token).open().await;
     let ready = one.next().await;
     assert_eq!((&ready["resumed"], &ready["has_more"]), (&json!(false), &json!(true)));
@@ -268,7 +269,8 @@ async fn the_fullest_socket_ends_when_a_server_holds_too_much() {
     drop(deaf);
 }
 
-/// The limit counts the whole time for which a socket is behind, not only each part of a write.
+/// The limit `min_bytes_per_second` applies to the whole time for which bytes wait for a socket, not to each part of a
+/// write alone.
 #[tokio::test]
 async fn a_client_below_the_floor_is_let_go() {
     let metered = Metered::new();
@@ -281,10 +283,10 @@ async fn a_client_below_the_floor_is_let_go() {
     let server = Server::start(&overrides).await;
     let room = server.room(&[1, 2]).await;
     fill(&server, room, 50, &"x".repeat(4_000)).await;
-    // The handshake of the slow client is user 2's.
+    // `shake_hands` connects user 2, so the token must be of user 2.
     let token = server.token(2).sign();
     let mut slow = super::SilentClient::shake_hands(server.address(), &token).await;
-    // Each part of 16 KB arrives well within the write limit, but all parts together are too slow.
+    // The client reads each part of 16 KB well within the write limit, but reads all parts together too slowly.
     let ended = tokio::time::timeout(PATIENCE, slow.trickle(4096, Duration::from_millis(50))).await;
     let total = ended.expect("it is let go in time");
     assert!(total < 200_000, "all {total} bytes were sent");

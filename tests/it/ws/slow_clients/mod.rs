@@ -1,5 +1,5 @@
-//! Clients that stopped reading or are dead: they don't delay other clients. The server closes their sockets, which
-//! then no longer count for the limit of sockets.
+//! Clients that stopped reading or are dead: they must not delay other clients. The server closes their sockets. A
+//! closed socket no longer counts for the limit of sockets.
 
 mod dead_sockets;
 mod held_bytes;
@@ -66,7 +66,7 @@ impl SilentClient {
         }
     }
 
-    /// Reads up to this number of bytes after each pause until the connection ends. Returns the total number of bytes.
+    /// Reads up to this number of bytes after each pause, until the connection ends. Returns the total number of bytes.
     async fn trickle(&mut self, bytes: usize, pause: Duration) -> usize {
         let (mut read, mut total) = (vec![0; bytes], 0);
         loop {
@@ -158,7 +158,7 @@ async fn a_peer_that_is_cut_off_gives_its_place_back() {
         // The connection breaks without a close frame.
         drop(until_let_in(&server, 1, 2).await);
     }
-    // After every kind of refusal, the socket no longer counts for the limit either.
+    // A socket that the server refused does not count for the limit either, for every kind of refusal.
     for query in ["", "firts_user=1", "firts_user=2&second_user=1", "firts_user=1&second_user=9"] {
         let dial = async || server.dial_as(1, query).open_unless(503).await;
         eventually_some("a socket's permit is returned", dial).await.closed().await;
@@ -240,13 +240,13 @@ async fn silent_client_slows_nobody_and_returns_its_permit() {
     for id in 1..=100 {
         let said = Instant::now();
         one.say(&text).await;
-        // Both sockets read to the last event of the message, so the next measurement includes only one message.
+        // Both clients read up to the last event of the message. So the next measurement includes only one message.
         for client in [&mut one, &mut two] {
             client.until(read(id, 1, &text)).await;
         }
         slowest = slowest.max(said.elapsed());
     }
-    // This is far less than `limits.write_ms`, so no user waited for the silent client.
+    // This time is far below `limits.write_ms`, so neither user waited for the silent client.
     assert!(slowest < Duration::from_secs(5), "a message took {slowest:?}");
     until_let_in(&server, 1, 2).await.quiet().await;
     drop(deaf);

@@ -1,5 +1,5 @@
-//! A thousand sockets don't read, in the room of two users who chat. Both users receive messages in time. The server
-//! closes and counts each of the thousand sockets, and frees their memory.
+//! A thousand sockets in the room of two users don't read, while the two users chat. Both users receive messages in
+//! time. The server closes and counts each of the thousand sockets, and frees their memory.
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,8 @@ const WARM: usize = 50;
 /// The metric of sockets that were closed with 4008 because their queue was full.
 const CLOSED: &str = r#"parlor_limits_hit_total{bound="send_queue"}"#;
 
-/// The longest time of a message to its peer, while the server also queues and writes it for a thousand other sockets.
-/// The server is a debug build, and shares a core with the database and the test.
+/// The longest time that a message may take to the other user. The server also queues and writes the message for a
+/// thousand other sockets. It is a debug build, and shares a core with the database and the test.
 const IN_TIME: Duration = Duration::from_secs(5);
 
 /// The allowed growth of resident memory after the first thousand sockets: the memory that the allocator keeps, 64 KiB
@@ -77,8 +77,8 @@ async fn round(server: &Server, samples: &Samples, peer: i64) {
     let mut talk = Talk::of(server, peer).await;
     let closed = samples.number(CLOSED).await;
     let deaf = deaf(server, peer).await;
-    // The chat begins only after all sockets are open. A later socket would get these messages in its history, and
-    // another limit would end it.
+    // The chat begins only after all sockets are open. A socket that connects later would get these messages in its
+    // history, and another limit than the queue would end it.
     let (expected, open) =
         (u32::try_from(DEAF + 2).unwrap(), async || samples.number("parlor_sockets").await);
     eventually_within(4 * PATIENCE, "all sockets are open", open, |open| *open >= expected).await;
@@ -93,7 +93,7 @@ async fn round(server: &Server, samples: &Samples, peer: i64) {
     eprintln!("{} messages, the slowest in {slowest:?}, all closed in {:?}", talk.last, began.elapsed());
     let ends = timeout(PATIENCE, join_all(deaf.into_iter().map(async |mut deaf| deaf.hear_out().await.1)));
     for end in ends.await.expect("they end") {
-        // A client that reads again in time receives the close code.
+        // A client that starts to read again soon enough receives the close code.
         assert!(matches!(end, End::Closed(4008) | End::Lost), "{end:?}");
     }
     for client in talk.two {
@@ -109,7 +109,7 @@ async fn thousand_silent_clients_slow_nobody_and_leave_no_memory() {
         ("ADMIN__LISTEN", samples.admin.as_str()),
         ("LIMITS__SEND_QUEUE", "64"),
         ("LIMITS__SOCKETS_PER_USER", "2000"),
-        // All silent sockets belong to one user.
+        // All silent sockets belong to one user, so the limits of a user are high.
         ("LIMITS__CONNECTS_PER_MINUTE", "10000"),
         ("LIMITS__USER_BYTES", "1073741824"),
         ("SOCKETS__SEND_BUFFER_BYTES", "8192"),

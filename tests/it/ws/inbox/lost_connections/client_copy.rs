@@ -14,7 +14,7 @@ struct Room {
     messages: BTreeMap<i64, String>,
     /// The greatest message id that the client has received.
     newest: i64,
-    /// The message id of the last `chat_message` event since the first frame.
+    /// The message id of the last `chat_message` event on this socket, or `None` before the first one.
     live: Option<i64>,
 }
 
@@ -62,8 +62,8 @@ impl Copy {
         for listed in ready["rooms"].as_array().unwrap() {
             let id = listed["room_id"].as_i64().unwrap();
             let messages = history(client, id, |frame| meanwhile.push(frame)).await?;
-            // A history page is newer than the first frame. The messages between the two also arrive as events, so
-            // `newest` comes from the first frame.
+            // A history page is loaded after the first frame, so it may have newer messages. These messages also arrive
+            // as events. Therefore `newest` comes from the first frame, so that `add` accepts these events.
             let newest = listed["last_message"]["message_id"].as_i64().unwrap_or_default();
             rooms.insert(id, Room { messages, newest, live: None });
         }
@@ -75,7 +75,8 @@ impl Copy {
         Ok(())
     }
 
-    /// Stores the cursor of a first frame. The next `chat_message` event has no event before it.
+    /// Stores the cursor of a first frame. Also clears `live`, because the next `chat_message` event need not follow an
+    /// event of the previous socket.
     fn note(&mut self, ready: &Value) {
         ready["cursor"].as_str().unwrap().clone_into(&mut self.cursor);
         self.rooms.values_mut().for_each(|room| room.live = None);
@@ -107,7 +108,7 @@ impl Copy {
 }
 
 impl Room {
-    /// Applies a new message. Its id must be greater than all ids before.
+    /// Applies a new message. Its id must be greater than all earlier ids.
     fn add(&mut self, message: &Value) {
         let (id, text) = parts(message);
         assert!(id > self.newest, "told after {}, twice or too late: {message}", self.newest);
@@ -115,7 +116,7 @@ impl Room {
         self.messages.insert(id, text);
     }
 
-    /// Applies a `chat_message` event. Its message must directly follow the message of the event before.
+    /// Applies a `chat_message` event. Its id must directly follow the id of the previous event on the same socket.
     fn hear(&mut self, message: &Value) {
         self.add(message);
         let before = self.live.replace(self.newest);
@@ -124,7 +125,7 @@ impl Room {
 
     fn edit(&mut self, message: &Value) {
         let (id, text) = parts(message);
-        // The message may be missing: if the client read the room again, the message may have been deleted before.
+        // The copy may lack the message, if it was deleted before the client loaded the room's history.
         assert!(id <= self.newest, "it was never told of: {message}");
         if let Some(known) = self.messages.get_mut(&id) {
             *known = text;
@@ -142,7 +143,7 @@ fn parts(message: &Value) -> (i64, String) {
     (message["message_id"].as_i64().unwrap(), message["text"].as_str().unwrap().to_owned())
 }
 
-/// Reads a room's messages page by page. Passes each other frame that arrives between the pages to `other`.
+/// Reads a room's messages page by page. Passes all frames that are not pages to `other`.
 pub(super) async fn history(
     client: &mut Client,
     room: i64,

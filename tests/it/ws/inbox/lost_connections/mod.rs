@@ -21,15 +21,15 @@ use crate::support::{Client, Dial, End, Mongod, PATIENCE, Program, SeededRng, en
 /// The number of disconnects of the reading client.
 const CUTS: usize = 1_000;
 
-/// The disconnects that kill the reader's server: the first one, and the number of disconnects from one to the next.
-/// All others drop the reader's socket.
+/// The disconnects that kill the reader's server: the first of them, and the number of disconnects from one kill to the
+/// next. All other disconnects drop the reader's socket.
 const KILLED: (usize, usize) = (50, 100);
 
-/// The disconnects while the database has just stepped down: the first one, and the number of disconnects from one to
-/// the next.
+/// The disconnects while the database has just stepped down: the first of them, and the number of disconnects from one
+/// step-down to the next.
 const STEPPED_DOWN: (usize, usize) = (200, 300);
 
-/// At each disconnect, the writers make fewer changes than this number.
+/// At each disconnect, the writers make a random number of changes below this bound.
 const CHANGES: usize = 4;
 
 const READER: i64 = 3;
@@ -53,8 +53,8 @@ impl Servers {
         Self([one, two].map(|program| Arc::new(RwLock::new(program))))
     }
 
-    /// Returns a handshake with the wanted server, or with the other server while the wanted one restarts. Also returns
-    /// the index of the chosen server.
+    /// Returns a handshake with the wanted server. While that server restarts, returns a handshake with the other
+    /// server. Also returns the index of the chosen server.
     async fn dial(&self, wanted: usize, user: i64, since: &str) -> (usize, Dial) {
         let (at, program) = match self.0[wanted].try_read() {
             Ok(program) => (wanted, program),
@@ -65,7 +65,7 @@ impl Servers {
         (at, dial.called(format!("inbox of {user}")))
     }
 
-    /// Kills a server and restarts it. The other server runs meanwhile.
+    /// Kills a server and restarts it. The other server keeps running.
     async fn kill(&self, at: usize) -> JoinHandle<()> {
         let mut program = self.0[at].clone().write_owned().await;
         program.signal("KILL");
@@ -94,7 +94,7 @@ impl Reader {
         Some((at, dial.open_if_there().await?))
     }
 
-    /// Opens the socket and applies its first frame. Returns `None` if the socket ended before.
+    /// Opens the socket and applies its first frame. Returns `None` if the socket ended before the first frame.
     async fn open(&mut self) -> Option<(usize, Client)> {
         let (at, mut client) = self.dial().await?;
         let ready = client.next_or_end().await.ok()?;
@@ -104,7 +104,8 @@ impl Reader {
         Some((at, client))
     }
 
-    /// Applies frames that have arrived. Stops at a random point, so that the next resume must bring the rest.
+    /// Applies some of the frames that have arrived. Stops at a random point, so that the next resume must bring the
+    /// remaining changes.
     async fn hear(&mut self, client: &mut Client) -> Result<(), End> {
         for _ in 0..self.rng.below(3) {
             client.try_send(serde_json::json!({"action": "ping"})).await;
@@ -144,7 +145,7 @@ impl Reader {
             if stepped_down {
                 self.restarted().await;
                 let admin = mongod.database("admin").await;
-                // There is no other member, so it is elected again a second later.
+                // The replica set has only this member, so this member is elected again a second later.
                 admin.run_command(doc! { "replSetStepDown": 1, "force": true }).await.unwrap();
             }
             let heard = self.hear(&mut client).await;
@@ -196,8 +197,8 @@ fn assert_alike(one: &str, has: &History, other: &str, must: &History) {
     assert!(differ.is_empty(), "{}", differ.join("\n"));
 }
 
-/// Asserts that each room's message ids have no gap, deleted messages included. Each `client_id` must have made exactly
-/// the message that its writer's acknowledgement named.
+/// Asserts that each room's message ids, with those of deleted messages, have no gap. For each `client_id`, exactly one
+/// message must exist, with the id that the writer's acknowledgement named.
 fn assert_made_once(stored: &[Document], made: &BTreeMap<(i64, String), i64>) {
     let mut last = BTreeMap::new();
     let mut found = BTreeMap::new();
@@ -213,7 +214,7 @@ fn assert_made_once(stored: &[Document], made: &BTreeMap<(i64, String), i64>) {
     assert_eq!(found, *made);
 }
 
-/// Prints the seed of its random numbers. `PARLOR_IT_SEED` sets another seed.
+/// The test prints the seed of its random numbers. `PARLOR_IT_SEED` sets another seed.
 #[tokio::test]
 async fn client_state_equals_the_rooms_after_1000_disconnects() {
     let seed = seed();

@@ -1,4 +1,4 @@
-//! A client that writes all the time. It repeats a frame without an answer, on any running server.
+//! A client that writes all the time. If a frame gets no answer, the client repeats it on any running server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::Servers;
 use super::client_copy::History;
 use crate::support::{Client, End, SeededRng};
 
-/// The record of one writer. In the end, the rooms must agree with it.
+/// The record of one writer. At the end of the test, the rooms must agree with this record.
 #[derive(Default)]
 pub(super) struct Written {
     /// All messages that were not deleted, in their last acknowledged form.
@@ -76,7 +76,8 @@ impl Writer {
         let (told, once) = self.ask(edit).await;
         assert_eq!((&told["type"], &told["text"]), (&json!("message_edited"), &json!(text)), "{told}");
         if !once {
-            // The earlier edit without an answer may still be applied. Therefore this message is not changed again.
+            // The first try of this edit failed or had no answer, so the server may still apply it later. Therefore the
+            // writer does not change this message again.
             self.own.swap_remove(at);
         }
         self.written.messages.entry(room).or_default().insert(id, text);
@@ -109,7 +110,7 @@ impl Writer {
         unreachable!("it is tried for ever")
     }
 
-    /// Sends the frame once. Returns its answer, or `None` if the socket ended before.
+    /// Sends the frame once. Returns its answer, or `None` if the socket ended before the answer.
     async fn try_to_ask(&mut self, frame: &Value) -> Option<Value> {
         if self.client.is_none() {
             let wanted = self.rng.below(2);
