@@ -332,7 +332,7 @@ export type PingAnswerFrame = {
   type: "pong";
 };
 
-/** A user who shares a room came online or went offline. */
+/** A user who shares a room with the caller came online or went offline. */
 export type PresenceFrame = {
   /** If offline: the time at which the user's last socket was closed. */
   last_seen?: string;
@@ -358,9 +358,9 @@ export type ReadFrame = {
 export type ReadyFrame = {
   /** The cursor after this frame. */
   cursor: string;
-  /** Whether there are more rooms. The action `rooms` reads them. */
+  /** Whether the caller has more rooms than this page. The action `rooms` returns the next page. */
   has_more: boolean;
-  /** If there are more rooms: the value to send as `next` with the action `rooms`. */
+  /** If `has_more`: the value to send as `next` with the action `rooms`. */
   next?: string;
   /** The users who are online, among the members of `rooms` or, if resumed, of all rooms of the caller. */
   online: (number | string)[];
@@ -368,15 +368,18 @@ export type ReadyFrame = {
   resumed: boolean;
   /** If resumed: the ids of all rooms of the caller. The client removes every room that is not in this list. */
   room_ids?: number[];
-  /** If resumed: all rooms that changed. Otherwise: the first page. The room with the latest activity is first. */
+  /**
+   * If resumed: all rooms that changed after the cursor. Otherwise: the first page of the caller's rooms. The
+   * room with the latest activity is first.
+   */
   rooms: {
     /** True if the caller joined the room after the cursor. The client then loads the messages with `history`. */
     added?: boolean;
-    /** Messages from before the cursor that were deleted since. */
+    /** The messages that were sent before the cursor and deleted after it. */
     deleted?: number[];
-    /** The caller's own delivered marker: the messages up to this number are delivered. */
+    /** The caller's own delivered marker: all messages up to this number were delivered to the caller. */
     delivered: number;
-    /** Messages from before the cursor whose text has changed since, in their current state. */
+    /** The messages that were sent before the cursor and edited after it, in their current state. */
     edited?: {
       /** The time at which the server stored the message, by the server's clock. */
       created_at: string;
@@ -399,7 +402,7 @@ export type ReadyFrame = {
       /** The time of the last change of the text. */
       updated_at: string;
     }[];
-    /** Whether there are more new messages after `messages`. The action `history` reads them. */
+    /** Whether more messages follow after the last one in `messages`. The action `history` returns them. */
     has_more?: boolean;
     /** Whether the room is a direct room or a group. */
     kind:
@@ -407,7 +410,10 @@ export type ReadyFrame = {
       | "direct"
       /** A room of 1 to 1,000 members. The backend adds and removes members. */
       | "group";
-    /** The time of the last message, even if it is deleted. If the caller joined later, the time of joining. */
+    /**
+     * The time of the last message, even if that message is deleted. If the caller joined the room after the last
+     * message, the time of joining.
+     */
     last_activity: string;
     /** The last message that is not deleted. */
     last_message: {
@@ -438,7 +444,10 @@ export type ReadyFrame = {
       delivered: number;
       /** The member's e-mail address. Messages of this member show it as `sender_email`. */
       email: string | null;
-      /** Whether the member has a socket on any server. It may be wrong in the caller's own entry: ignore it there. */
+      /**
+       * Whether the member has a socket on any server. In the caller's own entry the value may be wrong, so the
+       * client ignores it.
+       */
       online: boolean;
       /** The member has read all messages up to this number. */
       read: number;
@@ -451,7 +460,7 @@ export type ReadyFrame = {
       /** The member's id. */
       user_id: number | string;
     }[];
-    /** The messages after the cursor in their current state, the oldest first, at most 1,000. */
+    /** The messages sent after the cursor, in their current state. The oldest is first. At most 1,000. */
     messages?: {
       /** The time at which the server stored the message, by the server's clock. */
       created_at: string;
@@ -476,7 +485,7 @@ export type ReadyFrame = {
     }[];
     /** The room's name, if it has one. */
     name: string | null;
-    /** The caller's own read marker: the messages up to this number are read. */
+    /** The caller's own read marker: the caller has read all messages up to this number. */
     read: number;
     /** The room's id. */
     room_id: number;
@@ -565,7 +574,7 @@ export type RoomAddedFrame = {
   cursor?: string;
   /** The room, in the form of a room in `ready`. */
   room: {
-    /** The caller's own delivered marker: the messages up to this number are delivered. */
+    /** The caller's own delivered marker: all messages up to this number were delivered to the caller. */
     delivered: number;
     /** Whether the room is a direct room or a group. */
     kind:
@@ -573,7 +582,10 @@ export type RoomAddedFrame = {
       | "direct"
       /** A room of 1 to 1,000 members. The backend adds and removes members. */
       | "group";
-    /** The time of the last message, even if it is deleted. If the caller joined later, the time of joining. */
+    /**
+     * The time of the last message, even if that message is deleted. If the caller joined the room after the last
+     * message, the time of joining.
+     */
     last_activity: string;
     /** The last message that is not deleted. */
     last_message: {
@@ -604,7 +616,10 @@ export type RoomAddedFrame = {
       delivered: number;
       /** The member's e-mail address. Messages of this member show it as `sender_email`. */
       email: string | null;
-      /** Whether the member has a socket on any server. It may be wrong in the caller's own entry: ignore it there. */
+      /**
+       * Whether the member has a socket on any server. In the caller's own entry the value may be wrong, so the
+       * client ignores it.
+       */
       online: boolean;
       /** The member has read all messages up to this number. */
       read: number;
@@ -619,7 +634,7 @@ export type RoomAddedFrame = {
     }[];
     /** The room's name, if it has one. */
     name: string | null;
-    /** The caller's own read marker: the messages up to this number are read. */
+    /** The caller's own read marker: the caller has read all messages up to this number. */
     read: number;
     /** The room's id. */
     room_id: number;
@@ -649,7 +664,10 @@ export type RoomChangedFrame = {
       delivered: number;
       /** The member's e-mail address. Messages of this member show it as `sender_email`. */
       email: string | null;
-      /** Whether the member has a socket on any server. It may be wrong in the caller's own entry: ignore it there. */
+      /**
+       * Whether the member has a socket on any server. In the caller's own entry the value may be wrong, so the
+       * client ignores it.
+       */
       online: boolean;
       /** The member has read all messages up to this number. */
       read: number;
@@ -706,7 +724,7 @@ export type RoomsAnswerFrame = {
   room_id?: number;
   /** The rooms. The room with the latest activity is first. */
   rooms: {
-    /** The caller's own delivered marker: the messages up to this number are delivered. */
+    /** The caller's own delivered marker: all messages up to this number were delivered to the caller. */
     delivered: number;
     /** Whether the room is a direct room or a group. */
     kind:
@@ -714,7 +732,10 @@ export type RoomsAnswerFrame = {
       | "direct"
       /** A room of 1 to 1,000 members. The backend adds and removes members. */
       | "group";
-    /** The time of the last message, even if it is deleted. If the caller joined later, the time of joining. */
+    /**
+     * The time of the last message, even if that message is deleted. If the caller joined the room after the last
+     * message, the time of joining.
+     */
     last_activity: string;
     /** The last message that is not deleted. */
     last_message: {
@@ -745,7 +766,10 @@ export type RoomsAnswerFrame = {
       delivered: number;
       /** The member's e-mail address. Messages of this member show it as `sender_email`. */
       email: string | null;
-      /** Whether the member has a socket on any server. It may be wrong in the caller's own entry: ignore it there. */
+      /**
+       * Whether the member has a socket on any server. In the caller's own entry the value may be wrong, so the
+       * client ignores it.
+       */
       online: boolean;
       /** The member has read all messages up to this number. */
       read: number;
@@ -760,7 +784,7 @@ export type RoomsAnswerFrame = {
     }[];
     /** The room's name, if it has one. */
     name: string | null;
-    /** The caller's own read marker: the messages up to this number are read. */
+    /** The caller's own read marker: the caller has read all messages up to this number. */
     read: number;
     /** The room's id. */
     room_id: number;
@@ -843,7 +867,7 @@ export type TypingEventFrame = {
 export type UnreadFrame = {
   /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
-  /** The caller's read marker: the messages up to this number are read. */
+  /** The caller's read marker: the caller has read all messages up to this number. */
   read: number;
   /** The room, on inbox connections (Level 3). */
   room_id?: number;

@@ -13,7 +13,12 @@ use crate::support::{End, Link, Mongod, PATIENCE, Server, Streams, chat, eventua
 /// Starts two servers on one database: one server whose link to the database can hang, and one server without faults.
 async fn servers(mongod: &Mongod, own: &[(&str, &str)]) -> (Link, Server, Server) {
     let link = Link::to_one(&mongod.host()).await;
-    let quick = [("FEED__HEARTBEAT_MS", "100"), ("FEED__OVERDUE_MS", "1000"), ("FEED__STALE_MS", "2000")];
+    let quick = [
+        ("FEED__HEARTBEAT_MS", "100"),
+        ("FEED__OVERDUE_MS", "1000"),
+        ("FEED__STALE_MS", "2000"),
+        ("FEED__HANGING", "2"),
+    ];
     let server = Server::start_over(&link.uri, &[&quick, own].concat()).await;
     let other = server.beside_over(&mongod.uri("unharmed"), &[]).await;
     server.until_status("/readyz", 200).await;

@@ -1,10 +1,10 @@
-/** The maximum of the first pause, in ms. The maximum doubles with each failure, up to `MOST`. */
+/** The first pause is at most this long, in ms. The maximum doubles with each failure, up to `MOST`. */
 const FIRST = 1_000;
-/** The maximum of any pause, in ms. */
+/** The maximum never grows beyond this value, in ms. */
 const MOST = 30_000;
 /**
  * Computes the pauses between attempts to connect. A pause is a random time from 0 up to a maximum that grows ("full
- * jitter"). So the clients of a server that died don't all reconnect at the same time.
+ * jitter"). Because of the random time, the clients of a dead server don't all reconnect at the same time.
  * https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  */
 export class Backoff {

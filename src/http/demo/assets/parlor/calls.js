@@ -1,5 +1,8 @@
 import { ParlorError } from "./errors.js";
-/** The longest wait for an answer, in ms. By default, the server itself ends an action after 10 s. */
+/**
+ * The longest wait for an answer, in ms. This limit is longer than the server's own limit for an action, which is 10 s
+ * by default.
+ */
 const ANSWER_WITHIN = 15_000;
 /**
  * The actions that wait for their answers. Each action is sent with its own `ref`. The answer is the frame with the

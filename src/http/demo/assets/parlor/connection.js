@@ -6,20 +6,20 @@ import { Liveness } from "./liveness.js";
 const OPEN_WITHIN = 15_000;
 /**
  * The maximum to which the time limit of an attempt grows, in ms. If the handshake was done but the first frame was
- * late, the next attempt has twice the time. After a long absence the first frame can have 8 MiB, and the network may
- * be slow.
+ * late, the time limit of the next attempt is twice as long. After a long absence the first frame can have 8 MiB, and a
+ * slow network needs long for this frame.
  */
 const OPEN_WITHIN_AT_MOST = 240_000;
-/** When a connection has been open for this time, in ms, earlier failures no longer count. */
+/** The time, in ms, after which an open connection counts as steady. Earlier failures then no longer count. */
 const STEADY = 10_000;
 /** The longest pause after the first close with 1012 (the server shuts down), in ms. */
 const SOON = 1_000;
 /**
  * Keeps a socket open: when a socket closes, opens a new one.
  *
- * There is at most one socket at a time. Each close is reported with its code. A connection on which nothing arrives is
- * closed. Pauses between the attempts protect servers that are in trouble. This class does not interpret frames, except
- * `ready`.
+ * There is at most one socket at a time. Each close is reported with its code. If no frames arrive, and a `ping` gets
+ * no answer, the connection is closed. Pauses between the attempts protect overloaded servers. This class does not
+ * interpret frames, except `ready`.
  */
 export class Connection {
     #options;
@@ -32,10 +32,10 @@ export class Connection {
     #cancel = () => { }; // cancels the timer for the next attempt, or for the first frame
     #within = OPEN_WITHIN; // the time limit of an attempt, in ms
     #upgraded = false; // whether the socket's handshake is done
-    #asked = false; // whether connect() was called during the attempt
+    #asked = false; // whether connect() was called during the current attempt
     #openSince = 0;
     #refusals = 0; // the number of closes with 4001 since a connection was open for `STEADY`
-    #departures = 0; // the number of closes with 1012 since then
+    #departures = 0; // the number of closes with 1012 since a connection was open for `STEADY`
     constructor(options) {
         this.#options = options;
         this.#backoff = new Backoff(options.random);
@@ -71,7 +71,10 @@ export class Connection {
         this.#socket?.send(JSON.stringify(frame));
         return true;
     }
-    /** Starts the next attempt. If the server refused a token, also asks for a new token after a failed attempt. */
+    /**
+     * Starts the next attempt. If the server has refused a token and no connection was open for `STEADY` since, the
+     * attempt asks for a token that is not cached.
+     */
     #tryAgain() {
         void this.#try(this.#refusals > 0);
     }
@@ -109,9 +112,10 @@ export class Connection {
         }
         this.#socket = socket;
         this.#token = token;
-        // The event `close` follows an error. Without a listener for the error, Node's `ws` would throw it.
+        // The event `close` follows each `error` event, so this listener does nothing. Without a listener, Node's package
+        // `ws` would throw the error.
         socket.addEventListener("error", () => { });
-        // A socket that was replaced may still have events. They are ignored.
+        // A socket that was replaced may still report events. These events are ignored.
         socket.addEventListener("open", () => {
             if (socket === this.#socket)
                 this.#upgraded = true;
@@ -130,8 +134,8 @@ export class Connection {
         if (!frame)
             return;
         this.#liveness.heard();
-        // The connection counts as open only after its first frame, because the server also refuses a client after the
-        // handshake.
+        // The connection counts as open only after its first frame, because the server may still refuse the client after
+        // the handshake, by a close code.
         if (frame.type === "ready" && this.#state.state === "connecting") {
             this.#cancel();
             this.#within = OPEN_WITHIN;
@@ -142,8 +146,9 @@ export class Connection {
             this.#options.frame(frame);
     }
     /**
-     * Ends an attempt whose time is over. If the handshake was done, the first frame may only be too large for a slow
-     * network. Then the next attempt gets twice the time. Otherwise the first frame might never arrive.
+     * Ends an attempt whose time limit has passed. If the handshake was done, the first frame may be large and the
+     * network slow. Then the time limit of the next attempt is twice as long. With the same limit, every attempt might
+     * end before its first frame has arrived.
      */
     #late() {
         if (this.#upgraded)
@@ -164,7 +169,7 @@ export class Connection {
                     return this.#end("closed", code, why);
                 return void this.#try(true);
             case "soon":
-                // If servers close with 1012 again and again, something is wrong, so the pauses grow.
+                // If servers close with 1012 again and again, the reason is no normal shutdown, so the pauses grow.
                 if (this.#departures++ > 0)
                     return this.#wait(this.#backoff.next(), code, why);
                 return this.#wait(this.#options.random() * SOON, code, why);
@@ -176,8 +181,8 @@ export class Connection {
         }
     }
     #wait(ms, code, why) {
-        // connect() was called during this attempt, for example because the network is back. The attempt may have started
-        // before that.
+        // connect() was called during this attempt, for example because the network is back. The attempt may have failed
+        // because it started without a network. Therefore the next attempt starts immediately.
         if (this.#asked && code === LOST)
             return this.#tryAgain();
         this.#cancel = this.#options.clock.after(ms, () => this.#tryAgain());

@@ -13,8 +13,8 @@ export class Emitter {
                 listener(event);
             }
             catch (error) {
-                // An error in a listener must not stop the processing of a frame half way. It is thrown later, as an uncaught
-                // error.
+                // An error in a listener must not stop the processing of a frame half way. The error is thrown later, as an
+                // uncaught error.
                 queueMicrotask(() => { throw error; });
             }
         }

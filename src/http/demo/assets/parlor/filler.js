@@ -2,8 +2,9 @@ import { ParlorError } from "./errors.js";
 /** The pause before a failed page is requested again, in ms. */
 const AGAIN = 5_000;
 /**
- * Fills the gaps in the messages of rooms. Requests the messages after the last known message, page by page, until the
- * gap is filled.
+ * Fills the gaps in the messages of rooms. A gap is a range of messages that the client has not received, although the
+ * client has received or knows of a later message. The filler requests the messages after the last message before the
+ * gap, page by page, until the gap is filled.
  */
 export class Filler {
     clock;
@@ -33,8 +34,8 @@ export class Filler {
             }
         }
         catch (error) {
-            // After these two errors no retry is needed: the next connection or the next message of the room starts the
-            // filling again.
+            // After `disconnected` and `not_found`, no retry is needed: the next connection or the next message of the room
+            // starts the filling again.
             const { code, retryAfterMs } = error instanceof ParlorError ? error : { code: "", retryAfterMs: undefined };
             if (code !== "disconnected" && code !== "not_found")
                 again = retryAfterMs ?? AGAIN;

@@ -1,11 +1,11 @@
-/** If no frame arrives for this time, in ms, the client sends a `ping`. */
+/** The time without a received frame, in ms, after which the client sends a `ping`. */
 const QUIET = 25_000;
-/** If no frame arrives for this time after the `ping`, in ms, the connection counts as dead. */
+/** The time after a `ping`, in ms, in which a frame must arrive. Otherwise the connection counts as dead. */
 const ANSWER_WITHIN = 10_000;
 /**
- * Finds out that a connection is dead. If the network is gone, the browser gets no event. A web page can't send or see
- * the pings of WebSocket itself, so the protocol has the action `ping`. Any received frame proves that the connection
- * works.
+ * Detects dead connections. If the network is gone, the browser reports no event. A web page can't send or see the
+ * pings of the WebSocket protocol, so Parlor's protocol has the action `ping`. Any received frame proves that the
+ * connection works.
  */
 export class Liveness {
     clock;

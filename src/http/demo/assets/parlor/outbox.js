@@ -8,8 +8,8 @@ import { Shelf } from "./shelf.js";
  */
 const PASSING = ["timeout", "unavailable", "internal", "no_answer"];
 /**
- * If one message fails this often with an internal error or a close for size, the message counts as the cause and is
- * given up.
+ * The number of failures after which a message counts as the cause of the failures. The library then gives this message
+ * up. Failures are the error `internal`, and a close of the socket because a frame was too large.
  */
 const FAULTS = 5;
 /** The shortest pause after `rate_limited`, in ms. The server closes a socket that gets this error 10 times in 10 s. */
@@ -17,16 +17,15 @@ const LIMITED = 1_500;
 /** The close code for a frame that is larger than the server's limit. */
 const TOO_LARGE = 1009;
 /**
- * Half of the server's default limit for a frame, in bytes. If no message is larger than this, the close was probably
- * caused by another frame, for example an edit.
+ * Half of the server's default limit for a frame, in bytes. If no message that is being sent is larger than this size,
+ * another frame, for example an edit, probably caused the close with 1009.
  */
 const LARGE = 32 * 1024;
 /**
  * The queue of messages that the server has not acknowledged yet, in order within each room.
  *
- * Only one message of a room is being sent at a time. The next message is sent when the server has acknowledged the
- * message before. So the order is kept even if connections are lost in between. A message leaves the queue when the
- * server acknowledges or rejects it.
+ * Only one message of a room is being sent at a time. A message leaves the queue when the server acknowledges or
+ * rejects it, and then the next message is sent. This keeps the order even if connections are lost in between.
  */
 export class Outbox {
     #options;
@@ -37,8 +36,8 @@ export class Outbox {
     #open = false;
     #pauseUntil = 0; // for all rooms, because the server's rate limits apply to the user
     /**
-     * While true, only one message of all rooms is being sent at a time, so that at most one message is refused. Reset
-     * when the queue is empty.
+     * True after the error `rate_limited`. While it is true, only one message of all rooms is being sent at a time, so
+     * that the server refuses at most one message. Reset when all queues are empty.
      */
     #limited = false;
     #cancel = () => { };
@@ -86,7 +85,8 @@ export class Outbox {
         this.#pumpAll();
     }
     /**
-     * Stops sending, because the connection is lost. The calls of the messages that were being sent reject by themselves.
+     * Stops sending, because the connection is lost. `Calls.abandon` rejects the calls of the messages that were being
+     * sent, and these messages are queued again.
      */
     lost(code) {
         this.#open = false;
@@ -125,8 +125,8 @@ export class Outbox {
         try {
             const call = { action: "send", room_id: roomId, message: text, client_id: clientId };
             const answer = await this.#options.calls.call(call);
-            // If the message was stored by an earlier try and then deleted, the answer is `message_deleted`. The message was
-            // sent, too.
+            // If the message was stored by an earlier try and then deleted, the answer is `message_deleted`. This answer also
+            // means that the message was sent.
             if (answer.type === "chat_message")
                 this.#succeed(outgoing, answer.message.message_id);
             else if (answer.type === "message_deleted")
@@ -163,7 +163,7 @@ export class Outbox {
     /** Returns the pause before the next try, in ms. Undefined if another try would fail in the same way. */
     #waitAfter(outgoing, { code, retryAfterMs }) {
         if (code === "disconnected") {
-            this.#open = false; // until the connection is open again; otherwise this would be an endless loop
+            this.#open = false; // until the connection is open again; otherwise the message would be tried in an endless loop
             return 0;
         }
         if (code === "rate_limited") {
@@ -176,7 +176,7 @@ export class Outbox {
             return undefined;
         return this.#backoff.next();
     }
-    /** Counts a failure of a message. Returns true if the message now counts as the cause. */
+    /** Counts a failure of a message. Returns true if the message now counts as the cause of its failures. */
     #isToBlame(outgoing) {
         const faults = (this.#faults.get(outgoing) ?? 0) + 1;
         this.#faults.set(outgoing, faults);
@@ -188,9 +188,10 @@ export class Outbox {
         this.#options.changed(outgoing);
     }
     /**
-     * Gives up the largest message after a close for size. The close does not say which frame was too large. If that
-     * frame were sent again, the server would close the next connection, too. If no message is large, the server's limit
-     * may still be low. So the largest message is given up after `FAULTS` closes.
+     * Gives up the largest message that was being sent, after the server closed the socket because a frame was too large.
+     * The close does not say which frame was too large. If this frame were sent again, the server would close the next
+     * connection, too. If no message is larger than `LARGE`, either another frame was too large, or the server's limit is
+     * low. In this case, the largest message is given up after `FAULTS` closes.
      */
     #refuseLargest() {
         const largest = this.#sending().sort((a, b) => sizeOf(b) - sizeOf(a))[0];
@@ -237,7 +238,7 @@ function newId() {
     const bytes = new Uint8Array(16);
     if (crypto)
         crypto.getRandomValues(bytes);
-    // The id is no secret. It must only differ from the other ids of this user.
+    // The id is no secret. The id must only differ from the other ids of this user.
     else
         bytes.forEach((_, index) => { bytes[index] = Math.random() * 256; });
     return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -13,8 +13,8 @@ export class Outgoing {
     messageId;
     error;
     /**
-     * Resolves with the message's id when the server has stored the message. This has no time limit. Rejects if the
-     * message failed.
+     * Resolves with the message's id when the server has stored the message. There is no time limit. Rejects if the state
+     * becomes `failed`.
      */
     done;
     #resolve;
@@ -22,7 +22,10 @@ export class Outgoing {
     constructor(roomId, text, 
     /** The `client_id`, by which the server recognizes a message that is sent again. */
     clientId, 
-    /** The time when the user wrote the message, in ms since 1970. It orders the messages of a room. */
+    /**
+     * The time when the user wrote the message, in ms since 1970. The messages of a room are sent in the order of this
+     * time.
+     */
     at) {
         this.roomId = roomId;
         this.text = text;

@@ -7,11 +7,14 @@ import { Filler } from "./filler.js";
 import { Outbox } from "./outbox.js";
 import { Renewal } from "./renewal.js";
 import { Rooms } from "./rooms.js";
-/** The server passes on one typing event of a user in a room in this time, in ms. It would drop further events. */
+/**
+ * The shortest time between two `typing` actions in a room, in ms. The server would drop further `typing` actions of
+ * the user within this time.
+ */
 const TYPING_EVERY = 3_000;
 /** A time after any room's last activity. A page of rooms before this time is the first page. */
 const LATEST = "9999-12-31T23:59:59.999Z";
-/** After these errors, an action may be tried again. `AGAIN` is the default pause before it, in ms. */
+/** After these errors, an action may be tried again. `AGAIN` is the default pause before the next try, in ms. */
 const PASSING = ["rate_limited", "timeout", "unavailable", "internal"];
 const AGAIN = 5_000;
 /** A user's chat: one connection for all of the user's rooms. */
@@ -26,7 +29,7 @@ export class Parlor {
     #renewal;
     #open = new Set(); // the rooms that the application has opened
     #reads = new Map(); // per room, the read marker that the server has not confirmed yet
-    #again = () => { }; // cancels the timer that sends the open rooms and read markers again
+    #again = () => { }; // cancels the timer after which the open rooms and read markers are sent again
     #typed = new Map(); // per room, the time of the last `typing`
     #finding = false; // whether a request for unlisted rooms is running
     #userId;
@@ -64,8 +67,8 @@ export class Parlor {
         return this.#emitter.on(name, listener);
     }
     /**
-     * Connects, and connects again whenever the connection is lost. During a pause, connects immediately. Call it also
-     * when the network is back.
+     * Connects, and connects again whenever the connection is lost. During a pause, connects immediately. Call this
+     * function also when the network is back.
      */
     connect() {
         this.#connection.connect();
@@ -77,7 +80,7 @@ export class Parlor {
     get connection() {
         return this.#connection.state;
     }
-    /** The id of the user. Undefined before the first connection, unless it was given as an option. */
+    /** The id of the user. Undefined before the first connection, unless the application gave the option `userId`. */
     get userId() {
         return this.#userId;
     }
@@ -96,8 +99,8 @@ export class Parlor {
         return this.#rooms.hasMore;
     }
     /**
-     * Tells the server that the user has opened this room: its present and new messages count as read. Rooms that are not
-     * open keep fewer messages in memory.
+     * Tells the server that the user has opened this room: the room's present and new messages count as read. Rooms that
+     * are not open keep fewer messages in memory.
      */
     open(roomId) {
         this.#open.add(roomId);
@@ -116,8 +119,8 @@ export class Parlor {
      */
     read(roomId, messageId) {
         const room = this.room(roomId);
-        // A number after the last message counts as the last message. Otherwise it would block the markers of the next
-        // messages.
+        // A number after the last message counts as the last message. Otherwise the library would remember the higher
+        // number, and would not send the markers of the next messages.
         const upTo = Math.min(messageId, room?.lastMessage?.message_id ?? messageId);
         if (upTo <= Math.max(this.#reads.get(roomId) ?? 0, room?.read ?? 0))
             return;
@@ -133,15 +136,15 @@ export class Parlor {
             this.#typed.set(roomId, now);
     }
     /**
-     * Requests the receipt markers of each member in the first page of rooms. In a group, events report only when all
-     * members have read a message.
+     * Requests the receipt markers of each member in the first page of rooms. In a group, events do not report the
+     * markers of single members. Events report only when all members have received or read a message.
      */
     async refreshMarks() {
         await this.#askRooms({ before: LATEST }, false);
     }
     // --- Messages ---
     /**
-     * Sends a message as soon as possible, after the earlier messages of the room. The returned value reports if the
+     * Sends a message as soon as possible, after the earlier messages of the room. The returned value reports whether the
      * message was sent or failed.
      */
     send(roomId, text) {
@@ -167,8 +170,8 @@ export class Parlor {
         await this.#calls.call({ action: "delete", room_id: roomId, message_id: messageId });
     }
     /**
-     * Loads a page of a room's history, the oldest message first. If the page is adjacent to `room.messages`, its
-     * messages are added there.
+     * Loads a page of a room's history, the oldest message first. If the page is adjacent to `room.messages`, the library
+     * adds the page's messages to `room.messages`.
      */
     async history(roomId, page = {}) {
         const room = this.room(roomId);
@@ -193,15 +196,16 @@ export class Parlor {
     #ready(resumed, wasIncomplete) {
         this.#emitter.emit("ready", { resumed });
         this.#restate();
+        // The last connection was lost before the requested page of rooms arrived.
         if (resumed && wasIncomplete)
-            this.#findStrays(); // the last connection was lost before the answer arrived
+            this.#findStrays();
         for (const room of this.rooms)
             this.#filler.fill(room);
         this.#outbox.opened();
     }
     /**
-     * Sends the open rooms and the unconfirmed read markers again, because the server forgets open rooms with the
-     * connection.
+     * Sends the open rooms and the unconfirmed read markers again. The server forgets the open rooms when a connection
+     * ends, and the markers may be lost with the connection.
      */
     #restate() {
         for (const roomId of this.#open)
@@ -222,7 +226,10 @@ export class Parlor {
         this.#again();
         this.#again = this.#clock.after(retryAfterMs, () => this.#restate());
     }
-    /** Does the work that may be necessary after an event of a room. */
+    /**
+     * Completes the handling of a frame about a room. Loads the room if it is unknown. Removes the read marker if the
+     * server has confirmed it. Fills a gap in the room's messages.
+     */
     #after(roomId) {
         const room = this.room(roomId);
         if (!room && this.#rooms.incomplete)
@@ -298,14 +305,14 @@ export class Parlor {
     }
     #look(roomId, open) {
         const room = this.room(roomId);
-        // If the room is gone, the server would answer with an error. If the room is not listed yet, `open` is sent when it
-        // is added.
+        // If the user has left the room, the server would answer with an error. If the room is not loaded yet, `open` is
+        // sent when the room is added.
         if (!room)
             return;
         room.open = open;
         this.#say({ action: open ? "open" : "close", room_id: roomId });
     }
-    /** Sends a frame without waiting for an answer. The event `error` reports its errors. */
+    /** Sends a frame without waiting for an answer. If the server answers with an error, the event `error` reports it. */
     #say(frame) {
         return this.#connection.send(frame);
     }

@@ -1,8 +1,11 @@
-/** A token is replaced this long before it expires, in ms. If a fifth of its remaining time is less, that applies. */
+/**
+ * The longest time between the replacement of a token and the token's expiry, in ms. A token with less than five
+ * minutes left is replaced after four fifths of its remaining time.
+ */
 const SPARE = 60_000;
 /**
- * The shortest pause between two attempts to replace a token, in ms. It also holds if the clock of this machine is
- * wrong.
+ * The shortest pause between two attempts to replace a token, in ms. This minimum prevents a burst of attempts even if
+ * the clock of this machine is wrong.
  */
 const LEAST = 5_000;
 /**
@@ -23,9 +26,9 @@ export function lifeOf(token) {
     }
 }
 /**
- * Replaces the token of an open connection before it expires, because the server then closes the connection. After a
- * failure it tries again. If all attempts fail, the server closes the connection, and the library connects with a new
- * token.
+ * Replaces the token of an open connection before the token expires, because the server closes a connection whose token
+ * has expired. A failed replacement is tried again. If all attempts fail, the server closes the connection, and the
+ * library connects with a new token.
  */
 export class Renewal {
     clock;
@@ -33,7 +36,10 @@ export class Renewal {
     fail;
     #cancel = () => { };
     #round = 0;
-    /** `renew` gets a new token, sends it to the server, and resolves with it. `fail` is called with each error. */
+    /**
+     * `renew` gets a new token from the application, sends it to the server, and resolves with the new token. `fail` is
+     * called with each error.
+     */
     constructor(clock, renew, fail) {
         this.clock = clock;
         this.renew = renew;
@@ -67,6 +73,7 @@ export class Renewal {
         if (!known)
             return undefined;
         // The server has just accepted the token. If the token is expired by this machine's clock, this clock is wrong.
+        // Then the total lifetime of the token replaces the remaining time.
         let left = known.expires - this.clock.now();
         if (left <= 0)
             left = known.life ?? SPARE;

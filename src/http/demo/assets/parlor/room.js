@@ -1,13 +1,15 @@
 import { Window } from "./window.js";
-/** The statuses in their order. A status never goes back to an earlier one. */
+/** The statuses, the lowest first. The status of a message never goes back to a lower status. */
 const STATUSES = ["send", "delivered", "read"];
 /**
- * The maximum number of messages in memory for an open room, and (`KEPT`) for a room that is not open. Older messages
- * that the application loaded are kept in addition.
+ * The maximum number of messages in memory for a room: `KEPT_OPEN` for an open room, `KEPT` for every other room. Older
+ * messages that the application loaded are kept in addition.
  */
 const KEPT_OPEN = 2_000;
 const KEPT = 200;
-/** A room in the state that this client knows. Applications only read the fields. Frames of the server change them. */
+/**
+ * A room in the state that this client knows. Applications only read the fields. The server's frames change the fields.
+ */
 export class Room {
     id;
     kind;
@@ -22,8 +24,8 @@ export class Room {
     open = false;
     #me;
     #window = new Window();
-    #askedFor = 0; // the number of loaded older messages, until another room is opened
-    #counted = 0; // the number of the last message that the server's count includes
+    #askedFor = 0; // the number of older messages that the application loaded; 0 again when another room is opened
+    #counted = 0; // the number of the last message that the server's unread count includes
     constructor(view, me) {
         this.#me = me;
         this.id = view.room_id;
@@ -62,8 +64,8 @@ export class Room {
     }
     // --- Changes by the server's frames: called by Rooms ---
     /**
-     * Replaces the state of the room, as at a start without resume. The old state is dropped, because it may have changed
-     * while the client was disconnected.
+     * Replaces the state of the room by the state of a first frame that did not resume. The old state is dropped, because
+     * the client does not know what has changed since.
      */
     restart(view) {
         this.members.clear();
@@ -75,8 +77,8 @@ export class Room {
         this.#settleStatuses();
     }
     /**
-     * Sets the kind, the name and the members. Messages and the unread count do not change, because they have their own
-     * events.
+     * Sets the kind, the name and the members. Messages and the unread count do not change here, because other events
+     * report them.
      */
     describe(view) {
         this.kind = view.kind;
@@ -85,7 +87,7 @@ export class Room {
             this.lastActivity = view.last_activity;
         const members = view.members.map((member) => {
             const { delivered, read } = this.members.get(member.user_id) ?? member;
-            // Receipt markers only rise, and events may already have reported higher ones.
+            // Receipt markers only rise, and events may already have reported higher markers.
             const marks = { delivered: Math.max(delivered, member.delivered), read: Math.max(read, member.read) };
             return [member.user_id, { ...member, ...marks }];
         });
@@ -116,7 +118,7 @@ export class Room {
         const messages = view.messages ?? [];
         const newest = view.last_message;
         let fresh = [];
-        // If there is already a gap before these messages, they wait for it.
+        // If there is already a gap before these messages, they wait until the gap is filled.
         if (this.behind)
             for (const message of messages)
                 this.#window.add(message);
@@ -153,8 +155,8 @@ export class Room {
         return this.#window.delete(id);
     }
     /**
-     * Applies a new status of a message: all members except its sender have received or read all messages up to it.
-     * Returns true if a marker or a status changed.
+     * Applies a new status of a message: all members except the message's sender have received or read all messages up to
+     * this message. Returns true if a marker or a status changed.
      */
     mark({ message_id: id, sender_id: author, status }) {
         let news = false;
@@ -204,7 +206,7 @@ export class Room {
     }
     /**
      * Adds a page of history. `upTo` is the value that `asked` returned for this page. Returns the messages that are
-     * newer than all known ones.
+     * newer than all messages known before.
      */
     page(page, messages, hasMore, upTo) {
         const { last, from } = this;
@@ -225,7 +227,10 @@ export class Room {
         if (id > this.#counted && author !== this.#me && !this.open)
             this.unread++;
     }
-    /** Returns these messages as the window has them, with their current status. */
+    /**
+     * Returns the copies of these messages in the `Window`, which have the current status. Leaves out messages that the
+     * `Window` no longer has.
+     */
     #known(messages) {
         return messages.flatMap(({ message_id }) => this.message(message_id) ?? []);
     }

@@ -1,34 +1,38 @@
 import { Room } from "./room.js";
 /**
- * The maximum number of kept events of unknown rooms. Further events are dropped. This loses nothing, because the room
- * is then loaded with its current state.
+ * The maximum number of events of unknown rooms that are kept until the rooms are loaded. Further events are dropped. A
+ * dropped event is no loss, because its room is then loaded in its current state.
  */
 const STRAYS = 1_000;
 /**
- * For a room with at most this many members, the first frame of a resume lists all online members. For a larger room,
- * the list may not be complete.
+ * For a room with at most this many members, the first frame of a resumed connection lists all online members. For a
+ * larger room, the list may not be complete.
  */
 const TOLD_WHOLE = 100;
 /**
  * All known rooms, and the cursor of exactly this state. The state includes every change before the cursor, and no
- * change after it. The state and the cursor live only as long as the page. A cursor without its state would be useless.
+ * change after it. The state and the cursor are kept only in memory, and end with the page. A stored cursor without its
+ * state would be useless.
  */
 export class Rooms {
     cursor = "";
     me;
     /** Whether the user has more rooms, with earlier activity, that are not loaded yet. */
     hasMore = false;
-    /** Events of rooms that are not known yet. These rooms are among the rooms with the latest activity. */
+    /**
+     * Events of rooms that are not loaded yet. The events show that these rooms are among the rooms with the latest
+     * activity.
+     */
     #strays = [];
     /**
-     * The rooms that the user left on this connection. A page of rooms may still contain such a room, because the server
-     * may have read the page before the user left.
+     * The rooms that the user left during this connection. A page of rooms may still contain a room that the user left,
+     * because the server may have read the page earlier.
      */
     #left = new Set();
     #rooms = new Map();
     #emitter;
     #oldest; // the last room of the loaded list, from which the next page begins
-    #next; // the beginning of the next page, as the server named it
+    #next; // the `next` that the server sent with the last page
     constructor(emitter) {
         this.#emitter = emitter;
     }
@@ -53,8 +57,8 @@ export class Rooms {
         return this.#strays.length > 0;
     }
     /**
-     * Applies any frame to the rooms. Frames that are not about rooms change nothing. To apply a frame twice has the same
-     * effect as once.
+     * Applies any frame to the rooms. Frames that are not about rooms change nothing. Applying a frame twice has the same
+     * effect as applying it once.
      */
     apply(frame) {
         if (frame.type === "ready")
@@ -86,7 +90,9 @@ export class Rooms {
             if (this.#rooms.has(stray.room_id))
                 this.#event(stray);
     }
-    /** Adds a page of a room's history. Only messages that are newer than all known ones cause the event `message`. */
+    /**
+     * Adds a page of a room's history. Only messages that are newer than all known messages cause the event `message`.
+     */
     history(room, page, messages, hasMore, upTo) {
         const unread = room.unread;
         for (const message of room.page(page, messages, hasMore, upTo))
@@ -96,7 +102,7 @@ export class Rooms {
     }
     #ready(frame) {
         this.me = frame.user_id;
-        // The new first frame is more recent than these events.
+        // The kept events are older than this first frame.
         this.#strays.length = 0;
         this.#left.clear();
         if (frame.resumed) {
@@ -112,9 +118,9 @@ export class Rooms {
         this.#presences(frame);
     }
     /**
-     * Sets which members are online. The first frame reports the online members of its rooms, and this applies to the
-     * same users in other rooms. If the connection was resumed, the frame reports the online members of all rooms, but
-     * only some of them for large rooms.
+     * Sets which members are online. The first frame reports for each member of its rooms whether the member is online.
+     * A user who is online is online in every room, so this method also updates the same user in other rooms. If the
+     * connection was resumed, `online` covers all rooms of the user, but may be incomplete for large rooms.
      */
     #presences({ rooms, online, resumed }) {
         const told = new Map(rooms.flatMap(({ members }) => members).map(({ user_id }) => [user_id, false]));
@@ -149,8 +155,8 @@ export class Rooms {
     #resume(view) {
         const room = this.#rooms.get(view.room_id);
         if (!room || view.added) {
-            // The user may also have left and rejoined the room. Then the known messages may have a gap, so the state is
-            // replaced.
+            // If the room is known and `added`, the user left and rejoined the room while the client was disconnected. Then
+            // the known messages may have a gap, so the state is replaced.
             room?.restart(view);
             return room ? this.#emitter.emit("roomChanged", { room }) : this.#add(view);
         }
@@ -173,8 +179,8 @@ export class Rooms {
         if (frame.type === "room_removed")
             this.#left.add(frame.room_id);
         const room = this.#rooms.get(frame.room_id);
-        // The room is not loaded yet, because it is further down in the list. A message or a change of the room makes the
-        // library load the room. Until then, its events are kept.
+        // The room is not loaded yet, because it is on a later page of the list. A message or a change of the room makes
+        // the library load the room. Until the room is loaded, its events are kept.
         if (!room) {
             const news = frame.type === "chat_message" || frame.type === "room_changed" || this.incomplete;
             if (news && this.#strays.length < STRAYS)

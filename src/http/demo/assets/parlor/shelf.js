@@ -2,9 +2,9 @@ import { Outgoing } from "./outgoing.js";
 /**
  * Stores the messages that the server has not acknowledged, so that they survive a reload of the page.
  *
- * Each message has its own key, and there is no list of messages. If two tabs changed one shared list, each would
- * overwrite the changes of the other. The keys of a user begin with the user's id, so that messages of another user of
- * the same browser are not sent.
+ * Each message has its own key, and there is no list of messages. If two tabs changed one shared list, each tab would
+ * overwrite the changes of the other tab. The keys of a user begin with the user's id, so that messages of another user
+ * of the same browser are not sent.
  */
 export class Shelf {
     storage;

@@ -1,11 +1,13 @@
 /**
- * If a gap has more messages than this, it is not filled. The window then starts again with the message after the gap.
+ * The largest distance, in message numbers, over which a gap is filled. After a larger gap, the window drops its
+ * messages and starts again with the message after the gap.
  */
 const WIDEST_GAP = 1_000;
 /**
  * The part of a room's messages that is known without a gap: every message from number `from` to number `last` that is
- * not deleted. So if a number in this range has no message, the message was deleted. To apply an event twice has the
- * same effect as once. Messages that arrive after a gap wait in `#ahead` until a page of history has filled the gap.
+ * not deleted. If a number in this range has no message, the message was deleted. Applying an event twice has the same
+ * effect as applying it once. Messages that arrive after a gap wait in `#ahead` until a page of history has filled the
+ * gap.
  */
 export class Window {
     from = 1;
@@ -16,7 +18,7 @@ export class Window {
     #ahead = new Map();
     /**
      * The edits and deletes that arrived while a page was requested: the new text, or null for a delete. The page may be
-     * older than these events.
+     * older than these events, so they are also applied to the page.
      */
     #said = new Map();
     #pages = 0;
@@ -24,7 +26,7 @@ export class Window {
     get messages() {
         return this.#messages;
     }
-    /** The newest known message, also if it is after a gap. */
+    /** The newest known message, even if this message is after a gap. */
     get newest() {
         return [...this.#ahead.values()].at(-1) ?? this.#messages.at(-1);
     }
@@ -37,8 +39,8 @@ export class Window {
         this.#ahead.clear();
     }
     /**
-     * Adds a message that arrived as an event. Returns `new` if it was added at the end, `known` if it was there already,
-     * and `ahead` if it waits after a gap.
+     * Adds a message that arrived as an event. Returns `new` if the message was added at the end, `known` if it was
+     * already known, and `ahead` if it waits after a gap.
      */
     add(message) {
         const id = message.message_id;
@@ -58,8 +60,8 @@ export class Window {
         return "new";
     }
     /**
-     * Adds the messages after `last`. There is no gap between them, even if numbers are missing: the server has reported
-     * all messages. Returns the added messages.
+     * Adds the messages after `last`. The server has reported all messages. Therefore a missing number is a deleted
+     * message, and not a gap. Returns the added messages.
      */
     append(messages) {
         const fresh = messages.filter(({ message_id }) => message_id > this.last);
@@ -104,7 +106,7 @@ export class Window {
     }
     /**
      * Records that a page was requested. Returns the number of the newest known message. If the page reaches the end of
-     * the room, it contains all messages up to this number.
+     * the room, the page contains all messages up to this number.
      */
     asked() {
         this.#pages++;
@@ -117,8 +119,8 @@ export class Window {
     }
     /**
      * Adds a page of history if it is adjacent to the window, and returns the added messages, the oldest first. `upTo` is
-     * the value that `asked` returned for this page. If the page reaches the end of the room, it fills the gap, and the
-     * messages that waited after the gap are added, too.
+     * the value that `asked` returned for this page. If the page fills the gap, the messages that waited after the gap
+     * are added, too.
      */
     merge(page, messages, hasMore, upTo) {
         const sorted = page.after === undefined ? [...messages].reverse() : [...messages];
@@ -149,7 +151,7 @@ export class Window {
         this.#messages = [...this.#messages, message];
         this.last = message.message_id;
     }
-    /** Removes the waiting messages up to this number, and returns those that the page does not contain. */
+    /** Removes the waiting messages up to this number. Returns the removed messages that the page does not contain. */
     #unwait(upTo, page) {
         const waited = [...this.#ahead.values()].filter(({ message_id }) => message_id <= upTo);
         for (const { message_id } of waited)
@@ -157,8 +159,8 @@ export class Window {
         return waited.filter(({ message_id }) => !page.some((other) => other.message_id === message_id));
     }
     /**
-     * Adds the waiting messages that directly follow `last`, and returns them. If another gap follows, the rest continues
-     * to wait.
+     * Adds the waiting messages that directly follow `last`, and returns these messages. If another gap follows, the
+     * messages after that gap continue to wait.
      */
     #close(toEnd) {
         const fits = [];
@@ -173,7 +175,10 @@ export class Window {
             this.behind = this.#ahead.size > 0;
         return fits;
     }
-    /** Replaces a known message if the given version is newer. An edit makes a message newer. */
+    /**
+     * Replaces a known message if the given version is newer. `updated_at` says which version is newer, and an edit
+     * raises it.
+     */
     #refresh(message) {
         const known = this.get(message.message_id);
         if (known && message.updated_at > known.updated_at)
@@ -195,5 +200,5 @@ function range(page, sorted, hasMore, upTo) {
         return [after + 1, newest];
     return [hasMore ? oldest : 1, before === undefined ? newest : before - 1];
 }
-/** Tells whether a page reaches the end of the room. */
+/** Returns whether a page reaches the end of the room. */
 const goesToEnd = ({ before, after }, hasMore) => before === undefined && (after === undefined || !hasMore);
