@@ -8,17 +8,12 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{End, Link, Mongod, PATIENCE, Server, Streams, chat, eventually_within};
+use crate::support::{End, Link, Metered, Mongod, PATIENCE, Server, Streams, chat, eventually_within};
 
 /// Starts two servers on one database: one server whose link to the database can hang, and one server without faults.
 async fn servers(mongod: &Mongod, own: &[(&str, &str)]) -> (Link, Server, Server) {
     let link = Link::to_one(&mongod.host()).await;
-    let quick = [
-        ("FEED__HEARTBEAT_MS", "100"),
-        ("FEED__OVERDUE_MS", "1000"),
-        ("FEED__STALE_MS", "2000"),
-        ("FEED__HANGING", "2"),
-    ];
+    let quick = [("FEED__HEARTBEAT_MS", "100"), ("FEED__OVERDUE_MS", "1000"), ("FEED__STALE_MS", "2000")];
     let server = Server::start_over(&link.uri, &[&quick, own].concat()).await;
     let other = server.beside_over(&mongod.uri("unharmed"), &[]).await;
     server.until_status("/readyz", 200).await;
@@ -50,6 +45,24 @@ async fn a_hanging_stream_is_opened_again_on_another_connection() {
     }
     remove(&other, room, 3).await;
     assert_eq!(three.hear_out().await.1, End::Closed(4003));
+}
+
+#[tokio::test]
+async fn hanging_streams_are_bounded_and_counted() {
+    let (mongod, metered) = (Mongod::start().await, Metered::new());
+    let settings = [("FEED__HANGING", "1"), ("FEED__CLOSE_MS", "600000"), metered.setting()];
+    let (link, server, other) = servers(&mongod, &settings).await;
+    let room = server.room(&[1, 2]).await;
+    let mut one = server.enter(1, room).await;
+    let mut elsewhere = other.enter(2, room).await;
+    // The hanging stream takes the only permit, so the server does not open another stream.
+    link.set_streams(Streams::OpenOnesHang);
+    elsewhere.say("while it hangs").await;
+    metered.until_at_least("parlor_limits_hit_total{bound=\"feed_hanging\"}", 1).await;
+    server.until_status("/readyz", 503).await;
+    link.set_streams(Streams::Pass);
+    one.until(chat(1, 2, "while it hangs")).await;
+    server.until_status("/readyz", 200).await;
 }
 
 #[tokio::test]
