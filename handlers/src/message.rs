@@ -2,7 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::RangeInclusive;
 
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
+use jiff::fmt::StdFmtWrite;
+use jiff::fmt::temporal::DateTimePrinter;
 use schemars::JsonSchema;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -116,23 +121,21 @@ pub enum Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub i64);
 
+impl Time {
+    /// The first millisecond of the year 0 and the last one of the year 9999: RFC 3339 has four digits for a year.
+    const WRITABLE: RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
+}
+
 impl fmt::Display for Time {
-    /// Computes the calendar date by Howard Hinnant's `civil_from_days` ("chrono-Compatible Low-Level Date
-    /// Algorithms"). In this algorithm a year begins in March, and an era is 400 years, or 146,097 days.
+    /// Writes the nearest time that RFC 3339 can express, because the database may hold any number.
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, ms) = (self.0.div_euclid(86_400_000), self.0.rem_euclid(86_400_000));
-        let shifted = days + 719_468;
-        let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-        let year_of_era =
-            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let from_march = (5 * day_of_year + 2) / 153;
-        let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-        let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-        let year = year_of_era + era * 400 + i64::from(month <= 2);
-        let (hour, minute) = (ms / 3_600_000, ms / 60_000 % 60);
-        let (second, milli) = (ms / 1_000 % 60, ms % 1_000);
-        write!(to, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+        const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+        const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+        let ms = self.0.clamp(*Self::WRITABLE.start(), *Self::WRITABLE.end());
+        // jiff's `Timestamp` ends a day before the year 9999 does; its civil time does not.
+        let utc = EPOCH.saturating_add(SignedDuration::from_millis(ms));
+        PRINTER.print_datetime(&utc, StdFmtWrite(&mut *to)).map_err(|_| fmt::Error)?;
+        to.write_str("Z")
     }
 }
 
@@ -201,8 +204,20 @@ mod tests {
             (951_782_400_000, "2000-02-29T00:00:00.000Z"),
             (1_739_903_332_258, "2025-02-18T18:28:52.258Z"),
             (4_107_542_399_999, "2100-02-28T23:59:59.999Z"),
+            (-62_167_219_200_000, "0000-01-01T00:00:00.000Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
         ] {
             assert_eq!(Time(ms).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn time_outside_of_rfc_3339_is_the_nearest_one_inside() {
+        for ms in [i64::MIN, -62_167_219_200_001] {
+            assert_eq!(Time(ms).to_string(), "0000-01-01T00:00:00.000Z");
+        }
+        for ms in [i64::MAX, 253_402_300_800_000] {
+            assert_eq!(Time(ms).to_string(), "9999-12-31T23:59:59.999Z");
         }
     }
 }
