@@ -6,10 +6,15 @@ use std::time::Duration;
 
 use clap::Args;
 use handlers::UserId;
+use jiff::SpanRelativeTo;
+use jiff::fmt::friendly::SpanParser;
 use parlor::config::Config;
 
 use crate::Failure;
 use crate::cli::user_id;
+
+/// The parser of durations.
+const SPANS: SpanParser = SpanParser::new();
 
 #[derive(Args)]
 pub(crate) struct TokenArgs {
@@ -19,7 +24,7 @@ pub(crate) struct TokenArgs {
     /// The user's e-mail address.
     #[arg(long)]
     email: Option<String>,
-    /// The time for which the token is valid, such as 90s, 15m, 12h or 1d.
+    /// The time for which the token is valid, such as 90s, 15m, 12h, 1d or 1d 12h.
     #[arg(long, default_value = "1d", value_parser = duration)]
     ttl: Duration,
 }
@@ -38,16 +43,14 @@ pub(crate) fn run(mut config: Config, token: &TokenArgs) -> Result<ExitCode, Fai
     Ok(ExitCode::SUCCESS)
 }
 
-/// Parses a number and its unit: s, m, h or d.
+/// Parses a duration of at least a second. A day has 24 hours and a week 7 days; months and years have no fixed length.
 fn duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err("a number and a unit are needed: 90s, 15m, 12h, 1d".to_owned()),
-    };
-    let number: u64 = number.parse().map_err(|_| format!("{number:?} is not a whole number"))?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "the duration is too large".to_owned())
+    let length =
+        SPANS.parse_span(text).and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+    let length =
+        length.map_err(|_| "numbers and units are needed: 90s, 15m, 12h, 1d, or 1d 12h".to_owned())?;
+    Duration::try_from(length)
+        .ok()
+        .filter(|length| *length >= Duration::from_secs(1))
+        .ok_or_else(|| "the duration must be at least 1s".to_owned())
 }
