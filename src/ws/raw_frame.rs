@@ -1,32 +1,44 @@
 //! Writes a large text frame directly to the connection, without the buffer of the WebSocket library.
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio_tungstenite::tungstenite::error::Error;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 /// The size above which a text is not written through the buffer of the WebSocket library. That buffer never becomes
 /// smaller than its largest frame. Longer texts are written in parts of this size. Each part must be written within
 /// `limits.write_ms`.
 pub(super) const LARGE_BYTES: usize = 16 * 1024;
 
-/// Returns the head (the first bytes) of a text frame for a text of `bytes` bytes (RFC 6455, 5.2). The frame is final
-/// and not masked, and its length field has 7, 16 or 64 bits.
-pub(super) fn head(bytes: usize) -> Vec<u8> {
-    let mut head = vec![0x81];
-    match (u8::try_from(bytes), u16::try_from(bytes)) {
-        (Ok(short), _) if short < 126 => head.push(short),
-        (_, Ok(long)) => {
-            head.push(126);
-            head.extend(long.to_be_bytes());
-        }
-        _ => {
-            head.push(127);
-            head.extend((bytes as u64).to_be_bytes());
-        }
-    }
-    head
+/// Returns the head (the first bytes) of a text frame for a text of `bytes` bytes. The frame is final and not masked.
+pub(super) fn head(bytes: usize) -> Result<Vec<u8>, Error> {
+    let header = FrameHeader { opcode: OpCode::Data(Data::Text), ..FrameHeader::default() };
+    let bytes = bytes as u64;
+    let mut head = Vec::with_capacity(header.len(bytes));
+    header.format(bytes, &mut head)?;
+    Ok(head)
 }
 
 /// Writes bytes to the connection and flushes them.
 pub(super) async fn write(io: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
     io.write_all(bytes).await?;
     io.flush().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::head;
+
+    #[test]
+    fn head_has_a_length_of_7_16_or_64_bits() {
+        for (bytes, expected) in [
+            (0, &[0x81, 0][..]),
+            (125, &[0x81, 125]),
+            (126, &[0x81, 126, 0, 126]),
+            (65_535, &[0x81, 126, 255, 255]),
+            (65_536, &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            assert_eq!(head(bytes).unwrap(), expected, "{bytes}");
+        }
+    }
 }

@@ -28,7 +28,7 @@ impl SocketTask<'_> {
             services.metrics.bound_hit("user_bytes");
             return Err(Close::TooSlow.into());
         };
-        let head = raw_frame::head(text.len());
+        let head = raw_frame::head(text.len()).map_err(|_| SessionEnd::Gone)?;
         // The head and the first part of the text are written together, so that a small text needs only one write.
         let (first, rest) = text.as_bytes().split_at(text.len().min(LARGE_BYTES));
         let first = [&*head, first].concat();
