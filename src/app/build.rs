@@ -50,6 +50,8 @@ pub(crate) struct ServerPlan {
     pub(crate) config: Config,
     pub(crate) actions: &'static [Action],
     pub(crate) page: DemoPage,
+    /// Whether the database is the embedded `mongod`.
+    pub(crate) embedded: bool,
     pub(crate) log_dropped: DroppedLines,
 }
 
@@ -70,7 +72,7 @@ pub(crate) async fn assemble(
     shutdown: &CancellationToken,
     supervisor: &Supervisor,
 ) -> Result<BuiltServer, StartError> {
-    let ServerPlan { config, actions, page, log_dropped } = plan;
+    let ServerPlan { config, actions, page, embedded, log_dropped } = plan;
     config.mongodb.options_without_effect().iter().for_each(|option| tracing::warn!("{option}"));
     let verifier = Verifier::new(&config.auth)?;
     let metrics = Arc::new(Metrics::new());
@@ -96,7 +98,8 @@ pub(crate) async fn assemble(
     // Actions.
     verifier.watch(&config.auth, &metrics, supervisor.stop());
     supervisor.spawn("removed keys", wake_at_removed_keys(verifier.clone(), outboxes.clone()));
-    let refusals = Arc::new(RefusedClients::new(&config, metrics.clone()));
+    let refusals = RefusedClients::new(&config, metrics.clone());
+    let refusals = Arc::new(if embedded { refusals.with_log() } else { refusals });
     let ports = Ports {
         store: store.clone(),
         writer: writer.clone(),

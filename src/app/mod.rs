@@ -154,7 +154,7 @@ impl App {
             on: demo::is_on(&config, embedded),
             tokens: demo::may_make_tokens(&config, embedded && loopback),
         };
-        let plan = ServerPlan { config, actions, page, log_dropped };
+        let plan = ServerPlan { config, actions, page, embedded, log_dropped };
         // The future is boxed, because it is large. So its memory is freed before the server runs.
         let BuiltServer {
             routes,

@@ -12,6 +12,7 @@ pub(crate) mod claims;
 pub(crate) mod in_force;
 pub(crate) mod issuer;
 pub(crate) mod kind;
+mod refusal_log;
 pub(crate) mod refused;
 pub(crate) mod refused_clients;
 pub(crate) mod renewal;

@@ -24,6 +24,7 @@ use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::refusal_log::RefusalLog;
 use super::{Caller, TokenError};
 use crate::config::Config;
 use crate::protocol::client_ip;
@@ -71,11 +72,38 @@ impl ClientSource {
     }
 }
 
+/// A client that connects.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectingClient {
+    address: IpAddr,
+    /// The user whom a token with a known key names, even if the token has expired.
+    user: Option<UserId>,
+    pub(crate) source: ClientSource,
+}
+
+impl ConnectingClient {
+    /// Returns a client whose token is not checked yet.
+    pub(crate) fn from_address(address: IpAddr, config: &Config) -> Self {
+        Self { address, user: None, source: ClientSource::from_address(address, config) }
+    }
+
+    /// Adds the result of the token's check. `None` means that there is no token.
+    pub(crate) fn with_token(self, verified: Option<&Result<Caller, TokenError>>) -> Self {
+        let user = match verified {
+            Some(Ok(caller)) => Some(&caller.user),
+            Some(Err(refused)) => refused.user_of_old_token(),
+            None => None,
+        };
+        Self { user: user.cloned(), source: self.source.with_token(verified), ..self }
+    }
+}
+
 /// The number of refused connects in the last minute, by source.
 pub(crate) struct RefusedClients {
     counts: Cache<ClientSource, Arc<RefusalCount>>,
     checks: Semaphore,
     metrics: Arc<Metrics>,
+    log: Option<RefusalLog>,
 }
 
 struct RefusalCount {
@@ -102,7 +130,19 @@ impl RefusedClients {
             .time_to_live(BLOCK_TIME)
             .eviction_listener(forgotten)
             .build();
-        Self { counts, checks: Semaphore::new(config.limits.blocked_checks), metrics }
+        Self { counts, checks: Semaphore::new(config.limits.blocked_checks), metrics, log: None }
+    }
+
+    /// Also logs each refused connect, within a rate.
+    pub(crate) fn with_log(self) -> Self {
+        Self { log: Some(RefusalLog::new()), ..self }
+    }
+
+    /// Logs a refused connect, if refused connects are logged. `code` is a close code or an HTTP status.
+    pub(crate) fn log(&self, client: &ConnectingClient, code: u16, reason: &'static str) {
+        if let Some(log) = &self.log {
+            log.write(code, reason, client.address, client.user.as_ref());
+        }
     }
 
     /// Counts a refused connect. When the count reaches `limits.refusals_per_minute`, a block of one minute starts.
@@ -117,11 +157,13 @@ impl RefusedClients {
         }
     }
 
-    /// Records a refused connect in the metrics. If the client caused the refusal, also counts it against the source.
-    pub(crate) fn record(&self, source: &ClientSource, config: &Config, close: Close) {
+    /// Records a refused connect in the metrics and the log. If the client caused the refusal, also counts it against the
+    /// source.
+    pub(crate) fn record(&self, client: &ConnectingClient, config: &Config, close: Close) {
         self.metrics.connect(close.label());
+        self.log(client, close.code(), close.reason());
         if close.is_client_error() {
-            self.count(source, config);
+            self.count(&client.source, config);
         }
     }
 

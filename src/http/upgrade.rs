@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::connection_limit::OpenConnections;
 use super::head;
-use crate::auth::refused_clients::{ClientSource, RefusedClients};
+use crate::auth::refused_clients::{ConnectingClient, RefusedClients};
 use crate::auth::{Caller, TokenError, Verifier};
 use crate::config::live::LiveConfig;
 use crate::lifecycle::Lifecycle;
@@ -83,7 +83,7 @@ impl UpgradeHandler {
             return Err(UpgradeRefusal(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket is opened by GET"));
         }
         let key = websocket_key(req.headers())?;
-        let (source, caller) = self.caller(req, res).await?;
+        let (client, caller) = self.caller(req, res).await?;
         if matches!(&caller, Some(Err(refused)) if refused.is_too_long()) {
             services.metrics.bound_hit("token_bytes");
         }
@@ -92,7 +92,7 @@ impl UpgradeHandler {
         let place = place.ok_or_else(|| {
             services.metrics.bound_hit("sockets");
             let reason = "the server has reached its limit of sockets: try again later, or on another server";
-            UpgradeRefusal(StatusCode::SERVICE_UNAVAILABLE, reason)
+            self.refusal(&client, StatusCode::SERVICE_UNAVAILABLE, reason)
         })?;
         let upgrade = req.extensions_mut().remove::<OnUpgrade>();
         let upgrade =
@@ -123,7 +123,7 @@ impl UpgradeHandler {
         services.lifecycle.spawn(async move {
             // An error here means that the client disconnected during its handshake.
             if let Ok(io) = upgrade.await {
-                serve::serve(sessions, io, admission, place, source).await;
+                serve::serve(sessions, io, admission, place, client).await;
             }
         });
         Ok(())
@@ -131,9 +131,9 @@ impl UpgradeHandler {
 }
 
 impl UpgradeHandler {
-    /// Checks the token. Returns the source for which a later refusal is counted. The source is the user of a token
-    /// with a valid signature, even if the token is expired or not valid yet. Otherwise the source is the client's
-    /// address.
+    /// Checks the token. Returns the client, with the source for which a later refusal is counted. The source is the user
+    /// of a token with a valid signature, even if the token is expired or not valid yet. Otherwise the source is the
+    /// client's address.
     ///
     /// # Errors
     /// 403: the page's origin is not allowed. 429: connects of the source were refused too often. If refusals block an
@@ -142,18 +142,18 @@ impl UpgradeHandler {
         &self,
         req: &Request,
         res: &mut Response,
-    ) -> Result<(ClientSource, Option<Result<Caller, TokenError>>), UpgradeRefusal> {
+    ) -> Result<(ConnectingClient, Option<Result<Caller, TokenError>>), UpgradeRefusal> {
         let services = &self.services;
         let config = services.config.load_full();
         let peer = req.remote_addr().ip().unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
         let address = client_ip::resolve(peer, req.headers(), &config.http.proxies);
-        let source = ClientSource::from_address(address, &config);
-        let blocked = services.refusals.blocked_for(&source, &config);
+        let client = ConnectingClient::from_address(address, &config);
+        let blocked = services.refusals.blocked_for(&client.source, &config);
         let origin = origin_allowed(req.headers(), &config.http.origins);
         if !origin && blocked.is_none() {
             services.metrics.connect("origin");
-            services.refusals.count(&source, &config);
-            return Err(UpgradeRefusal(StatusCode::FORBIDDEN, "pages of this origin may not connect"));
+            services.refusals.count(&client.source, &config);
+            return Err(self.refusal(&client, StatusCode::FORBIDDEN, "pages of this origin may not connect"));
         }
         let checks = blocked.map(|_| &*services.refusals);
         // If the token was signed with an unknown key, Parlor first fetches the issuer's keys. `auth::issuer` limits
@@ -167,13 +167,21 @@ impl UpgradeHandler {
             }
             None => None,
         };
-        let source = source.with_token(caller.as_ref());
-        let Some(wait) = services.refusals.blocked_for(&source, &config) else { return Ok((source, caller)) };
+        let client = client.with_token(caller.as_ref());
+        let Some(wait) = services.refusals.blocked_for(&client.source, &config) else {
+            return Ok((client, caller));
+        };
         services.metrics.bound_hit("refusals_per_minute");
         services.metrics.connect("too_many_refused");
         res.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
         let reason = "too many connects from this address were refused: see Retry-After";
-        Err(UpgradeRefusal(StatusCode::TOO_MANY_REQUESTS, reason))
+        Err(self.refusal(&client, StatusCode::TOO_MANY_REQUESTS, reason))
+    }
+
+    /// Logs a refused connect, and returns its answer.
+    fn refusal(&self, client: &ConnectingClient, status: StatusCode, reason: &'static str) -> UpgradeRefusal {
+        self.services.refusals.log(client, status.as_u16(), reason);
+        UpgradeRefusal(status, reason)
     }
 }
 

@@ -15,7 +15,7 @@ use super::services::SocketServices;
 use super::session::{SessionEnd, SocketTask};
 use super::write_pace::WritePace;
 use super::{close, open};
-use crate::auth::refused_clients::ClientSource;
+use crate::auth::refused_clients::ConnectingClient;
 use crate::limits::permits::Permit;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::{Outbox, OutboxBounds};
@@ -35,7 +35,7 @@ pub(crate) async fn serve(
     io: Upgraded,
     admission: Result<Admission, Close>,
     place: Permit,
-    source: ClientSource,
+    client: ConnectingClient,
 ) {
     let (frame_bytes, fragments, bounds) = {
         let limits = &services.config.load().limits;
@@ -61,11 +61,11 @@ pub(crate) async fn serve(
     let user = admission.as_ref().ok().map(|admission| &admission.caller.user);
     let registered = services.outboxes.register(&outbox, user);
     let end = match admission {
-        Ok(admission) => Box::pin(run_session(&services, &mut ws, &outbox, admission, source)).await,
+        Ok(admission) => Box::pin(run_session(&services, &mut ws, &outbox, admission, client)).await,
         Err(close) => {
             // A refused connection gives its permit back before its close frame is sent.
             drop(place);
-            services.refusals.record(&source, &services.config.load(), close);
+            services.refusals.record(&client, &services.config.load(), close);
             return Box::pin(close::close(ws, close)).await;
         }
     };
@@ -91,12 +91,12 @@ async fn run_session(
     ws: &mut WebSocket,
     outbox: &Arc<Outbox>,
     admission: Admission,
-    source: ClientSource,
+    client: ConnectingClient,
 ) -> SessionEnd {
     // The outbox is already registered. So if an erasure of the user begins after this check, the erasure closes the
     // socket.
     if services.store.erasing().contains(&admission.caller.user) {
-        services.refusals.record(&source, &services.config.load(), Close::Erased);
+        services.refusals.record(&client, &services.config.load(), Close::Erased);
         return SessionEnd::Close(Close::Erased);
     }
     // Boxed, so that the memory for opening is freed before the socket starts to serve the client.
@@ -105,7 +105,7 @@ async fn run_session(
         Ok(opened) => opened,
         Err(close) => {
             let close = outbox.closes_by(close);
-            services.refusals.record(&source, &services.config.load(), close);
+            services.refusals.record(&client, &services.config.load(), close);
             return SessionEnd::Close(close);
         }
     };

@@ -139,6 +139,11 @@ impl Serving {
         Dial::new(self.address, &target, Transcript::new()).token(token)
     }
 
+    /// Returns what the program has logged.
+    pub(crate) fn log(&self) -> String {
+        self.process.said()
+    }
+
     /// Sends SIGHUP, so that the program reloads its configuration. Waits until its log has these words, and returns
     /// the rest of their line.
     pub(crate) async fn reload(&self, words: &str) -> String {

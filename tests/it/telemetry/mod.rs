@@ -3,5 +3,6 @@
 mod dashboards;
 mod limit_counters;
 mod logs;
+mod refused_connects;
 #[cfg(feature = "otlp")]
 mod traces;
