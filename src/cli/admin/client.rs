@@ -3,14 +3,17 @@
 
 use std::error::Error;
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use parlor::config::url::is_loopback;
 use parlor::config::{Config, Secret};
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -33,6 +36,9 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// The longest error answer, in bytes. A problem document (RFC 9457) of Parlor is far shorter.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
 
+/// How much of a file of certificates is read, in bytes. The certificates of all public authorities are far shorter.
+const MAX_CA_BYTES: u64 = 4 << 20;
+
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The address of a server, and the service key that it accepts.
@@ -46,7 +52,7 @@ impl ApiClient {
     /// Creates a client from the arguments and the configuration.
     ///
     /// # Errors
-    /// There is no key, or the URL is not the address of a server.
+    /// There is no key, the URL is not the address of a server, or the file of `--ca` holds no certificate.
     pub(super) fn new(config: &Config, server: &ServerArgs) -> Result<Self, Failure> {
         let scheme = if config.tls.files.is_some() { "https" } else { "http" };
         let own = || Url::parse(&format!("{scheme}://{}/", reachable(config.listen)));
@@ -59,7 +65,9 @@ impl ApiClient {
         let http = Client::builder();
         // Requests to this machine contain the service key, so they must not go through a proxy.
         let http = if is_loopback(&url) { http.no_proxy() } else { http };
+        let trusted = server.ca.as_deref().map_or_else(|| Ok(Vec::new()), certificates)?;
         let http = http
+            .tls_certs_merge(trusted)
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
             // A redirect could send the service key to another server.
@@ -184,16 +192,30 @@ impl Error for ApiRefusal {}
 /// Returns the advice for the two usual errors of TLS: the URL has `http` but the server uses TLS, or the
 /// certificate is not accepted.
 fn hint(cause: &str) -> Option<&'static str> {
+    // The answer to plain HTTP is an alert of TLS, in which the client looks for a version of HTTP.
     if cause.contains("invalid HTTP version parsed") {
-        return Some("if the server speaks TLS, use --url https://HOST");
+        return Some("the server speaks TLS: use https://");
     }
-    let hint = "name the host of the certificate: --url https://HOST. For an authority of your own set SSL_CERT_FILE to its \
+    let hint = "name the host of the certificate: --url https://HOST. For an authority of your own add --ca FILE with its \
                 certificate";
     cause.contains("invalid peer certificate").then_some(hint)
 }
 
+/// Reads the certificates of a PEM file.
+fn certificates(file: &Path) -> Result<Vec<Certificate>, Failure> {
+    let unusable = |why: &dyn fmt::Display| format!("--ca {}: {why}", file.display());
+    let mut pem = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(MAX_CA_BYTES).read_to_end(&mut pem));
+    read.map_err(|error| unusable(&format_args!("the file can't be read: {error}")))?;
+    let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    if certificates.is_empty() {
+        return Err(unusable(&"the file holds no certificate in PEM").into());
+    }
+    Ok(certificates)
+}
+
 /// Returns the innermost cause of an error. The outer causes only say that something failed.
-pub(super) fn cause(error: &reqwest::Error) -> String {
+pub(crate) fn cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

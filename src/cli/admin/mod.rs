@@ -18,13 +18,14 @@ mod send;
 mod tail;
 mod users;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use parlor::config::Config;
 
 use self::client::ApiClient;
-pub(crate) use self::client::reachable;
+pub(crate) use self::client::{cause, reachable};
 use crate::Failure;
 
 /// A command that talks to a running server.
@@ -59,6 +60,9 @@ struct ServerArgs {
     /// command-line options, but not environment variables.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
+    /// A PEM file with the certificate of an authority to trust, in addition to the authorities of this machine.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Print the server's answer as JSON.
     #[arg(long)]
     json: bool,

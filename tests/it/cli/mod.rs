@@ -3,9 +3,11 @@
 mod check;
 mod commands;
 mod databases;
+mod health;
 mod remote_commands;
 mod secrets;
 mod start_errors;
+mod token;
 
 /// The signing key of the servers that these tests configure.
 const SECRET: &str = "a secret of the tests, at least 32 bytes long";

@@ -43,7 +43,7 @@ async fn help_tells_of_every_command() {
         assert!(line.is_some_and(|line| line.contains(about)), "{command}: {}", help.printed());
         let own = home.run(&[command, "--help"]).await;
         assert!(own.printed().starts_with(about), "{}", own.printed());
-        for option in options.iter().chain(&["Usage: parlor ", "--url <URL>", "--key <KEY>"]) {
+        for option in options.iter().chain(&["Usage: parlor ", "--url <URL>", "--key <KEY>", "--ca <FILE>"]) {
             assert!(own.printed().contains(option), "{command}: no {option} in\n{}", own.printed());
         }
     }

@@ -17,4 +17,5 @@ mod rest_api;
 mod room_events;
 pub(crate) mod rooms;
 mod tls;
+mod tls_commands;
 mod users;

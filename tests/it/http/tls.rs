@@ -21,19 +21,17 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::support::{
-    API_KEY, Database, Home, Metered, PATIENCE, Server, chat, eventually, free_port, matches,
-};
+use crate::support::{Database, Home, Metered, PATIENCE, Server, chat, eventually, free_port, matches};
 
 /// A self-signed certificate of localhost, and its key.
-struct Pair {
-    certificate: String,
-    key: String,
-    der: CertificateDer<'static>,
+pub(super) struct Pair {
+    pub(super) certificate: String,
+    pub(super) key: String,
+    pub(super) der: CertificateDer<'static>,
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let der = made.cert.der().clone();
         Self { certificate: made.cert.pem(), key: made.signing_key.serialize_pem(), der }
@@ -41,31 +39,31 @@ impl Pair {
 }
 
 /// The server's certificate files.
-struct Files {
+pub(super) struct Files {
     dir: TempDir,
 }
 
 impl Files {
-    fn new(pair: &Pair) -> Self {
+    pub(super) fn new(pair: &Pair) -> Self {
         let files = Self { dir: tempfile::tempdir().unwrap() };
         files.write("certificate.pem", &pair.certificate);
         files.write("key.pem", &pair.key);
         files
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Replaces a file by a rename, as a certificate renewal does. The server never sees a half-written file.
-    fn write(&self, name: &str, text: &str) {
+    pub(super) fn write(&self, name: &str, text: &str) {
         let new = self.path("new");
         fs::write(&new, text).unwrap();
         fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
         fs::rename(new, self.path(name)).unwrap();
     }
 
-    fn settings(&self) -> [(&'static str, String); 2] {
+    pub(super) fn settings(&self) -> [(&'static str, String); 2] {
         let path = |name| self.path(name).to_str().unwrap().to_owned();
         [("TLS__CERTIFICATE", path("certificate.pem")), ("TLS__KEY", path("key.pem"))]
     }
@@ -262,29 +260,5 @@ async fn health_is_asked_at_the_admin_listener_where_there_is_tls() {
     let home = home.set("ADMIN__LISTEN", &admin);
     let server = home.start(&[], " https://").await;
     assert_eq!(home.run(&["health"]).await.printed(), "");
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn command_names_the_cure_for_an_error_of_tls() {
-    let pair = Pair::new();
-    let files = Files::new(&pair);
-    let mut home = Home::new().await.set("API__KEYS", API_KEY);
-    for (key, value) in files.settings() {
-        home = home.set(key, &value);
-    }
-    let server = home.start(&[], " https://").await;
-    let port = server.address.port();
-    let ask = async |url: &str| home.run(&["users", "--user", "1", "--url", url]).await;
-    let plain = ask(&format!("http://localhost:{port}/")).await;
-    assert!(plain.refused().ends_with("; if the server speaks TLS, use --url https://HOST"), "{plain:#?}");
-    let unknown = ask(&format!("https://localhost:{port}/")).await;
-    let said = unknown.refused();
-    assert!(said.contains("invalid peer certificate") && said.contains("SSL_CERT_FILE"), "{unknown:#?}");
-
-    let mut command =
-        home.command(&[], &["users", "--user", "1", "--url", &format!("https://localhost:{port}/")]);
-    let trusted = command.env("SSL_CERT_FILE", files.path("certificate.pem")).output().unwrap();
-    assert!(trusted.status.success(), "{trusted:?}");
     server.stop().await;
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
@@ -28,11 +28,16 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// Returns a TLS acceptor with a new certificate of this authority for a host (a name or an IP address).
-    pub(crate) fn acceptor(&self, host: &str) -> TlsAcceptor {
+    /// Returns a new certificate of this authority for a host (a name or an IP address), and its key.
+    pub(crate) fn certificate(&self, host: &str) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([host.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    /// Returns a TLS acceptor with a new certificate of this authority for a host (a name or an IP address).
+    pub(crate) fn acceptor(&self, host: &str) -> TlsAcceptor {
+        let (certificate, key) = self.certificate(host);
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
