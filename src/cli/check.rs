@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use parlor::config::Config;
+use parlor::config::{Config, ReadFrom};
 use parlor::store::{Advice, Store, inspect};
 
 use crate::Failure;
@@ -20,8 +20,9 @@ pub(crate) async fn run(config: Config) -> Result<ExitCode, Failure> {
         writeln!(out, "WARN   {warning}")?;
     }
     let _log = parlor::telemetry::logging::init(&config)?;
+    let read_from = config.feed.read_from;
     let (store, embedded) = parlor::open_store(config).await?;
-    let looked = inspect_and_prepare(&store).await;
+    let looked = inspect_and_prepare(&store, read_from).await;
     if let Some(embedded) = embedded {
         embedded.stop().await;
     }
@@ -47,12 +48,12 @@ struct DatabaseFindings {
 }
 
 /// Performs the database steps of a starting server, until one of them fails.
-async fn inspect_and_prepare(store: &Store) -> DatabaseFindings {
+async fn inspect_and_prepare(store: &Store, read_from: ReadFrom) -> DatabaseFindings {
     let mut advice = Vec::new();
     let checked = async {
         advice = inspect(store).await?;
         store.prepare().await?;
-        store.check_change_stream().await
+        store.check_change_stream(read_from).await
     };
     let fault = match checked.await {
         Ok(()) => None,

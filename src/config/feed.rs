@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use mongodb::options::{ReadPreference, SelectionCriteria};
+
 use super::ConfigError;
 use super::layers::Values;
 use super::ranges::{FEED_MS, NumberRange};
@@ -39,6 +41,15 @@ pub enum ReadFrom {
     Primary,
     /// A secondary member, or the primary if there is no secondary.
     Secondary,
+}
+
+impl From<ReadFrom> for SelectionCriteria {
+    fn from(read_from: ReadFrom) -> Self {
+        Self::ReadPreference(match read_from {
+            ReadFrom::Primary => ReadPreference::Primary,
+            ReadFrom::Secondary => ReadPreference::SecondaryPreferred { options: None },
+        })
+    }
 }
 
 /// The default of `overdue` is the heartbeat's interval plus this time.

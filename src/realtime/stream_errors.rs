@@ -6,7 +6,7 @@ use bson::{RawDocument, RawDocumentBuf, doc};
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
 use mongodb::error::{Error, ErrorKind};
-use mongodb::options::{ReadPreference, SelectionCriteria};
+use mongodb::options::SelectionCriteria;
 
 use crate::config::ReadFrom;
 use crate::store::Store;
@@ -121,11 +121,7 @@ impl Store {
         // Without the option for expanded events, the stream does not report dropped indexes.
         let watch = self.database().watch().pipeline([changes]).show_expanded_events(true);
         let watch = watch.max_await_time(MAX_AWAIT).batch_size(1000);
-        let member = match read_from {
-            ReadFrom::Primary => ReadPreference::Primary,
-            ReadFrom::Secondary => ReadPreference::SecondaryPreferred { options: None },
-        };
-        let watch = watch.selection_criteria(SelectionCriteria::ReadPreference(member));
+        let watch = watch.selection_criteria(SelectionCriteria::from(read_from));
         let stream = match token {
             Some(token) => watch.resume_after(token).await?,
             None => watch.await?,

@@ -10,11 +10,12 @@ use bson::{Document, doc};
 use futures_util::future::join_all;
 use mongodb::Client;
 use mongodb::error::{Error, ErrorKind};
-use mongodb::options::{ClientOptions, ServerAddress};
+use mongodb::options::{ClientOptions, SelectionCriteria, ServerAddress};
 
 use super::error::{UnusableDatabase, hint};
 use super::error_text::{self, NO_LOGIN};
 use super::{Store, StoreError};
+use crate::config::ReadFrom;
 
 /// The time limit for a database server's answer to `hello`.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -74,13 +75,16 @@ impl Store {
         }
     }
 
-    /// Opens a change stream and closes it again. Does not wait for an event.
+    /// Opens a change stream on the member that a server would read from, and closes it again. Does not wait for an event.
     ///
     /// # Errors
     /// The stream can't be opened, for example because the user lacks the right to read the database.
-    pub async fn check_change_stream(&self) -> Result<(), StoreError> {
+    pub async fn check_change_stream(&self, read_from: ReadFrom) -> Result<(), StoreError> {
         let db = self.db.clone();
-        self.run_detached(async move { Ok(db.watch().await.map(drop)?) }).await
+        let watch = async move {
+            Ok(db.watch().selection_criteria(SelectionCriteria::from(read_from)).await.map(drop)?)
+        };
+        self.run_detached(watch).await
     }
 
     /// Returns the database's answer to the command `hello`. The answer contains the version of the wire protocol and

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mongodb::bson::doc;
 
 use super::SECRET;
-use crate::support::{Home, PATIENCE, Process, free_port, mongod};
+use crate::support::{Home, Mongod, PATIENCE, Process, eventually_within, free_port, mongod};
 
 #[tokio::test]
 async fn check_finds_nothing_wrong_with_a_replica_set() {
@@ -69,6 +69,24 @@ async fn check_names_an_arbiter_as_the_fault() {
     assert_eq!(checked.status.code(), Some(1), "{checked:#?}");
     let fault = checked.out.lines().find(|line| line.starts_with("FAULT")).unwrap_or_default();
     assert!(fault.contains("an arbiter") && fault.contains(&arbiter), "{checked:#?}");
+}
+
+#[tokio::test]
+async fn check_opens_its_change_stream_where_a_server_reads() {
+    let three = Mongod::start_three().await;
+    let [_, one, two] = &three;
+    let uri = Mongod::uri_of(&three, "checked");
+    let home = Home::new().await.set("MONGODB__URI", &uri).set("AUTH__SECRET", SECRET);
+    let check = async |read_from: &str| home.run_with(&[("FEED__READ_FROM", read_from)], &["check"]).await;
+    let checked = async || check("secondary").await.status.success();
+    eventually_within(2 * PATIENCE, "a secondary can be read", checked, |is_good| *is_good).await;
+    for secondary in [one, two] {
+        // Unauthorized
+        secondary.fail("checked", "alwaysOn", doc! { "failCommands": ["aggregate"], "errorCode": 13 }).await;
+    }
+    check("primary").await.printed();
+    let refused = check("secondary").await;
+    assert!(refused.refused().contains("grant the user the role"), "{refused:#?}");
 }
 
 /// Starts a `mongod` as an external database, not managed by Parlor. Returns its process and port.
