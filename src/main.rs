@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use parlor::config::Config;
+use parlor::config::{Config, is_like_a_setting};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::cli::{admin, check, health, room, serve, token};
@@ -94,7 +94,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         if name.starts_with("PARLOR__") {
             let value = value.into_string().map_err(|_| format!("{name}: its value is not UTF-8"))?;
             env.push((name, value));
-        } else if name.to_uppercase().starts_with("PARLOR_") {
+        } else if is_like_a_setting(&name) {
             // The name may be a misspelt name of a setting, which `Config::load` then reports. The check needs only the
             // name.
             env.push((name, String::new()));

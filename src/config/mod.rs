@@ -55,6 +55,7 @@ pub use self::limits::LimitsConfig;
 pub use self::outbound::{FunctionConfig, ReceiverConfig};
 pub use self::ranges::{MIN_API_KEY_CHARS, MIN_SECRET_BYTES};
 pub(crate) use self::reload::ConfigReload;
+pub use self::unread_variables::is_like_a_setting;
 
 /// The whole configuration. Fields are named as in `config/default.toml`. If a key's name ends in a unit and the
 /// field's type is a `Duration`, the field's name has no unit.

@@ -18,13 +18,18 @@ const KNOWN: [&str; 7] = [
 ];
 const KNOWN_BEGINNINGS: [&str; 2] = ["PARLOR_BENCH_", "PARLOR_TEST_"];
 
+/// Returns whether a variable's name begins like that of a setting, in any case.
+pub fn is_like_a_setting(name: &str) -> bool {
+    name.to_uppercase().starts_with(LIKE_OURS)
+}
+
 /// Returns a warning if the variable `name` looks like a setting but is not read. If `name` differs from the
 /// variable of a configuration key only in case and underscores, the warning gives the right spelling. `keys` are
 /// all configuration keys in dotted form.
 pub(super) fn warning<'a>(name: &str, keys: impl IntoIterator<Item = &'a String>) -> Option<String> {
     let upper = name.to_uppercase();
     let is_known = KNOWN.contains(&name) || KNOWN_BEGINNINGS.iter().any(|begin| name.starts_with(begin));
-    if !upper.starts_with(LIKE_OURS) || is_known || is_service_link(name) {
+    if !is_like_a_setting(name) || is_known || is_service_link(name) {
         return None;
     }
     let meant = |key: &&String| words(&variable(key)).eq(words(&upper));
