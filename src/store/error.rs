@@ -8,7 +8,6 @@ use mongodb::error::{Error, ErrorKind, InsertManyError, WriteFailure};
 
 use super::codec::Undecodable;
 use super::error_text::summary;
-use crate::retry::AttemptError;
 
 /// A failed operation.
 #[derive(Debug)]
@@ -148,15 +147,6 @@ impl StoreError {
         match self {
             Self::Unreachable(cause) => Self::Unknown(cause),
             error => error,
-        }
-    }
-
-    /// Converts the error for [`retry`](crate::retry). [`Fault`](Self::Fault) is final. After any other error, another
-    /// attempt may succeed, for example when the election of a new primary has ended.
-    pub(crate) fn attempt(self) -> AttemptError<Self> {
-        match self {
-            Self::Fault(_) => AttemptError::Final(self),
-            _ => AttemptError::Retry(self),
         }
     }
 

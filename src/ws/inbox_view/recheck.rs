@@ -115,7 +115,11 @@ impl InboxView {
         let attempt = || async {
             Box::pin(read()).await.map_err(|error| {
                 tracing::debug!(%error, "could not read changes of a user's rooms");
-                error.attempt()
+                // A fault is final. After any other error, another attempt may succeed, such as after an election.
+                match error {
+                    StoreError::Fault(_) => AttemptError::Final(error),
+                    _ => AttemptError::Retry(error),
+                }
             })
         };
         retry::until(deadline, RETRY_PAUSE, attempt).await.map_err(|error| self.failed(&error))
