@@ -2,7 +2,8 @@
 
 use bson::Timestamp;
 
-/// A time earlier than every commit.
+/// A time earlier than every commit. In a new document it is a placeholder. When the database inserts the document, it
+/// replaces the placeholder by its cluster time.
 pub(crate) const ZERO: Timestamp = Timestamp { time: 0, increment: 0 };
 
 /// A time later than every commit.

@@ -10,6 +10,7 @@ use bson::{Bson, RawBson, RawBsonRef, RawDocument, Timestamp};
 use handlers::{MessageId, Role, RoomId, Time, UserId};
 
 use super::rooms::consent;
+use crate::model::cluster_time;
 use crate::model::message::{Revision, StoredMessage};
 use crate::model::receipts::Marks;
 use crate::model::room::{StoredMember, StoredRoom, StoredRoomKind};
@@ -181,14 +182,11 @@ pub(crate) fn read_stamp(document: &RawDocument, key: &str) -> Result<Option<Tim
     }
 }
 
-/// The placeholder for the time at which a membership begins. When the database inserts the document, the database
-/// replaces this placeholder with its cluster time.
-pub(crate) const BEGINS: Timestamp = Timestamp { time: 0, increment: 0 };
-
 /// Reads the cluster time at which a membership began. It is not later than the time of the commit. If a user leaves a
-/// room and joins it again, the new membership has a later time than the old membership.
+/// room and joins it again, the new membership has a later time than the old membership. A membership that another
+/// program inserted may have no such time. Then it counts as the oldest.
 pub(crate) fn read_beginning(member: &RawDocument) -> Result<Timestamp, Undecodable> {
-    Ok(member.get_timestamp("joined")?)
+    Ok(read_stamp(member, "joined")?.unwrap_or(cluster_time::ZERO))
 }
 
 /// Reads a message. Returns none if the message is deleted.

@@ -2,10 +2,11 @@
 
 use bson::oid::ObjectId;
 use bson::raw::cstr;
-use bson::{DateTime, RawDocumentBuf, Timestamp, rawdoc};
+use bson::{DateTime, RawDocumentBuf, rawdoc};
 use handlers::{RoomId, Text, Time, UserId};
 
 use super::sequence_cache::LastMessage;
+use crate::model::cluster_time;
 use crate::store::codec;
 
 /// A message that is not yet written to the database. The `write_id` identifies the write. If the outcome of the write
@@ -38,8 +39,7 @@ impl UnwrittenMessage {
             "created_at": at,
             "updated_at": at,
             "write_id": self.write_id,
-            // The database replaces this placeholder with its cluster time when it inserts the document.
-            "stamp": Timestamp { time: 0, increment: 0 },
+            "stamp": cluster_time::ZERO,
         };
         if let Some(client_id) = &self.client_id {
             document.append(cstr!("client_id"), client_id.as_str());

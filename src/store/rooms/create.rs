@@ -11,6 +11,7 @@ use mongodb::options::{Hint, ReturnDocument};
 use serde::{Deserialize, Serialize};
 
 use super::consent::PENDING;
+use crate::model::cluster_time;
 use crate::model::room::{StoredRoom, StoredRoomKind};
 use crate::store::indexes::lacks_index;
 use crate::store::{RequestAttempt, Store, StoreError, codec};
@@ -291,7 +292,7 @@ fn first_member(
 ) -> Result<RawDocumentBuf, codec::Undecodable> {
     let mut document = doc! {
         "_id": codec::member_id(room, user_id), "role": codec::role(role), "delivered": 0_i64, "read": 0_i64,
-        "joined_at": now, "joined": codec::BEGINS,
+        "joined_at": now, "joined": cluster_time::ZERO,
     };
     document.extend(email.as_ref().map(|email| ("email".to_owned(), email.into())));
     document.extend(pending.then(|| (PENDING.to_owned(), true.into())));

@@ -152,7 +152,7 @@ impl JoinTransaction {
         let role = self.role.unwrap_or(Role::Member);
         let mut new = doc! {
             "_id": id, "role": codec::role(role), "delivered": last, "read": last, "joined_at": self.now,
-            "joined": codec::BEGINS,
+            "joined": cluster_time::ZERO,
         };
         new.extend(self.email());
         let new = RawDocumentBuf::try_from(&new).map_err(Error::custom)?;

@@ -89,6 +89,31 @@ async fn a_room_made_by_another_server_is_heard_of_here() {
     assert_eq!(one.until_kind("history").await["messages"].as_array().unwrap().len(), 1);
 }
 
+/// Another program inserted the membership, without the field `joined`.
+#[tokio::test]
+async fn membership_without_a_beginning_counts_as_the_oldest() {
+    let server = Server::start(&[]).await;
+    let room = server.room(&[1, 2, 3]).await;
+    let members = server.collection("members").await;
+    let mut member = members.find_one(doc! {"_id": {"room": room, "user": 3_i64}}).await.unwrap().unwrap();
+    assert!(member.remove("joined").is_some());
+    member.insert("_id", doc! {"room": room, "user": 4_i64});
+    members.insert_one(member).await.unwrap();
+    let (mut four, ready) = inbox(&server, 4).await;
+    assert_eq!(ready["rooms"][0]["room_id"], room, "{ready}");
+    let said = json!({"sender_id": 1, "text": "for all four"});
+    server.call(Method::POST, &format!("/rooms/{room}/messages"), said).await;
+    let told = four.until_kind("chat_message").await;
+    assert_eq!(told["message"]["text"], "for all four");
+    drop(four);
+    let (cursor, token) = (told["cursor"].as_str().unwrap(), server.token(4).sign());
+    let said = json!({"sender_id": 1, "text": "missed"});
+    server.call(Method::POST, &format!("/rooms/{room}/messages"), said).await;
+    let mut again = server.dial(&format!("/ws/?since={cursor}")).token(&token).open().await;
+    let ready = again.next().await;
+    assert_eq!((&ready["resumed"], &ready["rooms"][0]["room_id"]), (&json!(true), &json!(room)), "{ready}");
+}
+
 #[tokio::test]
 async fn message_right_after_a_rooms_creation_arrives_once() {
     let server = Server::start(&[]).await;
