@@ -27,17 +27,13 @@ async fn help_tells_of_every_command() {
     let help = home.run(&["--help"]).await;
     for (command, about, options) in [
         ("rooms", "List a user's rooms", &["--user <USER>", "--before <NEXT>"][..]),
-        ("history", "Show a room's messages by pages", &["--room <ROOM>", "--before", "--after", "--limit"]),
-        ("tail", "Show the events of a room live", &["--room <ROOM>", "--last <MESSAGES>"]),
+        ("history", "Show a page of a room's messages", &["--room <ROOM>", "--before", "--after", "--limit"]),
+        ("tail", "Show the events of a room as they happen", &["--room <ROOM>", "--last <MESSAGES>"]),
         ("send", "Send a message to a room", &["--room <ROOM>", "--user <USER>", "--service", "[TEXT]"]),
         ("users", "Show a user", &["--user <USER>", "--disconnect"]),
         ("erase", "Erase a user", &["--user <USER>", "--yes"]),
         ("export", "Print all stored data of a user", &["--user <USER>"]),
-        (
-            "hooks",
-            "List the events that webhooks failed to process",
-            &["--hook", "--user", "--retry", "--drop"],
-        ),
+        ("hooks", "List the events that are set aside", &["--hook", "--user", "--retry", "--drop"]),
     ] {
         let line = help.printed().lines().find(|line| line.trim_start().starts_with(command));
         assert!(line.is_some_and(|line| line.contains(about)), "{command}: {}", help.printed());
