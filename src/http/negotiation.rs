@@ -6,8 +6,8 @@ use salvo::http::header::ACCEPT;
 use crate::telemetry::metrics::format::MetricsFormat;
 
 impl MetricsFormat {
-    /// Returns the format with the greater weight in `Accept`: the classic text format or OpenMetrics. If the weights
-    /// are equal, returns OpenMetrics. An invalid weight counts as 1.
+    /// Returns the format with the greater weight in `Accept`: the classic text format or `OpenMetrics`. If the weights
+    /// are equal, returns `OpenMetrics`. An invalid weight counts as 1.
     pub(crate) fn preferred(headers: &HeaderMap) -> Self {
         let lists = headers.get_all(ACCEPT).iter().filter_map(|list| list.to_str().ok());
         let ranges: Vec<_> = lists.flat_map(|list| list.split(',')).map(MediaRange::parse).collect();

@@ -5,7 +5,7 @@
 //! binary. The page's content security policy forbids loading anything from other servers.
 //!
 //! The page `/docs/socket` shows `/asyncapi.json`, the description of the WebSocket protocol. This page is Parlor's
-//! own code. The usual AsyncAPI component for web pages has 2.9 MB. It also compiles schemas to JavaScript
+//! own code. The usual `AsyncAPI` component for web pages has 2.9 MB. It also compiles schemas to JavaScript
 //! functions, which the content security policy forbids.
 
 use std::borrow::Cow;

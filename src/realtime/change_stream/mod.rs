@@ -272,15 +272,12 @@ impl ChangeStreamReader {
         calls: &Arc<Semaphore>,
         limit: Duration,
     ) -> Result<ChangeStream<RawDocumentBuf>, StoreError> {
-        let permit = match calls.clone().try_acquire_owned() {
-            Ok(permit) => Some(permit),
-            Err(_) => {
-                self.metrics.bound_hit("feed_hanging");
-                tracing::error!("feed.hanging calls hang; the change stream is opened when one of them ends");
-                // `ok` discards no error: the semaphore is never closed.
-                calls.clone().acquire_owned().await.ok()
-            }
-        };
+        if calls.available_permits() == 0 {
+            self.metrics.bound_hit("feed_hanging");
+            tracing::error!("feed.hanging calls hang; the change stream is opened when one of them ends");
+        }
+        // `ok` discards no error: the semaphore is never closed.
+        let permit = calls.clone().acquire_owned().await.ok();
         let (store, read_from) = (self.stream_store.clone(), self.settings.read_from);
         let opening = tokio::spawn(async move {
             let _permit = permit;
