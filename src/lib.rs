@@ -16,13 +16,13 @@
 //! events). The hub puts the frames into each [`outbox`](realtime::outbox) (the send queue of one socket), and the
 //! sockets' tasks write them. After a task has written a message of another user, it raises the receipt markers of its
 //! own user. The store commits the markers, and the change stream brings them to every server. Messages and markers
-//! reach sockets only through the change stream: a handler never writes to another client's socket. Therefore one
-//! server and twenty servers behave alike.
+//! reach sockets only through the change stream: a handler never writes to another client's socket. Therefore clients
+//! see the same behaviour with one server and with twenty servers.
 //!
-//! An action that the application adds takes the path of a message, too. Its handler is an HTTP request to the
-//! application's server ([`actions::functions`], [`outbound`]). An [ephemeral event](protocol::ephemeral), such as
-//! `typing`, is not stored as a message. The store writes the event as a small document that soon expires, and the
-//! change stream brings the document to every server.
+//! An action that the application adds runs in the same way. Its handler is an HTTP request to the application's server
+//! ([`actions::functions`], [`outbound`]). An [ephemeral event](protocol::ephemeral), such as `typing`, is not stored
+//! as a message. The store writes the event as a small document that soon expires, and the change stream brings the
+//! document to every server.
 //!
 //! A module imports only from the layers below it. `docs/architecture.md` lists the layers.
 

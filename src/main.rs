@@ -113,8 +113,8 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Check => Box::pin(check::run(load(env)?)),
             Command::Admin(command) => Box::pin(admin::run(load(env)?, command)),
         };
-    // In a container, this process may have the process id 1. The kernel does not end such a process by SIGTERM or
-    // SIGINT unless it has handlers for these signals.
+    // In a container, this process may have the process id 1. The kernel does not end a process with this id by SIGTERM
+    // or SIGINT unless the process has handlers for these signals.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let ended_by =
         |signal: SignalKind| Ok(ExitCode::from(128_u8.saturating_add(signal.as_raw_value().try_into()?)));

@@ -1,7 +1,7 @@
-//! Runs the tasks without which a server can't work. If one of them panicked, the server would still run but not do its
-//! work. For example, it would refuse each message as if the queue were full, or it would never become ready. Therefore
-//! the server shuts down after such a panic, as on SIGTERM, with an error that names the task. The service manager (for
-//! example systemd) then restarts the server.
+//! Runs the tasks without which a server can't work. If the server continued to run after the panic of such a task, it
+//! would not do its work. For example, it would refuse each message as if the queue were full, or it would never become
+//! ready. Therefore the server shuts down after the panic, as on SIGTERM, with an error that names the task. The
+//! service manager (for example systemd) then restarts the server.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -18,7 +18,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Creates a supervisor of tasks that run until `stop`.
+    /// Creates a supervisor of tasks that run until `stop` is cancelled.
     pub fn new(stop: CancellationToken) -> Self {
         Self { stop, panicked: watch::Sender::default() }
     }

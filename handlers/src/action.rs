@@ -14,8 +14,7 @@ pub struct Action {
     pub name: &'static str,
     /// The declaration: the action's Level, bounds, events and errors.
     pub spec: ActionSpec,
-    /// Decodes the request from the frame's fields, and returns a future. The future executes the call when the runtime
-    /// polls it.
+    /// Decodes the request from the frame's fields, and returns the future that executes the call.
     ///
     /// # Errors
     /// `invalid_request`, with the name of the field that can't be decoded.
@@ -57,7 +56,8 @@ pub struct CallSchema {
 }
 
 impl CallSchema {
-    /// Derives the schemas from the parameter and the success type of a handler. The handler is not called.
+    /// Derives the schemas from the handler's types: the type of its parameter and its success type. Never calls the
+    /// handler.
     pub(crate) fn of<Request, Call, A>(
         _handle: fn(Context, Request) -> Call,
         generator: &mut SchemaGenerator,
@@ -98,8 +98,8 @@ pub struct Limits {
     pub message: bool,
     /// The maximum number of calls of a user in a minute, on all of the user's sockets on one server together.
     pub per_minute: Option<u32>,
-    /// The maximum number of calls that a socket may make without a pause. After the burst, the socket may make one
-    /// more call each 60 / `per_minute` seconds. If `per_minute` is none, `limits.frames_per_minute` takes its place.
+    /// The maximum number of calls that a socket may make without a pause. After these calls, the socket may make one
+    /// call every 60 / `per_minute` seconds. If `per_minute` is none, `limits.frames_per_minute` takes its place.
     pub burst: Option<u32>,
     /// The largest frame, in bytes.
     pub max_bytes: Option<usize>,
@@ -110,8 +110,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// No bounds of the action's own, except for `max_in_flight`. Its value is larger than the number of calls that the
-    /// database can execute concurrently.
+    /// The bounds of an action that declares no bounds of its own. Only `max_in_flight` has a value. This value is
+    /// larger than the number of calls that the database can execute concurrently.
     pub const DEFAULT: Self = Self {
         message: false,
         per_minute: None,
@@ -125,8 +125,8 @@ impl Limits {
 /// The answer to an action's call that succeeded.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The answer is an event, and not a frame of its own. The action's change causes this event, and all sockets of
-    /// the room receive it.
+    /// The caller's socket gets no separate answer. The action's change causes an event. All sockets of the room
+    /// receive this event, and so does the caller's socket.
     ByEvent,
     /// The JSON text of a frame that only the caller's socket receives.
     Frame(String),
@@ -144,7 +144,8 @@ pub trait IntoReply {
     fn schema(generator: &mut SchemaGenerator) -> Option<Schema>;
 }
 
-/// The success type of a handler whose answer is the event that its change causes ([`Reply::ByEvent`]).
+/// The success type of a handler that returns no frame. The event of the handler's change is the answer
+/// ([`Reply::ByEvent`]).
 #[derive(Clone, Copy, Debug)]
 pub struct ByEvent;
 

@@ -1,5 +1,5 @@
 //! The parameters of a handler beside its request: the caller, and two traits, [`Room`] and [`Connection`]. The
-//! server implements these traits (the "ports"), so this crate needs neither a database nor a socket.
+//! server's crate implements these traits (the "ports"). So this crate needs neither a database nor a socket.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -75,8 +75,8 @@ impl Context {
 /// - `timeout`: at the call's deadline it is still unknown whether the write succeeded;
 /// - `internal`: any other error. The log has its cause.
 pub trait Room: Send + Sync {
-    /// Adds a message by the caller. If the caller used the same `client_id` before, adds nothing and returns the
-    /// first message with this `client_id`.
+    /// Adds a message by the caller. If the caller already sent a message with this `client_id` in this room, adds
+    /// nothing. The outcome then contains that message, or its number if it was deleted.
     fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, AppendOutcome>;
 
     /// Returns the author of a message. Fails with `not_found` if the room has no message with this id, or if the
@@ -98,13 +98,13 @@ pub trait Room: Send + Sync {
     fn history(&self, from: HistoryCursor, limit: usize) -> Pending<'_, History>;
 
     /// Records that the caller has read all messages up to `id`. If `id` is higher than the number of the room's last
-    /// message, records that all messages are read. The server writes the record to the database soon after this
-    /// function returns. A shutdown waits for this write.
+    /// message, records that the caller has read all messages. The server writes this record to the database soon after
+    /// this function returns. A shutdown waits until the record is written.
     fn read(&self, id: MessageId) -> Pending<'_, ()>;
 
-    /// Notifies the room's other users that the caller is typing. Nothing is stored. Does nothing if the caller's
-    /// last notification in this room was less than 3 s ago. Also does nothing if no other user has a socket in the
-    /// room.
+    /// Notifies the room's other users that the caller is typing. The notification is not stored with the messages.
+    /// Does nothing if the caller's last notification in this room was less than 3 s ago. Also does nothing if no other
+    /// user of the room is online.
     fn typing(&self) -> Pending<'_, ()>;
 }
 
@@ -113,14 +113,14 @@ pub trait Connection: Send + Sync {
     /// Replaces the socket's token, and returns the time at which the new token expires.
     ///
     /// # Errors
-    /// On an error the socket keeps its old token:
+    /// If the renewal fails, the socket keeps its old token:
     ///
     /// - `invalid_token`: the new token fails a check, or belongs to another user;
     /// - `unavailable`: the key that verifies the token can't be fetched now.
     fn renew<'a>(&'a self, token: &'a str) -> Pending<'a, Time>;
 
-    /// Marks the room as open on this socket. From now on, each message that is written to the socket counts as read
-    /// by the caller.
+    /// Marks the room as open on this socket. Until [`close`](Self::close), each message of the room that is written to
+    /// the socket counts as read by the caller.
     ///
     /// # Errors
     /// `invalid_request`: the frame came over an inbox connection and names no room.
@@ -169,7 +169,7 @@ pub enum HistoryCursor {
 pub struct History {
     /// The messages, in the order of the [`HistoryCursor`].
     pub messages: Vec<HistoryMessage<'static>>,
-    /// Whether the room has more messages in the same direction.
+    /// Whether the room has more messages beyond this page, in the direction of the [`HistoryCursor`].
     pub has_more: bool,
 }
 

@@ -197,7 +197,7 @@ fn kind_of(event: &Value) -> Option<String> {
 }
 
 fn with_field(mut schema: Value, name: &str, is: &Value) -> Value {
-    // If there are several alternatives, each of them gets the field.
+    // If the schema has several alternatives, each alternative gets the field.
     if let Some(Value::Array(alternatives)) = schema.get_mut("oneOf") {
         for alternative in alternatives {
             *alternative = with_field(alternative.take(), name, is);

@@ -27,11 +27,11 @@ pub enum Code {
     Rejected,
     /// The user exceeded a rate, or too many calls of this action are running on the server.
     RateLimited,
-    /// The action did not end in time. It may still succeed. Then its event follows.
+    /// The action did not end in time. The action may still succeed. The socket then receives the action's event.
     Timeout,
     /// The database, or the server of a function or hook, can't be reached. Nothing was written.
     Unavailable,
-    /// The server has an error. `message` contains an id by which the operator finds the cause in the log.
+    /// An error of the server. `message` contains an id by which the operator finds the cause in the log.
     Internal,
 }
 
@@ -95,7 +95,7 @@ impl Error {
         Self::new(Code::NotFound, "no such message in this room")
     }
 
-    /// Makes a `not_author` error. `message` names the operation that only the author may do.
+    /// Makes a `not_author` error. `message` says what only the author may do, for example edit a message.
     pub fn not_author(message: &'static str) -> Self {
         Self::new(Code::NotAuthor, message)
     }

@@ -36,12 +36,12 @@ pub enum Event<'a> {
         /// The number of the message.
         message_id: MessageId,
     },
-    /// Another user is typing. Basic connections (Level 1) don't receive it.
+    /// Another user is typing. Basic connections (Level 1) don't receive this event.
     Typing {
         /// The user who is typing.
         sender_id: &'a UserId,
     },
-    /// An event that a function of the application has sent. It is not stored.
+    /// An event that a function of the application has sent. The event is not stored with the messages.
     Custom {
         /// The name of the function's action.
         name: &'a str,
@@ -91,14 +91,14 @@ impl EventType {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename = "error")]
 pub struct ErrorFrame<'a> {
-    /// The stable code. Decide by it what to do.
+    /// The stable code. A client decides by this code what to do.
     pub code: Code,
     /// An explanation for people.
     pub message: &'a str,
     /// The `action` of the failed frame, cut to 64 characters. Absent if the frame had no `action`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'a str>,
-    /// Only with `rate_limited`: how long to wait before sending the frame again, in milliseconds.
+    /// Only with `rate_limited`: the time that the client should wait before it sends the frame again, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
@@ -112,13 +112,14 @@ pub struct Resumed<'a> {
     pub resumed: bool,
     /// New messages in their current state, oldest first. If not resumed: the room's last messages.
     pub messages: Vec<HistoryMessage<'a>>,
-    /// Messages from before the cursor whose text has changed since, in their current state.
+    /// Messages from before the cursor whose text changed after the cursor, in their current state.
     pub edited: Vec<HistoryMessage<'a>>,
-    /// Messages from before the cursor that were deleted since.
+    /// The ids of messages from before the cursor that were deleted after the cursor.
     pub deleted: Vec<MessageId>,
-    /// The receipt markers of every member. The status of each message follows from them.
+    /// The receipt markers of every member. The client computes the status of each message from these markers.
     pub marks: Vec<Mark>,
-    /// Whether the room has more messages. If resumed, they come after `messages`; otherwise before `messages`.
+    /// Whether the room has more messages than `messages`. If resumed, newer messages are missing. Otherwise, older
+    /// messages are missing.
     pub has_more: bool,
     /// The cursor after this frame.
     pub cursor: String,

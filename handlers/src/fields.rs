@@ -19,8 +19,8 @@ const MAX_DEPTH: usize = 128;
 /// The longest `ref`, in characters (docs/protocol.md, Actions).
 const REF_CHARS: usize = 64;
 
-/// The most characters of an error text about a wrong value. Longer texts are cut, because serde's error repeats the
-/// value, which can be long.
+/// The maximum length of serde's error text about a wrong value, in characters. A longer text is cut. The text repeats
+/// the value, and the value can be long.
 const FAULT_CHARS: usize = 200;
 
 /// The fields of a frame, in the frame's order. If the frame repeats a field, this list repeats it too. Each value
@@ -66,8 +66,8 @@ impl<'a> Fields<'a> {
         Ok(Self(fields))
     }
 
-    /// Returns the frame's `ref`: a text that the client chooses, and by which it recognizes the answer
-    /// (docs/protocol.md, Actions).
+    /// Returns the frame's `ref`, a text that the client chooses. The server's answer repeats the `ref`, so that the
+    /// client recognizes the answer (docs/protocol.md, Actions).
     ///
     /// # Errors
     /// `invalid_request`: `ref` is not a string, is longer than 64 characters, contains U+0000, or is given twice.
@@ -83,8 +83,8 @@ impl<'a> Fields<'a> {
     }
 
     /// Removes `ref` and `client_id` if their values are not valid. A Level 1 client (basic mode) may use these two
-    /// names for its own purposes, because Level 1 does not define them. The server ignores unknown fields, so it
-    /// must not refuse such a frame.
+    /// names for its own purposes, because Level 1 does not define them. In a Level 1 frame they are unknown fields.
+    /// The server ignores unknown fields, so it must not refuse the frame because of their values.
     #[must_use]
     pub fn of_level_1(mut self) -> Self {
         let client_id =

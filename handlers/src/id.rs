@@ -103,9 +103,9 @@ impl<'de> Deserialize<'de> for MessageId {
 /// The id of a user, from the application's tokens.
 ///
 /// A text of digits without a leading zero, up to [`MAX_ID`], becomes an integer. Any other text of 1 to
-/// [`UserId::MAX_BYTES`] bytes without control characters is a string. So `7` and `"7"` are the same user, and
-/// `"007"` is a different user. Integers sort before strings. This gives the two users of a direct room the same
-/// order on every server.
+/// [`UserId::MAX_BYTES`] bytes without control characters is a string. So `7` and `"7"` are the same user, and `"007"`
+/// is a different user. Integers sort before strings. By this order, every server lists the two users of a direct room
+/// in the same way.
 ///
 /// An id with a part `.` or `..` between slashes is refused, because the HTTP API has user ids in its paths. HTTP
 /// clients and proxies resolve a `.` or `..` in a path, even if it is percent-encoded. The request would then reach
@@ -167,8 +167,8 @@ impl fmt::Display for UserId {
     }
 }
 
-/// Accepts an integer or a string, by the rule of [`UserId`]. An integer outside 0 to [`MAX_ID`] becomes the string
-/// of its digits, as in a URL. All other values are refused.
+/// Accepts an integer or a string. A string of digits becomes an integer, as [`UserId`] describes. An integer outside 0
+/// to [`MAX_ID`] becomes the string of its digits, as in a URL. All other values are refused.
 impl<'de> Deserialize<'de> for UserId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct UserIdVisitor;

@@ -26,7 +26,8 @@ pub struct Ready {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<RoomId>")]
     pub room_ids: Option<Vec<RoomId>>,
-    /// The users who are online, among the members of `rooms` or, if resumed, of all rooms of the caller.
+    /// The users who are online. If resumed: among the members of all rooms of the caller. Otherwise: among the members
+    /// of `rooms`.
     pub online: Vec<UserId>,
     /// The cursor after this frame.
     pub cursor: String,
@@ -54,7 +55,8 @@ pub struct ReadyRoom {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<MessageId>")]
     pub deleted: Option<Vec<MessageId>>,
-    /// Whether more messages follow after the last one in `messages`. The action `history` returns them.
+    /// Whether the room has more messages after the last message in `messages`. The client loads them with the action
+    /// `history`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "bool")]
     pub has_more: Option<bool>,
@@ -112,7 +114,8 @@ pub struct MemberView {
     pub online: bool,
 }
 
-/// An event about the caller's list of rooms, or about a user's presence. Events inside a room are of type `Event`.
+/// An event about the caller's list of rooms, or about a user's presence. The type `Event` has the events of a room,
+/// such as a new message.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum InboxEvent {
@@ -148,7 +151,7 @@ pub enum InboxEvent {
     },
 }
 
-/// The parts of a room that the backend can change.
+/// The parts of a room that the event `room_changed` contains.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RoomChange {
     /// Whether the room is a direct room or a group.

@@ -1,4 +1,4 @@
-//! The types of a message: its text, its ids, its status and its times.
+//! The parts of a message: its text, its client id, its status and its times.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Error, MessageId, UserId};
 
-/// A text from a client whose length is not checked yet. The text contains at least one character that is not white
-/// space, and no U+0000.
+/// A text from a client. Its length is not checked against the configured limit yet. The text contains at least one
+/// character that is not white space, and no U+0000.
 #[derive(Debug)]
 pub struct Draft(String);
 
@@ -25,8 +25,8 @@ impl Draft {
     /// # Errors
     /// `invalid_request`: the text has more than `limit` code points.
     pub fn within(self, limit: usize, field: &str) -> Result<Text, Error> {
-        // A text has at least as many bytes as code points. So the code points are counted only if the text has more
-        // than `limit` bytes.
+        // Counting code points is slow. A text of at most `limit` bytes has at most `limit` code points, so it needs no
+        // count.
         if self.0.len() > limit && self.0.chars().count() > limit {
             return Err(Error::invalid(format!("{field}: longer than {limit} characters")));
         }
@@ -77,8 +77,8 @@ impl Text {
 }
 
 /// The id that a client gives to a message before the server has numbered the message: 1 to 64 characters. A client
-/// uses a new id for each message. When the client sends a message again, it repeats the message's id, and the server
-/// stores the message only once.
+/// uses a new id for each message. When the client repeats a message, it sends the message with the same id. The server
+/// then stores the message only once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientId(String);
 
@@ -156,7 +156,7 @@ pub struct Message {
     pub sender_id: UserId,
     /// The status at the time of this frame.
     pub status: Status,
-    /// The time at which the server stored the message, by the server's clock.
+    /// The time at which the server stored the message, by the clock of the database.
     pub created_at: Time,
     /// The time of the last change of the text.
     pub updated_at: Time,
@@ -175,7 +175,7 @@ pub struct HistoryMessage<'a> {
     pub sender_email: Option<Cow<'a, str>>,
     /// The status at the time of this frame.
     pub status: Status,
-    /// The time at which the server stored the message, by the server's clock.
+    /// The time at which the server stored the message, by the clock of the database.
     pub created_at: Time,
     /// The time of the last change of the text.
     pub updated_at: Time,

@@ -1,5 +1,5 @@
 //! Admits a frame, a message that a client sent on its socket. Finds the action that the frame names. Checks the
-//! sender's rate limits, and counts the frame towards them.
+//! sender's rate limits, and counts the frame towards these limits.
 
 use handlers::{Code, Error, Fields};
 
@@ -19,8 +19,8 @@ impl ActionTable {
     }
 
     /// Parses the frame, finds its action, and counts the frame towards the sender's rates. Writes the `action`, the
-    /// `ref` and the room into `envelope`. If the frame is refused, `envelope` has the parts that were valid before
-    /// the check that failed. Returns the action and the frame's fields, which the action decodes later.
+    /// `ref` and the room into `envelope`. If a check fails, `envelope` has only the parts that were read before this
+    /// check. Returns the action and the frame's fields, which the action decodes later.
     pub(crate) fn admit<'f>(
         &self,
         frame: &'f str,

@@ -102,13 +102,12 @@ impl Connection for BoundSocket {
     }
 }
 
-/// Returns the room after which a page begins. `last` is the last room of the page that the socket received before
-/// this one.
+/// Returns the room after which a page begins. `last` is the last room of the socket's previous page.
 ///
-/// Several rooms can have the same last activity, to the millisecond. A client that sends only a time doesn't say
-/// which rooms of that millisecond it already has. If the socket's previous page ended in that millisecond, the new
-/// page continues after the previous page. Otherwise the new page contains all rooms of that millisecond again. So a
-/// client that sends only times misses no room, and its pages don't repeat forever.
+/// Several rooms can have their last activity in one millisecond. A client that sends only `before`, a time, doesn't
+/// say which rooms of this millisecond it already has. If the socket's previous page ended in this millisecond, the new
+/// page continues after the previous page. Otherwise the new page contains all rooms of this millisecond. So the client
+/// misses no room, and does not get the same page for ever.
 pub(crate) fn page_after(
     from: RoomsFrom,
     last: Option<RoomListPosition>,

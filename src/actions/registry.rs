@@ -44,10 +44,10 @@ pub(crate) enum ActionKind {
 }
 
 impl ActionTable {
-    /// Builds the table. `before` is the table that the new one replaces. If an action's `max_in_flight` has not
-    /// changed, the action keeps its permits from `before`, including those that running calls hold. Otherwise the
-    /// action gets new permits, and its running calls do not count towards them. If no rate has changed, the calls
-    /// of each user that were already counted stay counted.
+    /// Builds the table. `before` is the table that the new table replaces. It is none when the server starts. If an
+    /// action's `max_in_flight` has not changed, the action keeps its permits from `before`, including the permits that
+    /// running calls hold. Otherwise the action gets new permits, and calls that are already running hold none of the
+    /// new permits. If no rate has changed, the calls of each user that were already counted stay counted.
     pub(crate) fn new(
         actions: &'static [Action],
         functions: Vec<Arc<FunctionAction>>,

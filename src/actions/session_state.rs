@@ -18,8 +18,8 @@ use crate::realtime::joined_rooms::JoinedRooms;
 use crate::store::RoomListPosition;
 use crate::telemetry::metrics::Metrics;
 
-/// The most requests of one socket whose `ref` is stored until their event is sent. Above this number, the oldest
-/// `ref` is dropped, and the event of its request carries no `ref`.
+/// The most `ref`s that one socket stores. A `ref` is stored until the event of its request is sent. Above this number,
+/// the oldest `ref` is dropped, and the event of its request carries no `ref`.
 const REFS: usize = 1_000;
 
 /// The state of one open socket.
@@ -103,7 +103,7 @@ impl SocketSession {
     }
 
     /// On a Level 1 socket, removes `ref` and `client_id` if their values are invalid
-    /// ([`of_level_1`](Fields::of_level_1)). Such a client may use these names for its own purposes.
+    /// ([`of_level_1`](Fields::of_level_1)). A Level 1 client may use these names for its own purposes.
     pub(crate) fn strip_unknown_fields<'a>(&self, fields: Fields<'a>) -> Fields<'a> {
         let level_1 =
             self.options == SessionOptions::default() && matches!(self.scope, SessionScope::Room(_));
@@ -128,7 +128,7 @@ impl SocketSession {
         matches!(&self.scope, SessionScope::Inbox(inbox) if inbox.is_stale(room))
     }
 
-    /// Asks for the socket to be closed with this close code. Only the first request counts.
+    /// Asks for the socket to be closed with this close code. If several calls ask, the first close code is used.
     pub(crate) fn end(&self, close: Close) {
         self.ended.get_or_init(|| Box::new(close));
     }
@@ -164,7 +164,7 @@ impl SocketSession {
         self.refs().retain(|(expected, _)| *expected != request);
     }
 
-    /// Returns and drops the stored `ref` of a request. So only the first event of the request carries it.
+    /// Returns and drops the stored `ref` of a request. So only the first event of the request carries the `ref`.
     pub(crate) fn take_ref(&self, request: ObjectId) -> Option<String> {
         let mut refs = self.refs();
         let at = refs.iter().position(|(expected, _)| *expected == request)?;

@@ -64,8 +64,8 @@ pub(crate) struct BuiltServer {
     pub(crate) shutdown: ShutdownSequence,
 }
 
-/// Connects to the database, and starts the background tasks under `supervisor`. Builds every part of the server,
-/// and passes to each part the other parts that it uses.
+/// Connects to the database, and starts the background tasks under `supervisor`. Builds every part of the server, and
+/// passes the parts to each other: each part gets the parts that it uses.
 #[allow(clippy::too_many_lines, reason = "the whole composition stands on one page")]
 pub(crate) async fn assemble(
     plan: ServerPlan,

@@ -12,8 +12,8 @@ use crate::error::StartError;
 use crate::mongod::{self, EmbeddedMongod, MongodError, MongodOptions};
 use crate::store::Store;
 
-/// The longest time that a starting server waits for its database. The wait for its change stream, which follows, has
-/// the same limit.
+/// The longest time that a starting server waits for its database. Then the server waits for its change stream, again
+/// for at most this time.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The pause between two attempts to reach the database.

@@ -106,14 +106,14 @@ impl App {
         Self { ready: Box::new(ready), ..self }
     }
 
-    /// Serves on `listener` until `shutdown`. Connects wait in the listener's backlog until the database is
-    /// available. After `shutdown` the server accepts no new socket and no new frame. It finishes and answers the
-    /// started actions, closes the sockets with 1012, and writes the receipts. These steps together take at most
+    /// Serves on `listener` until `shutdown`. Until the database is available, new connections stay in the listener's
+    /// backlog. After `shutdown` the server accepts no new socket and no new frame. It finishes and answers the started
+    /// actions, closes the sockets with 1012, and writes the receipts. These steps together take at most
     /// `shutdown.drain_seconds` and one second. Then the embedded `mongod` ends.
     ///
     /// # Errors
-    /// The configuration can't be used, the database isn't available within 30 s, or a task that the server needs
-    /// panicked. After such a panic the server drains as after `shutdown`, and then returns the error.
+    /// The configuration can't be used, the database isn't available within 30 s, or a required background task
+    /// panicked. After this panic, the server drains as it does after `shutdown`, and then returns the error.
     pub async fn serve(
         mut self,
         listener: TcpListener,
@@ -155,7 +155,7 @@ impl App {
             tokens: demo::may_make_tokens(&config, embedded && loopback),
         };
         let plan = ServerPlan { config, actions, page, embedded, log_dropped };
-        // The future is boxed, because it is large. So its memory is freed before the server runs.
+        // The future is large. It is boxed, so that its memory is freed before the server runs.
         let BuiltServer {
             routes,
             clients: clients_limiter,
@@ -219,7 +219,7 @@ struct RunningServer {
 }
 
 impl RunningServer {
-    /// Accepts connections until `shutdown`, or until a task that the server needs panics. Then drains: finishes the
+    /// Accepts connections until `shutdown`, or until a required background task panics. Then drains: finishes the
     /// started actions and closes the sockets.
     async fn listen(
         self,
@@ -228,8 +228,9 @@ impl RunningServer {
         supervisor: &Supervisor,
     ) -> Result<(), StartError> {
         let ClientListener { clients: listener, certificate } = entrance;
-        // Accepted connections inherit both options. Without TCP_NODELAY, a small frame waits up to 41 ms for the
-        // previous frame's acknowledgement. With a default buffer, a slow reader holds megabytes in the kernel.
+        // Accepted connections inherit TCP_NODELAY and the buffer's size from the listener. Without TCP_NODELAY, a
+        // small frame waits up to 41 ms for the previous frame's acknowledgement. With the system's default size, the
+        // frames for one slow client may fill megabytes of the kernel's memory.
         let socket = socket2::SockRef::from(&listener);
         socket.set_tcp_nodelay(true)?;
         socket.set_send_buffer_size(self.config.load().sockets.send_buffer_bytes as usize)?;

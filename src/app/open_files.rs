@@ -6,8 +6,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// The number of open files that are neither clients' sockets nor HTTP connections, such as the connections of the
-/// database driver.
+/// The number of files that Parlor may open besides clients' sockets and HTTP connections, for example the connections
+/// of the database driver.
 const OTHERS: usize = 256;
 
 /// Raises the soft limit to the hard limit. Logs a line if the hard limit is lower than the configuration may need.
@@ -28,8 +28,8 @@ pub fn raise(config: &Config) {
         return;
     };
     let warning = "the limit of open files is lower than limits.sockets and http.connections may need: raise `ulimit -Hn`, or lower these keys";
-    // An embedded `mongod` is meant for a first try of Parlor. A server that is only tried has few sockets, so the
-    // line is logged as information and not as a warning.
+    // An embedded `mongod` is meant for a first try of Parlor. A server for a first try has few sockets. So the line is
+    // logged as information and not as a warning.
     if config.mongodb.uri.is_some() {
         tracing::warn!(allowed, needed, "{warning}");
     } else {

@@ -90,8 +90,8 @@ impl Reloader {
         Ok(PreparedReload { reload, keys, functions, before_send, hooks })
     }
 
-    /// Prepares the webhooks for events. A webhook that existed before the reload continues after the last event
-    /// that it delivered. A new webhook starts with the next event.
+    /// Prepares the webhooks for events. A webhook that existed before the reload continues after the last event that
+    /// was delivered to it. A new webhook starts with the next event.
     async fn hooks(&self, reload: &ConfigReload) -> Result<Option<Webhooks>, StartError> {
         let asked = |key: &String| key.starts_with("hooks.before_send.");
         if !reload.changed.iter().any(|key| key.starts_with("hooks.") && !asked(key)) {
@@ -108,8 +108,8 @@ impl Reloader {
         let ConfigReload { config, changed, restart } = reload;
         self.runtime.set_before_send(before_send);
         if let Some(hooks) = hooks {
-            // Only the server that holds a webhook's lease (a time-limited lock in the database) sends its events.
-            // This server may hold leases for the old webhooks. It must release these leases before the new
+            // Only the server that holds a webhook's lease (a time-limited lock in the database) sends events to the
+            // webhook. This server may hold leases for the old webhooks. It must release these leases before the new
             // webhooks can take them.
             self.hooks.load().end().await;
             self.hooks.store(Arc::new(hooks.start(&self.supervisor)));

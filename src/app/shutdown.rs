@@ -74,8 +74,8 @@ impl ShutdownSequence {
     }
 
     /// Folds the server's last receipts: adds them to the members' documents. A server can fold only receipts that it
-    /// has received from the change stream, also its own receipts. Therefore the function first waits until the
-    /// change stream has delivered them.
+    /// has received from the change stream. This also applies to receipts that the server itself has written. Therefore
+    /// the function first waits until the change stream has delivered them.
     async fn fold_receipts(&self) -> Result<(), StoreError> {
         self.heartbeat.wait_for_round_trip(&self.store).await?;
         self.store.fold().await

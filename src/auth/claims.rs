@@ -142,8 +142,8 @@ impl ClaimRules {
         UserId::deserialize(given(claims, &self.user_claim).or_else(|| given(claims, "sub"))?).ok()
     }
 
-    /// Returns the token's e-mail address in one of two places. An address that Parlor may show is the first value. An
-    /// address that the issuer reports as unverified is the second value. The other value is none.
+    /// Returns two values, and sets at most one of them: the e-mail address that Parlor may show, and the e-mail
+    /// address that the issuer reports as unverified.
     fn email(&self, claims: &Map<String, Value>) -> (Option<String>, Option<String>) {
         let email = claims.get(&self.email_claim).and_then(Value::as_str);
         let fits =

@@ -3,8 +3,8 @@
 //!
 //! A key from the configuration, or from a configured file, counts as removed when a reload no longer finds it. An
 //! issuer is the service that signs the users' tokens. An issuer's key counts as removed when two fetches in a row no
-//! longer find it. The reason: an issuer may have several servers behind one address, and one of them may still
-//! publish an old key set. One answer of this server must not close every socket.
+//! longer find it. The reason: an issuer may have several servers behind one address, and one of these servers may
+//! still publish an old key set. One answer with an old key set must not close every socket.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +18,8 @@ use super::{TokenRules, VerificationKeys};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyState(Arc<AtomicBool>);
 
-/// The state of the key that signed a socket's current token. The socket checks this state often, so a check must be
-/// cheap: it reads one flag.
+/// The state of the key that signed a socket's current token. The socket checks this state often. Therefore a check is
+/// cheap: it only reads one flag.
 #[derive(Default)]
 pub(crate) struct CurrentKey(ArcSwap<AtomicBool>);
 
@@ -49,7 +49,7 @@ impl PartialEq for KeyState {
 
 impl Eq for KeyState {}
 
-/// All keys that are in use. An issuer's key stays in use after one fetch that did not find it.
+/// All keys that are in use. If only the last fetch of an issuer's keys did not find a key, this key is still in use.
 #[derive(Default)]
 pub(super) struct KeysInForce(Vec<KnownKey>);
 

@@ -6,13 +6,13 @@
 //!
 //! - The cached keys stay in use while the issuer can't be reached.
 //! - A token with a new, unknown key causes a fetch, so the first token of a new key is accepted.
-//! - Clients can't cause more than one fetch in `auth.refetch_ms`, even with many unknown keys.
+//! - Clients can cause at most one fetch in `auth.refetch_ms`, even if their tokens name many unknown keys.
 //!
 //! No library is used for these fetches, for these reasons:
 //!
 //! - `jwks_client_rs` uses the same version of jsonwebtoken as Parlor. But it fetches for each unknown key without a
-//!   limit, reads answers of any length, and follows redirects to any address. If the set contains one key of an
-//!   unknown kind, it refuses the whole set. It can't use a discovery document.
+//!   limit, reads answers of any length, and follows redirects to any address. If a set contains one key of an unknown
+//!   kind, the library refuses all keys of the set. The library can't use a discovery document.
 //! - `jwt-authorizer`, `oidc-jwt-validator` and `jwks` use older versions of jsonwebtoken, each with a second crypto
 //!   library.
 //! - `openidconnect` is made for signing in, and does not cache keys.
@@ -148,8 +148,8 @@ impl Issuer {
         let refetch_requested = async {
             loop {
                 self.refetch_requested.notified().await;
-                // A token may request a fetch while another fetch runs. That fetch serves the token too, so no second
-                // fetch follows.
+                // A token may request a fetch while another fetch runs. The running fetch also brings the keys for this
+                // token, so no second fetch follows.
                 if !self.is_recent() {
                     return;
                 }
@@ -175,7 +175,7 @@ impl Issuer {
         Ok(keys)
     }
 
-    /// Decodes the keys of a set. If `is_new`, the set differs from the cached one, and the skipped keys are logged.
+    /// Decodes the keys of a set. If `is_new`, the set differs from the cached set, and the skipped keys are logged.
     ///
     /// # Errors
     /// The set contains no key that can verify a token.

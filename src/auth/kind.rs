@@ -106,8 +106,8 @@ pub(super) fn of(
         Some(aud) if audiences(aud).any(|aud| aud.rsplit(':').next().is_some_and(is_other_word)) => {
             TokenPurpose::Other
         }
-        // An ID token is for one client, its audience. If no audience is configured, Parlor can't know whether the
-        // token is for this application.
+        // An ID token is for one client. This client is the token's audience. If no audience is configured, Parlor
+        // can't know whether the token is for this application.
         Some(aud) if is_id && audiences(aud).next().is_some() => TokenPurpose::IdOfUnknownAudience,
         _ => TokenPurpose::Access,
     }

@@ -79,8 +79,8 @@ struct VerifierState {
     /// The issuer (the service that signs the users' tokens) whose keys are fetched. None if the configuration has
     /// the keys themselves.
     issuer: ArcSwapOption<Issuer>,
-    /// Locked while the rules or the issuer are replaced. Before an issuer's newly fetched keys are stored, this lock
-    /// is taken, and the keys are dropped if a reload has replaced the issuer.
+    /// Locked while the rules or the issuer are replaced. After a fetch, the issuer's task takes this lock before it
+    /// stores the fetched keys. If a reload has replaced the issuer during the fetch, the task drops the keys.
     changing: Mutex<KeysInForce>,
     /// Notified when a key was removed from use.
     removed: Notify,
@@ -95,7 +95,7 @@ struct TokenRules {
 enum VerificationKeys {
     /// One key that verifies every token.
     One(Box<VerificationKey>),
-    /// Several keys, each with its name if it has one. A token may name its key.
+    /// Several keys. A key may have a name, the `kid`. A token's header may name the key that signed the token.
     Several(Vec<(Option<String>, VerificationKey)>),
 }
 
@@ -203,8 +203,8 @@ impl TokenRules {
     }
 
     /// Returns the key that a token's header names. Returns none if no key has this name. If the token names no key,
-    /// returns the only key with the token's algorithm. If several keys have this algorithm, the token is refused. If
-    /// Parlor tried all keys, any client could cause much work with each token.
+    /// returns the only key with the token's algorithm. If several keys have this algorithm, the token is refused.
+    /// Parlor does not try several keys, because then any client could cause much work with each token.
     fn check(&self, header: &signed::Header) -> Result<Option<&VerificationKey>, TokenError> {
         let fits = |check: &VerificationKey| check.key.algorithms.contains(&header.algorithm);
         let keys = match &self.keys {
@@ -238,8 +238,8 @@ const WRONG_ALGORITHM: TokenError = TokenError::about_key("the token's algorithm
 /// sign tokens.
 ///
 /// # Errors
-/// There is no shared secret, or `Config::check` would refuse `auth`. Or `ttl` is shorter than one second, is longer
-/// than `auth.max_lifetime_seconds`, or ends after the year 9999.
+/// There is no shared secret, or `Config::check` would refuse `auth`. The function also fails if `ttl` is shorter than
+/// one second, is longer than `auth.max_lifetime_seconds`, or ends after the year 9999.
 pub fn sign(
     auth: &AuthConfig,
     user: &UserId,

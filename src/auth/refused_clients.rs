@@ -37,8 +37,8 @@ const BLOCK_TIME: Duration = Duration::from_mins(1);
 /// The source against which a refused connect counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ClientSource {
-    /// The connect comes from this machine, or from a proxy in `http.proxies`. Such connects are never counted and
-    /// never blocked.
+    /// The connect comes from this machine, or from a proxy in `http.proxies`. Parlor never counts and never blocks
+    /// these connects.
     Exempt,
     /// All clients of one address (for IPv6, of one /64) that have no valid token.
     Address(IpAddr),
@@ -157,8 +157,8 @@ impl RefusedClients {
         }
     }
 
-    /// Records a refused connect in the metrics and the log. If the client caused the refusal, also counts it against the
-    /// source.
+    /// Records a refused connect in the metrics and the log. If the client caused the refusal, also counts the connect
+    /// against the source.
     pub(crate) fn record(&self, client: &ConnectingClient, config: &Config, close: Close) {
         self.metrics.connect(close.label());
         self.log(client, close.code(), close.reason());
@@ -175,7 +175,7 @@ impl RefusedClients {
     }
 
     /// Waits for a permit to check a token from a blocked address. Many connects from blocked addresses may arrive at
-    /// the same time. The permits limit the processor time that the checks of their tokens take.
+    /// the same time. The permits limit the number of concurrent checks, and so the CPU time for these checks.
     pub(crate) async fn acquire_check(&self) -> Option<SemaphorePermit<'_>> {
         if let Ok(permit) = self.checks.try_acquire() {
             return Some(permit);

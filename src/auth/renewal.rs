@@ -104,7 +104,8 @@ impl Verifier {
         }
     }
 
-    /// Waits until a key was removed. Only one task may wait at a time.
+    /// Waits until a reload or a fetch removes a key. Only one task may wait at a time, because a removal wakes only
+    /// one task.
     pub(crate) async fn keys_removed(&self) {
         self.0.removed.notified().await;
     }

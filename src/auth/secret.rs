@@ -93,9 +93,9 @@ pub fn keep_own_secret(config: &mut Config) -> Result<bool, AuthError> {
     Ok(true)
 }
 
-/// If no key is configured, uses the secret that a server has stored in `mongodb.data_dir`, and returns the path of
-/// the secret's file. Never creates a secret, because a running server would not know it, and would refuse every
-/// token that it signs.
+/// If no key is configured, uses the secret that a server has stored in `mongodb.data_dir`, and returns the path of the
+/// secret's file. Never creates a secret: a running server would not know the new secret, and would refuse the tokens
+/// that the new secret signs.
 ///
 /// # Errors
 /// There is no stored secret, or it can't be read. The message names the path, and says what to do.

@@ -77,8 +77,8 @@ impl<'a> SignedToken<'a> {
     }
 }
 
-/// The claims of a token. A token with a repeated claim is refused, because another program could read a different
-/// one of the two values (RFC 7519, 4).
+/// The claims of a token. A token with a repeated claim is refused: Parlor could use one of the two values, and another
+/// program the other value (RFC 7519, 4).
 struct Claims(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Claims {

@@ -47,7 +47,7 @@ struct DatabaseFindings {
     fault: Option<String>,
 }
 
-/// Performs the database steps of a starting server, until one of them fails.
+/// Does the checks and preparations that a starting server does in the database. Stops at the first error.
 async fn inspect_and_prepare(store: &Store, read_from: ReadFrom) -> DatabaseFindings {
     let mut advice = Vec::new();
     let checked = async {

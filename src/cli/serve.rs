@@ -54,9 +54,9 @@ pub(crate) async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns a channel of new configurations. On each SIGHUP, reads the configuration and sends it to the channel. If
-/// a SIGHUP arrives during a reload, the next reload follows after the current one. The system also sends a SIGHUP
-/// when the server's terminal is closed. In this case the server shuts down.
+/// Starts a task that reads the configuration on each SIGHUP, and sends it to the returned channel. If a SIGHUP arrives
+/// during a reload, another reload follows. The system also sends a SIGHUP when the server's terminal is closed. In
+/// this case the server shuts down.
 fn reloads(
     mut hangup: Signal,
     file: Option<PathBuf>,

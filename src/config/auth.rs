@@ -9,14 +9,15 @@ use super::layers::Values;
 use super::ranges::NumberRange;
 use super::{ConfigError, Secret};
 
-/// A shorter interval would overload the issuer. With a longer interval, Parlor would learn of new keys too late.
+/// Intervals below the minimum would overload the issuer. With an interval above the maximum, Parlor would learn of new
+/// keys too late.
 const REFRESH_SECONDS: NumberRange = 10..=86_400;
 const REFETCH_MS: NumberRange = 10..=600_000;
 const FETCH_MS: NumberRange = 100..=60_000;
 const FETCH_BYTES: NumberRange = 1_024..=1 << 24;
 /// Zero means no limit. The maximum is 100 years.
 const LIFETIME_SECONDS: NumberRange = 0..=3_153_600_000;
-/// The minimum is enough for a token of three short claims with any algorithm. The maximum is that of
+/// The minimum is enough for a token of three short claims with any algorithm. The maximum is also the maximum of
 /// `http.head_bytes`: a token arrives in the head of a request, so a longer token could never arrive.
 const TOKEN_BYTES: NumberRange = 1_024..=1_048_576;
 
@@ -40,8 +41,8 @@ pub struct AuthConfig {
     /// The shortest pause before a fetch that is not regular: after a failed fetch, or because a token has an
     /// unknown key.
     pub refetch: Duration,
-    /// The longest time of one fetch. A connecting client whose token has an unknown key waits for a fetch, and
-    /// so at most for this time.
+    /// The longest time of one fetch. If the token of a connecting client has an unknown key, the client waits for a
+    /// fetch, and so for at most this time.
     pub fetch: Duration,
     /// The largest document that is fetched, in bytes.
     pub fetch_bytes: usize,
@@ -53,7 +54,7 @@ pub struct AuthConfig {
     pub audience: Option<String>,
     /// Accepted `typ` values of a token's header. Empty: any `typ` that doesn't name a purpose other than access.
     pub types: Vec<String>,
-    /// Claims with the values that they must have or contain.
+    /// The claims that every token must have, by name. The map's value is the value that the claim must be or contain.
     pub require: BTreeMap<String, String>,
     /// The longest time from `iat` to `exp`. None: no limit.
     pub max_lifetime: Option<Duration>,

@@ -10,7 +10,7 @@ use super::layers::Values;
 use super::ranges::MIN_API_KEY_CHARS;
 use super::{ApiConfig, Config, ConfigError, HttpConfig, TlsFiles, TracesConfig, tls_files};
 
-/// The default port of each scheme. Browsers leave it out of an origin.
+/// The default port of each scheme. Browsers leave the default port out of an origin.
 const DEFAULT_PORTS: &[(&str, &str)] = &[("http://", ":80"), ("https://", ":443")];
 
 impl Config {

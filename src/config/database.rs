@@ -11,8 +11,8 @@ use super::{ConfigError, Secret, uri};
 /// `mongod` itself accepts no cache below 256 MiB.
 const CACHE_MIB: NumberRange = 256..=1_048_576;
 const POOL_SIZE: NumberRange = 1..=10_000;
-/// With a shorter time, operations would fail at every short pause of the network. A longer time is probably a
-/// mistake in the unit, such as microseconds instead of milliseconds.
+/// With a time below the minimum, operations would fail at every short pause of the network. A time above the maximum
+/// is probably a mistake in the unit, such as microseconds instead of milliseconds.
 const DATABASE_MS: NumberRange = 10..=600_000;
 const INDEXES_SECONDS: NumberRange = 1..=86_400;
 
@@ -62,7 +62,8 @@ impl MongodbConfig {
         })
     }
 
-    /// Reads the name of the database. If `mongodb.database` is not set, the path of the URI can give the name.
+    /// Reads the name of the database. If `mongodb.database` is not set and the path of the URI is a valid name,
+    /// returns the path.
     fn read_database(values: &mut Values, uri: Option<&Secret>) -> Result<String, ConfigError> {
         let name = values.text("mongodb.database")?;
         let path = uri.and_then(|uri| uri::database(uri.expose()));

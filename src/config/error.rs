@@ -22,7 +22,7 @@ pub struct ConfigError {
 pub(super) enum ValueSource {
     /// The file `config/default.toml`, which is built into the binary.
     Default,
-    /// A configuration file, and the line in it if the line is known, counted from 1.
+    /// A configuration file, and the number of the line, if it is known. The first line has the number 1.
     File(PathBuf, Option<usize>),
     /// The environment variable with this name.
     Env(String),

@@ -8,7 +8,7 @@ use super::ConfigError;
 use super::layers::Values;
 use super::ranges::{FEED_MS, NumberRange};
 
-/// Zero means the default: `heartbeat_ms` plus one second, but at most `stale_ms`.
+/// Zero stands for the default: `heartbeat_ms` plus one second, but at most `stale_ms`.
 const OVERDUE_MS: NumberRange = 0..=600_000;
 /// Each hanging call keeps a database connection and some memory until it ends.
 const HANGING: NumberRange = 1..=100;
@@ -19,16 +19,16 @@ pub struct FeedConfig {
     /// The interval at which the server writes its heartbeat, a document in the database. The server then
     /// receives this write from its change stream, and so knows that the stream works.
     pub heartbeat: Duration,
-    /// If no heartbeat comes back for this long, the readiness probe of the server fails. Longer than
-    /// `heartbeat`.
+    /// If the server receives no heartbeat from its change stream for this long, the server's readiness probe fails.
+    /// Must be longer than `heartbeat`.
     pub stale: Duration,
-    /// If no heartbeat comes back for this long, the change stream is overdue: memberships are checked in the
-    /// database. Longer than `heartbeat`, at most `stale`.
+    /// If the server receives no heartbeat for this long, the change stream is overdue. The server then checks
+    /// memberships in the database. Must be longer than `heartbeat`, and at most `stale`.
     pub overdue: Duration,
-    /// If no heartbeat comes back for this long, the server closes all sockets. Longer than `overdue`.
+    /// If the server receives no heartbeat for this long, the server closes all sockets. Must be longer than `overdue`.
     pub close: Duration,
-    /// If a database call of the change stream hangs, the server opens another stream and no longer waits for
-    /// the call. This is the most hanging calls at a time.
+    /// The highest number of hanging database calls at one time. If a call of the change stream hangs, the server opens
+    /// another stream and no longer waits for the call.
     pub hanging: usize,
     /// The member of the replica set from which the change stream is read.
     pub read_from: ReadFrom,
@@ -52,7 +52,7 @@ impl From<ReadFrom> for SelectionCriteria {
     }
 }
 
-/// The default of `overdue` is the heartbeat's interval plus this time.
+/// The default of `overdue` is the heartbeat's interval plus this time, but at most `stale`.
 const HEARTBEAT_GRACE: Duration = Duration::from_secs(1);
 
 impl FeedConfig {

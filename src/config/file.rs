@@ -1,9 +1,10 @@
 //! Reads the files that a server must trust: its configuration, its keys and its certificates.
 //!
 //! A user who can write to these files controls the server. A user who can read a secret can forge tokens. Therefore
-//! the server refuses a key file or certificate that another user owns or can change, and a configuration file that
-//! everyone can change. It also refuses a secret file of its own user that everyone can read. The checks examine the
-//! opened file. So another process can't replace the file between the check and the reading.
+//! the server refuses a key file or certificate that another user owns or can change. The server also refuses a
+//! configuration file that everyone can change. If a secret file belongs to the server's user and everyone can read it,
+//! the server refuses it, too. The checks examine the opened file. So another process can't replace the file between
+//! the check and the reading.
 
 use std::borrow::Cow;
 use std::fs::{File, Metadata};
@@ -22,7 +23,7 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 const WRITABLE_BY_ALL: u32 = 0o002;
 const READABLE_BY_ALL: u32 = 0o004;
 
-/// The kind of a file's content, which decides who may change and read the file.
+/// The kind of a file's content. The kind decides which users may change the file and read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
     /// Settings. The file's owner and the file's group may change them, for example a group of administrators.
@@ -68,11 +69,11 @@ impl TrustedFile {
         Ok(read)
     }
 
-    /// Checks a file again, for a stricter kind. For example, a file of public keys is checked as a secret if it
-    /// turns out to contain a shared secret.
+    /// Checks the file's owner and mode for a kind. For example, a file that was read as public keys may contain a
+    /// shared secret. Parlor then checks the file as a secret.
     ///
     /// # Errors
-    /// A file of the kind `holds` must not have this owner or mode. The text says what to do.
+    /// The file's owner or mode is not permitted for the kind `holds`. The text says what to do.
     pub(crate) fn check(&self, holds: FileKind) -> Result<(), String> {
         let me = rustix::process::geteuid().as_raw();
         judge(holds, self.owner, self.mode, me, &self.path)
@@ -130,9 +131,10 @@ fn judge(holds: FileKind, owner: u32, mode: u32, me: u32, path: &Path) -> Result
     Ok(())
 }
 
-/// Checks that only the server's user and root can replace a program. A program is started by its path, so the
-/// directories above it are checked too. A directory further up may be like /tmp (writable, with the sticky bit),
-/// because in it users can't rename the files of other users.
+/// Checks that only the server's user and root can replace a program. A program is started by its path, so all
+/// directories of the path are checked too. The program's own directory must not be writable for other users. A
+/// directory above it may be writable for everyone if it has the sticky bit, as /tmp has. In a directory with this bit,
+/// users can't rename the files of other users.
 ///
 /// # Errors
 /// The text names the file or directory that others can change, and what to do.

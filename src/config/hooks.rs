@@ -1,5 +1,5 @@
-//! `[hooks]`: the application's webhooks. Parlor asks the webhook `before_send` before it stores a message. It sends
-//! events to the other four webhooks.
+//! `[hooks]`: the application's webhooks. Before Parlor stores a message, it asks the webhook `before_send`. Parlor
+//! sends events to the four webhooks `after_send`, `connected`, `disconnected` and `offline`.
 
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ const WINDOW: NumberRange = 1..=100_000;
 /// Zero means that Parlor repeats an event without a limit.
 const TRIES: NumberRange = 0..=1_000_000;
 const SET_ASIDE: NumberRange = 1..=1_000_000;
-/// A lease is a time-limited lock: the server that holds it sends a webhook's events. With a shorter time, a busy
-/// server could fail to renew its lease. With a longer time, the events would wait too long after a server has died.
+/// A lease is a time-limited lock: the server that holds it sends a webhook's events. With a time below the minimum, a
+/// busy server could fail to renew its lease. With a time above the maximum, the events would wait too long after a
+/// server has died.
 const LEASE_MS: NumberRange = 500..=600_000;
 /// Zero means that Parlor checks immediately after a message's commit which members are offline.
 const OFFLINE_WAIT_MS: NumberRange = 0..=600_000;
@@ -34,7 +35,8 @@ pub struct HooksConfig {
     pub settings: HookSettings,
 }
 
-/// The settings of `[hooks]` that are not part of a [`ReceiverConfig`]. Some apply to all webhooks, others to one.
+/// The settings of `[hooks]` that are not part of a [`ReceiverConfig`]. Most settings apply to several webhooks.
+/// `offline_wait` and `on_failure` apply to one webhook each.
 #[derive(Clone, Debug)]
 pub struct HookSettings {
     /// The highest number of events that a server has read from the change stream for one webhook but not yet
@@ -52,7 +54,7 @@ pub struct HookSettings {
     /// How long a webhook's lease lasts without renewal. If a server dies, another server continues its webhooks
     /// after this time.
     pub lease: Duration,
-    /// The time between a message's commit and the check which members of the room are offline.
+    /// The time from a message's commit until Parlor checks which members of the room are offline.
     pub offline_wait: Duration,
     /// Whether a message is accepted if the webhook `before_send` gives no valid answer.
     pub on_failure: OnFailure,

@@ -9,7 +9,7 @@ use super::ranges::{FRAME_BYTES, NumberRange, PER_MINUTE, WAIT_MS};
 /// Even the longest text, and the change stream's event for it, are far below MongoDB's maximum of 16 MiB for a
 /// document.
 const TEXT_CHARS: NumberRange = 1..=100_000;
-/// With 1, a message can have one fragment before its last one.
+/// With the value 1, a message can have one fragment before its last fragment.
 const MESSAGE_FRAGMENTS: NumberRange = 1..=65_536;
 /// The maximum is higher than the number of file descriptors and ports of one machine.
 const SOCKETS: NumberRange = 1..=1_000_000;
@@ -17,7 +17,8 @@ const BLOCKED_CHECKS: NumberRange = 1..=1_000;
 const ADDRESSES: NumberRange = 1..=10_000_000;
 /// Each bulk read has its own database connection.
 const BULK_READS: NumberRange = 1..=10_000;
-/// With a lower value, the first frame of a user with many rooms would use up the user's documents of a minute.
+/// With a value below the minimum, the first frame of a user with many rooms would use up the user's documents of a
+/// minute.
 const DOCUMENTS: NumberRange = 1_000..=1_000_000_000;
 const SEND_QUEUE: NumberRange = 1..=100_000;
 /// The minimum is enough for one event with the longest text.
@@ -38,7 +39,7 @@ pub struct LimitsConfig {
     pub text_chars: usize,
     /// The largest frame from a client, in bytes.
     pub frame_bytes: usize,
-    /// The most fragments of a message, without the last one.
+    /// The most fragments of a WebSocket message. The last fragment does not count.
     pub message_fragments: u32,
     /// The most frames of a user in a minute.
     pub frames_per_minute: u32,
@@ -99,8 +100,8 @@ pub struct LimitsConfig {
     pub batch: usize,
     /// The most messages and receipt markers that may wait to be written to the database.
     pub write_queue: usize,
-    /// The most receipt markers that are in the database's receipts journal but not yet in the members' documents.
-    /// At this number, no further markers are written.
+    /// The most receipt markers that are in the collection `marks` but not yet added to the members' documents. At this
+    /// number, the server writes no further markers.
     pub unfolded_marks: usize,
 }
 

@@ -20,8 +20,9 @@ impl Config {
         Self::of(Values::layered(file, env)?)
     }
 
-    /// Loads the settings, but does not run [`Config::check`], for example on values that depend on each other. So
-    /// a server may be unable to start with the loaded settings.
+    /// Loads the settings, and checks only the type and the range of each value. Does not run [`Config::check`], which
+    /// checks keys, names and values that depend on each other. So a server may refuse to start with the loaded
+    /// settings.
     ///
     /// # Errors
     /// A value can't be read, a key is unknown, or `file` can't be read.
@@ -45,9 +46,9 @@ impl Config {
         Ok((config, values))
     }
 
-    /// Returns the longest time of any action or function, including the action's last database operation. When
-    /// this time has passed since the start of an action, every write of the action has either happened or will
-    /// never happen.
+    /// Returns the time after which a started action or function can no longer write to the database. It is the longest
+    /// time that an action may run, plus the longest time of one database operation. The erasure of users and the
+    /// clean-up of deleted rooms use this time.
     pub(crate) fn longest_action(&self) -> Duration {
         let actions = self.actions.values().filter_map(|limits| limits.timeout_ms);
         let actions = actions.map(|ms| Duration::from_millis(ms.into()));

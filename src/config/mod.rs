@@ -107,7 +107,7 @@ pub struct Config {
 /// `[admin]`
 #[derive(Clone, Debug)]
 pub struct AdminConfig {
-    /// The address of the listener for metrics and probes. None: there is no such listener.
+    /// The address of the listener for metrics and probes. None: the server has no admin listener.
     pub listen: Option<SocketAddr>,
     /// The most open TCP connections to this listener.
     pub connections: usize,
@@ -161,7 +161,7 @@ pub struct HttpConfig {
     pub connections_per_address: Option<usize>,
     /// The largest request head, in bytes.
     pub head_bytes: usize,
-    /// The longest time for each of these: a TLS handshake, a request's head, a request's body, a pause in which the
+    /// The longest time for a TLS handshake, for a request's head, for a request's body, and for a pause in which the
     /// client reads nothing of an answer.
     pub request: Duration,
     /// The most bytes of a request's body that the server reads and drops after it has answered.
@@ -191,15 +191,16 @@ pub struct TlsFiles {
 /// `[sockets]`
 #[derive(Clone, Debug)]
 pub struct SocketsConfig {
-    /// If a socket sends nothing for this long, the server sends it a ping.
+    /// If a client sends nothing for this long, the server sends a ping to the client.
     pub ping: Duration,
-    /// If a socket sends nothing for this long after a ping, the server closes the socket.
+    /// If a client sends nothing for this long after a ping, the server closes the socket.
     pub dead: Duration,
-    /// How long the server still executes frames that it has received, after a write to the client has failed.
+    /// After a write to the client has failed, the server still executes the frames that it has received, for at most
+    /// this time.
     pub last_frames: Duration,
-    /// When a user with `limits.sockets_per_user` open sockets connects again, the server pings these sockets, and
-    /// may close one that doesn't answer. This is the time for the answers. Zero: no ping, and the new socket is
-    /// refused.
+    /// When a user who has `limits.sockets_per_user` open sockets connects again, the server pings the clients of these
+    /// sockets. The server waits for the answers for this time. Then it closes a socket whose client did not answer, in
+    /// favour of the new socket. Zero: the server sends no ping and refuses the new socket.
     pub probe: Duration,
     /// The lowest rate at which a client must read the frames that wait to be written to its socket. Zero: any rate.
     pub min_bytes_per_second: u32,

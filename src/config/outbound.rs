@@ -13,12 +13,12 @@ use crate::config::url;
 
 const RESPONSE_BYTES: NumberRange = 64..=1 << 24;
 const FAILURES: NumberRange = 1..=1_000_000;
-/// With 1, the failures of a single caller's requests open the circuit breaker for all callers.
+/// With the value 1, the failures of a single caller's requests open the circuit breaker for all callers.
 const CALLERS: NumberRange = 1..=1_000;
 const REMEMBERED: NumberRange = 1..=1_000_000;
 
-/// An HTTP server of the application that receives signed requests from Parlor. A "caller" is the user, or for some
-/// webhooks the room, for which Parlor sends a request.
+/// An HTTP server of the application that receives signed requests from Parlor. A "caller" is the user for whom Parlor
+/// sends a request. For some webhooks, a caller may also be a room.
 #[derive(Clone, Debug)]
 pub struct ReceiverConfig {
     /// The URL, http or https. It is a secret, because its query may contain a key.
@@ -33,11 +33,12 @@ pub struct ReceiverConfig {
     pub max_in_flight_per_user: usize,
     /// The largest answer, in bytes.
     pub max_response_bytes: usize,
-    /// The number of failures in a row after which the circuit breaker opens. If the failures of one caller reach
-    /// this number, only this caller's requests are suspended.
+    /// The number of failures in a row after which Parlor suspends requests. The failures of one caller suspend only
+    /// this caller's requests. `breaker_callers` says when the circuit breaker opens, which suspends the requests of
+    /// all callers.
     pub breaker_failures: u32,
-    /// If requests connect but fail, the circuit breaker opens for all callers only if the failures come from at
-    /// least this number of different callers.
+    /// The number of different callers whose requests must fail before the circuit breaker opens for all callers. If
+    /// the requests can't connect, failures of one caller are enough.
     pub breaker_callers: usize,
     /// The most callers whose failures are remembered.
     pub breaker_remembered: u64,
@@ -53,7 +54,7 @@ pub struct FunctionConfig {
     pub receiver: ReceiverConfig,
     /// The most calls of a user in a minute. None: only the limits of `[limits]` for all frames apply.
     pub per_minute: Option<u32>,
-    /// The most calls that a socket may send without a pause. None: no such limit besides `per_minute`.
+    /// The most calls that a socket may send without a pause. None: only `per_minute` applies.
     pub burst: Option<u32>,
     /// The largest frame, in bytes. None: the limit of `[limits]`.
     pub max_bytes: Option<usize>,
@@ -73,8 +74,8 @@ impl ReceiverConfig {
             breaker_callers: values.number(&key("breaker_callers"), CALLERS)?,
             breaker_remembered: values.number(&key("breaker_remembered"), REMEMBERED)?,
             breaker_open: values.millis(&key("breaker_open_ms"), WAIT_MS)?,
-            // A limit for each user is needed only if the requests of one user can run concurrently. The hooks that
-            // use this value send the events of one room one after another, so they need no such limit.
+            // A limit for each user is needed only if the requests of one user can run concurrently. The hooks that use
+            // this function send the events of one room one after another, so they need no limit for each user.
             max_in_flight_per_user: usize::MAX,
         })
     }
@@ -126,8 +127,8 @@ impl FunctionConfig {
         })
     }
 
-    /// Returns the longest time of a call. The function has `timeout_ms` for its answer, and Parlor has `handler` to
-    /// apply the answer.
+    /// Returns the longest time of a call: the function's `timeout_ms` for its answer, plus `handler`, the time in
+    /// which Parlor applies the answer.
     pub(crate) fn deadline(&self, handler: Duration) -> Duration {
         self.receiver.timeout + handler
     }

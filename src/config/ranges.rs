@@ -1,5 +1,5 @@
-//! The accepted ranges of those numbers that are not in a section's own module, and the function that reads all
-//! values of the configuration.
+//! The accepted ranges of the configuration's numbers, except for sections that have their own module. This module also
+//! has the function that reads all values of the configuration.
 
 use std::ops::RangeInclusive;
 
@@ -20,11 +20,11 @@ pub const MIN_API_KEY_CHARS: usize = 32;
 
 pub(super) type NumberRange = RangeInclusive<u32>;
 
-/// No action fits into a smaller frame, and no message needs a larger frame.
+/// A frame below the minimum is too small for any action. No message needs a frame above the maximum.
 pub(super) const FRAME_BYTES: NumberRange = 64..=1 << 24;
 pub(super) const PER_MINUTE: NumberRange = 1..=1_000_000;
 pub(super) const IN_FLIGHT: NumberRange = 1..=1_000_000;
-/// Zero means that a client may read as slowly as it likes.
+/// Zero means that Parlor requires no minimum speed of a client's reads.
 const BYTES_PER_SECOND: NumberRange = 0..=1 << 20;
 pub(super) const WAIT_MS: NumberRange = 10..=600_000;
 const SWEEP_SECONDS: NumberRange = 1..=86_400;
@@ -41,24 +41,24 @@ const CONNECTIONS_PER_ADDRESS: NumberRange = 0..=1_000_000;
 /// The minimum is the size of the HTTP library's read buffer.
 const HEAD_BYTES: NumberRange = 8_192..=1_048_576;
 const REQUEST_MS: NumberRange = 100..=600_000;
-/// Zero means that the rest of a request's body is not read after the answer.
+/// Zero means that Parlor does not read the rest of a request's body after it has answered the request.
 const DISCARD_BYTES: NumberRange = 0..=1 << 30;
 const DISCARD_MS: NumberRange = 10..=60_000;
-/// With fewer connections, requests for metrics could leave no connection for a probe.
+/// With fewer than four connections, requests for metrics could use all connections, and a health probe would get none.
 const ADMIN_CONNECTIONS: NumberRange = 4..=10_000;
 const WATCH_MS: NumberRange = 10..=3_600_000;
-/// With a shorter time, a backend that retries a request after an outage would execute the request twice. The maximum
-/// is 30 days.
+/// Parlor remembers an idempotency key for this time. If Parlor forgot the key sooner than the minimum, a backend that
+/// retries a request after an outage would execute the request twice. The maximum is 30 days.
 const IDEMPOTENCY_SECONDS: NumberRange = 60..=2_592_000;
 const EXPORTS: NumberRange = 1..=1_000;
 const BODY_BYTES: NumberRange = 65_536..=1 << 24;
 pub(super) const FEED_MS: NumberRange = 10..=600_000;
-/// Zero means that a user counts as offline as soon as the last socket is closed. The maximum is far longer than the
-/// reload of a web page, which closes and reopens a socket.
+/// Zero means that a user counts as offline as soon as the user's last socket is closed. The maximum is far longer than
+/// the reload of a web page, which closes and reopens a socket.
 const GRACE_MS: NumberRange = 0..=600_000;
-/// A line has a few hundred bytes.
+/// A log line has a few hundred bytes, so a full queue has at most a few hundred megabytes.
 const QUEUE_LINES: NumberRange = 1..=1_000_000;
-/// Zero means that a shutdown waits for nothing.
+/// Zero means that a shutdown does not wait for running work.
 const DRAIN_SECONDS: NumberRange = 0..=3_600;
 
 impl Config {

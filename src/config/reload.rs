@@ -67,7 +67,8 @@ impl Config {
     /// Compares this configuration, which the server uses now, with `next`.
     ///
     /// # Errors
-    /// A key that needs a restart keeps its old value, and a new value in `next` contradicts it.
+    /// The resulting configuration is invalid: a key that needs a restart keeps its old value, and this old value
+    /// contradicts a new value in `next`.
     pub(crate) fn prepare_reload(&self, next: &Self) -> Result<ConfigReload, ConfigError> {
         let switches_tls = self.tls.files.is_some() != next.tls.files.is_some();
         let live = |key: &String| is_live(key) && !(switches_tls && key.starts_with("tls."));
@@ -78,8 +79,8 @@ impl Config {
             given.copy_key(key, &self.given);
         }
         let mut config = Self::of(given)?;
-        // If the server uses the embedded `mongod`, it has set `mongodb.uri` to this `mongod` at its start. The
-        // configured URI is empty, so the current section must be kept.
+        // A server with the embedded `mongod` set `mongodb.uri` to the address of this `mongod` when the server
+        // started. The configured URI is empty, so the reload must keep the current section.
         config.mongodb = self.mongodb.clone();
         Ok(ConfigReload { config, changed, restart })
     }

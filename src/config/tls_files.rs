@@ -13,7 +13,7 @@ use super::file::{FileKind, TrustedFile, plain_pem};
 use super::{ConfigError, TlsFiles};
 
 /// The contents of the certificate file and the key file. The task that watches the files compares the new contents
-/// with those that it last read. So the task tries each new pair only once.
+/// with the contents that it read before. If the contents are equal, the task does not load the certificate again.
 #[derive(PartialEq, Eq)]
 pub(crate) struct TlsPair {
     certificate: Vec<u8>,

@@ -99,7 +99,8 @@ pub(super) fn check(uri: &str) -> Result<(), String> {
 }
 
 /// Returns whether the user name or the password of a URI seems to contain a question mark. The MongoDB driver would
-/// read the text before the question mark, a part of the password, as addresses. Its error would show this text.
+/// read the text before the question mark, a part of the password, as addresses. The driver's error would show this
+/// text.
 fn has_late_at_sign(uri: &str) -> bool {
     uri.split_once('?').is_some_and(|(before, after)| !before.contains('@') && after.contains('@'))
 }
@@ -117,8 +118,8 @@ pub(super) fn without_effect(uri: &str) -> Vec<String> {
 pub(super) fn database(uri: &str) -> Option<String> {
     let (_, rest) = uri.split_once("://")?;
     let (_, path) = rest.split('?').next()?.split_once('/')?;
-    // If the path contains an `@`, it is a part of a password that contains a slash. The driver refuses such a URI,
-    // with an error that doesn't show the password.
+    // If the path contains an `@`, the path is the end of a password that contains a slash. The driver refuses such a
+    // URI, with an error that doesn't show the password.
     if path.contains('@') || has_late_at_sign(uri) {
         return None;
     }

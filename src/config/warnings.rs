@@ -127,7 +127,8 @@ impl Config {
 
 impl AuthConfig {
     fn warnings(&self) -> Vec<String> {
-        // If the keys can't be used, `Config::check` returns the error, so this function returns no warning.
+        // If the server can't use the signing keys, `Config::check` returns the error, and this function returns no
+        // warning.
         match self.keys() {
             Ok(KeySource::Set(set)) => {
                 let faults = set.faults.iter().chain(&set.others);

@@ -6,8 +6,8 @@ use handlers::RoomId;
 
 use crate::protocol::cursor::{InboxCursor, Position, RoomCursor, settled};
 
-/// Parses a text as each kind of cursor: the cursor of a room, the cursor of an inbox connection, and the cursor
-/// of a page of the API's room list.
+/// Parses a text as each kind of cursor. The kinds are the cursors of rooms, of inbox connections, and of pages of the
+/// API's room list.
 pub fn cursors(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     cursor(text);

@@ -23,8 +23,8 @@ use crate::protocol::session_options::SessionOptions;
 use crate::realtime::joined_rooms::JoinedRooms;
 use crate::telemetry::metrics::Metrics;
 
-/// The error codes that an answer can have in this fuzz target. The codes of database errors are missing, because
-/// the target has no database.
+/// The error codes that an answer can have in this fuzz target. The list has no codes of database errors, because the
+/// target has no database.
 const CODES: &[&str] = &["bad_json", "unknown_action", "invalid_request", "not_found", "invalid_token"];
 
 static TABLE: LazyLock<ActionTable> = LazyLock::new(|| ActionTable::new(ACTIONS, Vec::new(), &CONFIG, None));
@@ -132,8 +132,9 @@ fn now<'a, T: Send + 'a>(value: T) -> Pending<'a, T> {
 impl Room for Willing {
     fn append(&self, text: Text, client_id: Option<ClientId>) -> Pending<'_, AppendOutcome> {
         Self::assert_may_be_said(&text);
-        // For a message with a `client_id`, returns the outcome that the message was stored earlier and deleted. The
-        // answer to this outcome is a frame, which the fuzz target can check. A new message is answered by an event.
+        // The server answers a new message with an event. This target can check only frames. Therefore a message with a
+        // `client_id` gets the outcome `Deleted`, as if the message had been stored earlier and then deleted. The
+        // server answers `Deleted` with a frame.
         match client_id {
             Some(id) => {
                 assert!((1..=ClientId::MAX_CHARS).contains(&id.into_string().chars().count()));

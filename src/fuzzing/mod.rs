@@ -33,7 +33,7 @@ pub use self::wire::wire;
 use crate::http::api::fuzz::SAID_CHARS;
 pub use crate::http::api::fuzz::bodies;
 
-/// A target: takes any bytes, and panics if one of its properties does not hold.
+/// A fuzz target: a function that takes any bytes, and panics if one of its properties does not hold.
 pub type FuzzTarget = fn(&[u8]);
 
 /// The targets by name. The name is also the name of the file in `tests/fuzz/fuzz_targets` and of the folder in

@@ -14,8 +14,8 @@ use crate::auth::{Caller, MAX_EMAIL_BYTES, TokenError, Verifier};
 static VERIFIER: LazyLock<Verifier> =
     LazyLock::new(|| Verifier::new(&CONFIG.auth).expect("there is a secret"));
 
-/// Verifies a token. If the input has a line break, the first line is the token's header and the following text is
-/// its claims. The target then signs them. An input without a line break is the token itself.
+/// Verifies a token. If the input has a line break, the first line is the token's header and the following text is its
+/// claims. The target then signs the header and the claims. An input without a line break is the token itself.
 pub fn tokens(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let token = match text.split_once('\n') {

@@ -56,9 +56,9 @@ pub fn urls(data: &[u8]) {
     crate::http::api::fuzz::query(&uri);
 }
 
-/// Asserts that an accepted handshake asks for all rooms exactly if its path is that of inbox connections. Asserts
-/// that no caller requests a direct room with the caller's own id. Also asserts that ids stay the same when they
-/// are written and parsed again.
+/// Asserts that an accepted handshake requests all rooms if, and only if, its path is the path of inbox connections.
+/// Asserts that no caller requests a direct room with the caller's own id. Also asserts that ids stay the same when
+/// they are written and parsed again.
 fn assert_meant(path: HandshakePath, Admission { caller, room, options }: &Admission) {
     assert_eq!(*room == SocketTarget::All, path == HandshakePath::All);
     match room {
@@ -72,8 +72,8 @@ fn assert_meant(path: HandshakePath, Admission { caller, room, options }: &Admis
     crate::fuzzing::cursors::cursor(options.since.as_deref().unwrap_or_default());
 }
 
-/// Asserts that the forwarding headers of a client are ignored if its address is not in the list of proxies. Also
-/// asserts that [`client_ip::network`] changes nothing when it is applied a second time.
+/// Asserts that the forwarding headers of a client are ignored if the client's address is not in the list of proxies.
+/// Also asserts that [`client_ip::network`] changes nothing when it is applied a second time.
 fn assert_believed(headers: &HeaderMap) {
     let stranger: IpAddr = [203, 0, 113, 5].into();
     assert_eq!(client_ip::resolve(stranger, headers, &PROXIES), stranger);

@@ -11,7 +11,7 @@ use salvo::http::{HeaderMap, StatusCode};
 use salvo::prelude::*;
 use tokio_tungstenite::tungstenite::Bytes;
 
-/// The `ETag` consists of this number of bytes from the beginning of the content's hash.
+/// The number of bytes in an `ETag`. They are the first bytes of the content's hash.
 const TAG_BYTES: usize = 16;
 
 /// Fixed content. Handles the GET requests for this content.
@@ -35,8 +35,8 @@ impl Asset {
         Self { kind, policy: None, contents, tag }
     }
 
-    /// Sets a content security policy for this asset. The default policy, which allows a page nothing, then does not
-    /// apply.
+    /// Sets a content security policy for this asset. The policy replaces the default policy, under which a page may
+    /// load nothing.
     #[must_use]
     pub(crate) fn policy(self, policy: &'static str) -> Self {
         Self { policy: Some(policy), ..self }

@@ -28,7 +28,7 @@ use crate::config::live::LiveConfig;
 use crate::protocol::client_ip;
 use crate::telemetry::metrics::Metrics;
 
-/// The counted connections, by address.
+/// The counted connections, by address. All IPv6 addresses of one /64 network count as one address.
 #[derive(Default)]
 pub(crate) struct OpenConnections(Mutex<HashMap<IpAddr, HashSet<SocketAddr>>>);
 

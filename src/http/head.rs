@@ -25,8 +25,8 @@ impl Filter for HeadAsGet {
         true
     }
 
-    /// Always returns true, because the filter accepts every method. The router calls this to find the methods of a
-    /// path.
+    /// Always returns true, because the filter accepts every method. The router calls this function to find the methods
+    /// of a path.
     async fn filter_for_method(&self, _: &mut Request, _: &mut PathState<'_>, _: &Method) -> Option<bool> {
         Some(true)
     }

@@ -37,8 +37,8 @@ pub(crate) struct Readiness {
 /// database must have all indexes, and the server must not be shutting down.
 pub(crate) struct ReadyHandler {
     pub(crate) services: Arc<Readiness>,
-    /// Whether to include the driver's error text, which names the members of the database. True only on the admin
-    /// listener.
+    /// Whether to include the MongoDB driver's error text, which names the members of the database. True only on the
+    /// admin listener.
     pub(crate) with_details: bool,
 }
 

@@ -1,5 +1,5 @@
-//! The HTTP server. It refuses invalid requests, handles bodies that no handler has read, and serves files. It contains
-//! the API, the messenger and the WebSocket upgrade.
+//! The HTTP server. It refuses invalid requests, handles bodies that no handler has read, and serves files. The API,
+//! the messenger and the WebSocket upgrade are parts of this module.
 
 pub mod api;
 pub(crate) mod asset;

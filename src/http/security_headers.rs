@@ -1,5 +1,5 @@
-//! Sets the security headers of every HTTP answer. They keep a browser from guessing another content type, and from
-//! showing the answer inside a frame of another site. A handler may set other values.
+//! Sets the security headers of every HTTP answer. With these headers, a browser does not guess another content type,
+//! and does not show the answer inside a frame of another site. A handler may set other values for its answers.
 
 use salvo::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY,

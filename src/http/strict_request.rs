@@ -1,5 +1,6 @@
-//! Refuses requests that a proxy and Parlor could interpret differently. Such a request has no valid `Host` (RFC 9112,
-//! 3.2), or a path or query that a proxy may decode or resolve in a different way.
+//! Refuses requests that a proxy and Parlor could interpret differently. A request of the first kind has no valid
+//! `Host` (RFC 9112, 3.2). A request of the second kind has a path or query that a proxy may decode or resolve in a
+//! different way.
 
 use percent_encoding::percent_decode_str;
 use salvo::http::header::HOST;

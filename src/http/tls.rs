@@ -56,7 +56,7 @@ impl Certificate {
         Ok(true)
     }
 
-    /// Checks the files every `tls.watch_ms`. Returns when a reload switches TLS off, or when the process shuts down.
+    /// Checks the files every `tls.watch_ms`. Returns when the process shuts down. A reload can't switch TLS off.
     pub(crate) async fn watch(self: Arc<Self>, config: Arc<LiveConfig>, metrics: Arc<Metrics>) {
         let mut logged = false;
         loop {

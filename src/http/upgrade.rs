@@ -1,7 +1,7 @@
 //! The upgrade of an HTTP connection to a WebSocket.
 //!
-//! Parlor answers the handshake itself, because salvo's WebSocket support has two problems. It hides the raw stream,
-//! but Parlor needs this stream to limit the time of each write. And it panics if an upgrade fails.
+//! Parlor answers the handshake itself, because salvo's WebSocket support has two problems. First, it hides the raw
+//! stream, but Parlor needs this stream to limit the time of each write. Second, it panics if an upgrade fails.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(crate) struct UpgradeServices {
     /// The connections that count for `http.connections_per_address`. A connection that becomes a WebSocket with a
     /// valid token is removed from the count.
     pub(crate) connections: Arc<OpenConnections>,
-    /// Has one permit for each socket. A socket takes its permit before the upgrade and returns it after the close.
+    /// Each socket holds one of these permits: from before the upgrade until after the close.
     pub(crate) permits: Permits,
     pub(crate) sessions: Arc<SocketServices>,
 }
@@ -75,8 +75,8 @@ pub(crate) struct UpgradeRefusal(pub(crate) StatusCode, pub(crate) &'static str)
 
 impl UpgradeHandler {
     /// Answers the handshake (RFC 6455, 4.2) and gives the connection to a separate task. The token and the ids are
-    /// checked before the upgrade. If one of them is wrong, the upgrade still happens, and the client then receives the
-    /// refusal as a close code: see [`handshake`].
+    /// checked before the upgrade. If the token or an id is wrong, the upgrade still happens, and the client then
+    /// receives the refusal as a close code: see [`handshake`].
     async fn upgrade(&self, req: &mut Request, res: &mut Response) -> Result<(), UpgradeRefusal> {
         let services = &self.services;
         if req.method() != Method::GET || head::is_head(req) {
@@ -224,7 +224,7 @@ pub(crate) fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, UpgradeR
     accept.ok_or(bad("Sec-WebSocket-Key: must be 16 bytes in base64"))
 }
 
-/// Returns the items of a header that a request may have several times, each time with a list of items. A value that is
+/// Returns all items of a header. A request may repeat the header, and each value is a list of items. A value that is
 /// not ASCII becomes the item `?`, which matches nothing.
 fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let lists = headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or("?"));

@@ -1,5 +1,5 @@
 //! Applies edits and deletions that a dead server recorded but did not apply. A server first records each edit or
-//! deletion in the room's journal, and then applies the edit or deletion to the message
+//! deletion in the room's journal (a list in the room's document), and then applies the edit or deletion to the message
 //! ([`revisions`](crate::store::messages::revisions)).
 //!
 //! All servers search the journals. A live server applies its own edits long before the next search. So if two

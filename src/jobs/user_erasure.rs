@@ -4,11 +4,11 @@
 //! An erasure starts with a document in the database. From then on every server closes the user's sockets, refuses new
 //! sockets, and adds the user to no room. The erasure usually has two or three passes:
 //!
-//! - The first pass removes the memberships and then the messages. Without a membership, the user can't write new
-//!   messages during the pass.
+//! - The first pass removes the memberships, and then the text and the sender of the user's messages. Without a
+//!   membership, the user can't write new messages during the pass.
 //! - The second pass starts later, after the longest time that an action may run. Therefore all actions that were
 //!   running during the first pass have ended. The second pass removes everything that these actions wrote.
-//! - A third pass follows if the second pass found a membership. This pass removes the messages that the user wrote in
+//! - A third pass follows if the second pass found a membership. This pass handles the messages that the user wrote in
 //!   the room of that membership. If the user is still recorded as online after a pass, another pass follows.
 //!
 //! The erasure counts as unfinished until the last pass has ended.
@@ -25,8 +25,8 @@ use crate::telemetry::metrics::Metrics;
 /// The interval at which the job searches for erasures that failed, or that another server did not finish.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// The number of documents in one batch. A batch takes a fraction of a second. Therefore it does not delay chat
-/// messages noticeably.
+/// The number of documents in one batch. A batch takes a fraction of a second. Therefore the erasure does not delay
+/// chat messages noticeably.
 const BATCH: i64 = 500;
 
 /// Wakes the erasure job before its next interval.
@@ -72,9 +72,10 @@ impl UserErasure {
 struct ErasureRun {
     store: Store,
     /// The time after which another server may take over the erasure, counted from the last batch. If a batch takes
-    /// longer, two servers run the same batch. This does no harm.
+    /// longer than this time, two servers may run the same batch. This does no harm.
     lease: Duration,
-    /// The time after which all actions of the user have ended and the user is recorded as offline.
+    /// The wait between two passes. After this time, all actions of the user have ended, and the user is recorded as
+    /// offline.
     linger: Duration,
 }
 
@@ -113,8 +114,8 @@ impl ErasureRun {
         }
     }
 
-    /// Removes the user's memberships, messages and other data. Returns the number of memberships that were removed.
-    /// Returns `None` if another server has taken over the erasure.
+    /// Removes the user's memberships and other data, and the text and the sender of the user's messages. Returns the
+    /// number of memberships that were removed. Returns `None` if another server has taken over the erasure.
     async fn erase(&self, erasure: &Erasure) -> Result<Option<usize>, StoreError> {
         let user = &erasure.user;
         let mut rooms = 0;

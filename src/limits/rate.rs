@@ -17,8 +17,7 @@ use crate::config::LimitsConfig;
 
 type Limiter = DefaultDirectRateLimiter;
 
-/// The rates of users and sockets: how much is allowed per minute, and how much in a burst (immediately after each
-/// other).
+/// The rates of users and sockets: how much is allowed per minute, and how much in a burst (without a pause).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Rates {
     frames: u32,
@@ -64,7 +63,7 @@ impl Rates {
 
 /// The limiters for the rates of one configuration.
 pub(crate) trait Limiters: Sized {
-    /// Creates limiters of which nothing is used yet.
+    /// Creates limiters that still have the full rates.
     fn new(rates: &Rates) -> Self;
 }
 
@@ -91,8 +90,8 @@ impl<C: Limiters> ReloadableLimits<C> {
             return spend(&in_use.limiters);
         }
         // The tasks of several sockets of a user may reach this line at the same time. Each task creates and stores new
-        // limiters, and only the limiters that are stored last stay in use. So the use that each of the other tasks
-        // spends here is not counted later.
+        // limiters, and only the limiters that are stored last stay in use. Therefore the use that the other tasks
+        // count here is lost.
         let in_use = Arc::new(LimitsInUse { rates: rates.clone(), limiters: C::new(rates) });
         self.0.store(Some(in_use.clone()));
         spend(&in_use.limiters)

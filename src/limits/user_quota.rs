@@ -12,7 +12,7 @@ use tokio::sync::futures::Notified;
 use super::rate::{ConnectLimits, RateExceeded, Rates, ReloadableLimits, SocketLimits, UserLimits};
 
 /// The time for which a user without sockets is remembered. All rates are per minute, and a minute without use restores
-/// the full rates. So nothing is lost if the user is forgotten after a minute.
+/// the full rates. Therefore the server may forget the user after a minute: the user would have the full rates anyway.
 const REMEMBERED: Duration = Duration::from_mins(1);
 
 /// The users with sockets on this server, and the users whose last socket was closed less than [`REMEMBERED`] ago.

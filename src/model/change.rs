@@ -36,6 +36,7 @@ pub(crate) enum CommittedChange {
     Typing {
         user: UserId,
     },
-    /// An event of an application's own action. It is not stored in the room, but only sent to the room's sockets.
+    /// An event of an application's own action. The event is not stored in the room, but only sent to the room's
+    /// sockets.
     Custom(CustomEvent),
 }

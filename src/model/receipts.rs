@@ -28,8 +28,9 @@ fn status(others: Option<Marks>, id: MessageId) -> Status {
     }
 }
 
-/// The lowest receipt markers of a room. This type also gives the lowest markers of all members except any one member.
-/// Therefore one computation is enough for the status of the messages of all authors.
+/// The lowest receipt markers of a room. For each member, this type also gives the lowest markers of the other members.
+/// Therefore one computation is enough for the messages of all authors: a message's status depends on all members
+/// except its author.
 #[derive(Debug)]
 pub(crate) struct MinMarks<User> {
     delivered: LowestMark<User>,

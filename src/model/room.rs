@@ -39,7 +39,7 @@ pub(crate) struct StoredMember {
     pub(crate) email: Option<String>,
     pub(crate) role: Role,
     pub(crate) marks: Marks,
-    /// Whether the user still has to accept this direct room, which the other user created by connecting (see
-    /// `store::rooms::consent`).
+    /// Whether the user still has to accept this direct room. The other user created the room by connecting to it. A
+    /// user accepts a direct room by opening it or by writing in it (see `store::rooms::consent`).
     pub(crate) pending: bool,
 }

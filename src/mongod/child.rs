@@ -18,8 +18,8 @@ use tokio::time::timeout;
 
 use super::command;
 
-/// The longest time between SIGTERM and SIGKILL in [`Child::stop_blocking`], which blocks a thread. It is shorter than
-/// the limit of [`Child::stop`].
+/// The longest time between SIGTERM and SIGKILL in [`Child::stop_blocking`], which blocks a thread. This time is
+/// shorter than the limits that callers give to [`Child::stop`].
 const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// The longest time to wait until the kernel has ended a process after SIGKILL.
@@ -107,7 +107,7 @@ impl Drop for Child {
 }
 
 /// Returns the path of the program `setpriv`. With `setpriv`, the kernel sends SIGTERM to the child when the child's
-/// parent dies. Returns `None` if the program is missing or lacks this option (as in busybox).
+/// parent dies. Returns `None` if the program is missing, or if it has no option `--pdeathsig` (as in busybox).
 pub(super) async fn setpriv() -> Option<PathBuf> {
     let setpriv = command::which("setpriv", &std::env::var_os("PATH")?)?;
     let mut probe = command::command(&setpriv);

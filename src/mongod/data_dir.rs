@@ -20,7 +20,7 @@ use super::{MongodError, command};
 /// The longest text that an error repeats from a line of mongod's log, in characters.
 const MAX_LOG_LINE_CHARS: usize = 300;
 
-/// The directory of the embedded `mongod`. No other running server uses it while the lock is held.
+/// The directory of the embedded `mongod`. Only the server that holds the lock uses the directory.
 #[derive(Debug)]
 pub(super) struct DataDir {
     path: PathBuf,
@@ -89,15 +89,15 @@ impl DataDir {
     ///
     /// `mongod` writes its process id into its own lock file, and removes the id at a normal end. After a crash another
     /// program may have this id, so this function also compares the command line of the process. On a system without
-    /// `/proc`, this function ends no process. The new `mongod` then refuses the directory, because the old one still
-    /// uses it.
+    /// `/proc`, this function ends no process. The new `mongod` then refuses the directory, because the old `mongod`
+    /// still uses the directory.
     pub(super) async fn end_leftover(&self, limit: Duration) -> Result<(), MongodError> {
         let Some(pid) = self.leftover() else { return Ok(()) };
         tracing::info!(pid, "ending the mongod that an earlier server left running");
         for signal in [Signal::TERM, Signal::KILL] {
             let since = Instant::now();
-            // Sending the signal fails if the process has just ended, or if another operating-system user owns it. A
-            // process of another user does not end, so this loop does not wait for it.
+            // Sending the signal fails if the process has just ended, or if another operating-system user owns the
+            // process. A process of another user does not end, so this loop does not wait for it.
             let sent = command::signal(signal, pid);
             while self.is_ours(pid) && sent && since.elapsed() < limit {
                 tokio::time::sleep(Duration::from_millis(20)).await;

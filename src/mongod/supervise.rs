@@ -14,7 +14,8 @@ use super::child::Child;
 use super::data_dir::DataDir;
 use super::{MongodError, START_LIMIT, STOP_LIMIT, primary, start_error};
 
-/// The shortest pause before a restart. The pause doubles each time the child exits within [`LONGEST_PAUSE`].
+/// The shortest pause before a restart. If the child exits within [`LONGEST_PAUSE`] after its start, the next pause is
+/// twice as long.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// The longest pause before a restart. If the child ran for longer than this duration, the next pause is [`PAUSE`].

@@ -47,8 +47,8 @@ impl OutboundError {
             Self::Connect(_) => RequestOutcome::Unconnected,
             Self::Broken(_) | Self::Timeout => RequestOutcome::Failed,
             Self::Status(status) if *status >= 500 => RequestOutcome::Failed,
-            // A status below 500, or an answer that is too large, shows that the receiver works. The errors that remain
-            // never get here: no request was sent, so the breaker has no attempt to finish.
+            // A status below 500, or an answer that is too large, shows that the receiver works. `Busy`, `CallerBusy`,
+            // `Open` and `HeldBack` never get here: no request was sent, so the breaker has no attempt to finish.
             _ => RequestOutcome::Answered,
         }
     }
@@ -105,7 +105,8 @@ fn chain(error: &dyn Error) -> String {
     said
 }
 
-/// Converts the error if no HTTP client can be built on this machine, for example without trusted certificates.
+/// Converts the error of the HTTP client's builder. The builder fails, for example, on a machine without trusted
+/// certificates.
 pub(super) fn client_error(error: reqwest::Error) -> UnusableUrl {
     UnusableUrl::new(format!("can't be used on this machine: {}", chain(&error.without_url())))
 }

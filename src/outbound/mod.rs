@@ -62,7 +62,7 @@ pub struct Receiver {
 
 impl Receiver {
     /// Creates a receiver from its configuration. `name` is the configuration's section, for example
-    /// `functions.translate`. Logs and metrics use it.
+    /// `functions.translate`. Logs and metrics use this name.
     ///
     /// # Errors
     /// The URL is invalid, or it is https and this machine has no trusted certificates.

@@ -1,10 +1,10 @@
 //! Finds dead servers, and removes the sockets of a dead server from the presence of its users. The presence of a user
 //! is a document that lists the servers with open sockets of this user.
 //!
-//! Each server writes a heartbeat (a document with a rising number) at intervals. A server counts as dead if the
-//! searching server has seen no change of this server's heartbeat for `presence.silence_ms`. The wall clocks of
-//! different servers are never compared. The time in which the searching server could not observe heartbeats does not
-//! count.
+//! Each server writes a heartbeat (a document with a rising number) at intervals. The searching server reads the
+//! heartbeats of all other servers. If a heartbeat has not changed for `presence.silence_ms`, the server of this
+//! heartbeat counts as dead. The wall clocks of different servers are never compared. The time in which the searching
+//! server could not observe heartbeats does not count.
 //!
 //! All servers search. Each step can be repeated, even by several servers concurrently, because a server can also die
 //! during the clean-up.
@@ -82,7 +82,7 @@ impl DeadServerSearch {
         let own_is_late = self.heartbeat.age().is_none_or(|age| age >= self.silence * 3 / 4);
         if own_is_late || asked.elapsed() >= self.silence {
             // If the own heartbeat is late or the read was slow, the database may also delay the heartbeats of the
-            // other servers. So all observations start from the beginning.
+            // other servers. So the search forgets all heartbeats that it has observed, and starts from the beginning.
             self.seen.clear();
         }
         self.seen.retain(|server, _| beats.iter().any(|beat| beat.server == *server));

@@ -1,12 +1,12 @@
-//! Tracks which users have sockets on this server, and writes these users to the database. There all servers see which
-//! users are online.
+//! Tracks which users have sockets on this server, and writes these users to the database. From the database, every
+//! server learns which users are online.
 //!
 //! A socket that opens or closes only changes an entry in memory. A separate task writes the changes in batches, so no
 //! connect waits for a write. After a user's last socket has closed, a short grace period passes before the user counts
-//! as offline. Therefore a user who reloads a page or changes the mobile network does not appear offline in between.
+//! as offline. Therefore a user who reloads a page or changes the mobile network does not appear offline.
 //!
 //! After the death of a server, any other server removes the dead server's entries from the database
-//! ([`dead_servers`]). The other servers may wrongly declare a live server dead. This server then finds that its
+//! ([`dead_servers`]). The other servers may wrongly declare a live server dead. The live server then finds that its
 //! heartbeat document was removed, and writes all its users again. A server that shuts down does not remove its
 //! entries, because its users soon reconnect to other servers. Another server later removes these entries, as for a
 //! dead server.
@@ -69,7 +69,7 @@ enum Recorded {
     Yes,
 }
 
-/// Counts as one socket of a user. The drop of this guard ends the count.
+/// Counts one socket of a user, until this guard is dropped.
 pub(crate) struct PresenceGuard {
     present: PresenceTracker,
     user: UserId,

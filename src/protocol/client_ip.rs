@@ -29,9 +29,9 @@ pub(crate) fn resolve(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> I
     client
 }
 
-/// Returns whether refused connects from an address are never counted. They are not counted for a proxy, because Parlor
-/// could not distinguish the clients behind the proxy. They are not counted for loopback, because loopback is this
-/// machine.
+/// Returns whether refused connects from an address are never counted. Refused connects are not counted for a proxy,
+/// because Parlor could not distinguish the clients behind the proxy. They are not counted for a loopback address
+/// either, because this address is the machine itself.
 pub(crate) fn is_exempt(address: IpAddr, proxies: &[IpNet]) -> bool {
     address.is_loopback() || is_listed(address, proxies)
 }

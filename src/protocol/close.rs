@@ -76,8 +76,8 @@ pub(crate) enum Close {
     GoingAway,
     /// 1013: the room or the membership can't be read from the database now.
     Unavailable,
-    /// 1013: the data of the first frame could not be read from the database in time. The server reads the first frames
-    /// of many other sockets.
+    /// 1013: the data of the first frame could not be read from the database in time. The cause is that the server
+    /// reads the first frames of many other sockets.
     Busy,
     /// 1013: the room can't be created now, because the other user is being erased.
     PeerErasing,
@@ -111,8 +111,8 @@ impl Close {
         }
     }
 
-    /// Returns the reason on the wire. It has at most 123 bytes, because a WebSocket control frame is limited to 125
-    /// bytes and the code takes two.
+    /// Returns the reason on the wire. The reason has at most 123 bytes, because a WebSocket control frame is limited
+    /// to 125 bytes and the code takes two.
     pub(crate) const fn reason(self) -> &'static str {
         match self {
             Self::Normal => "",

@@ -16,7 +16,8 @@ use super::json::json;
 /// The events that [`Store::signal`](crate::store::Store::signal) writes.
 #[derive(Clone, Debug)]
 pub enum EphemeralEvent {
-    /// An event for all sockets of a room. The sockets receive it in the order of the room's other events.
+    /// An event for all sockets of a room. The sockets receive this event and the room's other events in the order of
+    /// their commits.
     Event {
         /// The room whose sockets receive the event.
         room: RoomId,

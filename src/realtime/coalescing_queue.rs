@@ -104,8 +104,8 @@ impl<K: Clone + Eq + Hash, V: Coalesce> CoalescingQueue<K, V> {
     fn take_now(&self, most: usize) -> Option<TakenChanges<K, V>> {
         let mut changes = self.changes();
         let taken: Vec<_> = std::iter::from_fn(|| changes.take_oldest()).take(most).collect();
-        // If no change was taken, the result is `None`. An empty `TakenChanges` would notify the waiting task when it
-        // is dropped. The task would find the queue empty and create the next empty `TakenChanges`, in an endless loop.
+        // If no change was taken, the result is `None`. The drop of an empty `TakenChanges` would notify the waiting
+        // task. The task would find the queue empty and create the next empty `TakenChanges`, in an endless loop.
         (!taken.is_empty()).then(|| TakenChanges { queue: self.clone(), changes: taken })
     }
 

@@ -17,8 +17,8 @@ pub(crate) struct Frame {
     /// The text for the client. It is empty if sockets only process the frame and do not send it.
     pub(crate) json: Utf8Bytes,
     /// The commit time of the change. If a history (the first frame of a socket) was read from the database at this
-    /// time or later, it already contains the change. Receipt markers are an exception: such a history may contain
-    /// older markers.
+    /// time or later, the history already contains the change. Receipt markers are an exception: this history may
+    /// contain older markers.
     pub(crate) time: Timestamp,
     pub(crate) kind: FrameKind,
     /// The frame's share of the server's [held bytes](super::held_bytes). The share ends when the last queue drops the

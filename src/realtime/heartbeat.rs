@@ -20,7 +20,7 @@ use crate::telemetry::metrics::Metrics;
 /// clock. For older heartbeats the measurement would be too inexact, because they have taken too long to come back.
 const MAX_PENDING: usize = 32;
 
-/// The number of checks in `feed.close_ms`. Each check decides whether all sockets have to be closed.
+/// The number of checks within the time `feed.close_ms`. Each check decides whether all sockets have to be closed.
 const CHECKS: u32 = 20;
 
 /// The longest interval between two checks.
@@ -104,8 +104,8 @@ impl Heartbeat {
         self.age().is_none_or(|age| age > self.overdue)
     }
 
-    /// Returns whether no heartbeat has come back for `feed.overdue_ms`, although the database has stored one. In this
-    /// case the database works, but the stream hangs.
+    /// Returns whether no heartbeat has come back for `feed.overdue_ms`, although the database has stored a heartbeat
+    /// that has not come back. In this case the database works, but the stream hangs.
     pub(crate) fn is_missing(&self) -> bool {
         // A heartbeat that a majority has just stored may still be on its way through the stream.
         let on_its_way = self.overdue / 4;
@@ -169,7 +169,7 @@ impl Heartbeat {
     }
 
     /// Resolves when the change stream has delivered every event that was written before this call. This function has
-    /// no timeout, so the caller must set one.
+    /// no timeout, so the caller must set a timeout.
     pub(crate) async fn wait_for_round_trip(&self, store: &Store) -> Result<(), StoreError> {
         let mut received = self.received.subscribe();
         let written = self.beat(store).await?;

@@ -1,4 +1,5 @@
-//! Notifies inbox connections (Level 3 sockets) when a user who shares a room with their user goes online or offline.
+//! Notifies inbox connections (Level 3 sockets) when a user who shares a room with the connection's user goes online or
+//! offline.
 //!
 //! The change stream reader puts presence changes into a queue. A separate task sends these changes, because the
 //! recipients must first be read from the database. If a user's presence changes several times while a change is in the

@@ -22,9 +22,9 @@ use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
 /// The time limit for sending a change, including its time in the queue. A client's cursor has a
-/// [settled](crate::protocol::cursor) time. All changes up to the settled time count as sent. The settled time is
-/// earlier than the latest event by more than this limit. Therefore a client that resumes still receives a change that
-/// waited in the queue.
+/// [settled](crate::protocol::cursor) time. All changes up to the settled time count as sent. The settled time lies ten
+/// seconds before the latest event, which is longer than this limit. Therefore a change that still waits in the queue
+/// is later than the settled time, and a client that resumes receives this change.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The mean pause before a room is read again. A read is repeated if it failed, or if it returned data that is older

@@ -2,8 +2,8 @@
 //!
 //! An inbox connection joins its rooms without loading their states. When the first change of a room arrives, the
 //! loader reads the room's state as of the time just before that change. The loader also reads the state when a client
-//! opens a socket for only this room. Changes wait in the [`hub`](crate::realtime::hub) until the state is loaded. The
-//! loader also reads message texts again that a room has dropped to save memory.
+//! opens a socket for only this room. Changes wait in the [`hub`](crate::realtime::hub) until the state is loaded. If a
+//! room has dropped message texts to save memory, the loader reads these texts again when they are needed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
 /// The time limit of a load, including its time in the queue. A client's cursor has a
-/// [settled](crate::protocol::cursor) time, and all changes up to the settled time count as sent. The settled time is
-/// earlier than the latest event by more than this limit. Therefore a client that resumes still receives a change that
-/// waited for the load.
+/// [settled](crate::protocol::cursor) time, and all changes up to the settled time count as sent. The settled time lies
+/// ten seconds before the latest event, which is longer than this limit. Therefore a change that still waits for the
+/// load is later than the settled time, and a client that resumes receives this change.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The mean pause before another attempt after a failed read.

@@ -15,8 +15,8 @@ use crate::retry::{self, AttemptError};
 use crate::store::{LastMessage, ResumedRoom, Snapshot, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The mean pause before a read is repeated, for example because its data is older than the last change that the hub
-/// had received.
+/// The mean pause before a read is repeated. A read is repeated, for example, if its data is older than the last change
+/// that the hub had received when the socket joined.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Reads the history (the first frame) of a room for its joining sockets. Cheap to clone.
@@ -29,8 +29,8 @@ pub(crate) struct RoomReader {
 }
 
 impl RoomReader {
-    /// Reads a room for a connection that has joined it. The result is not older than the last change that the hub had
-    /// received at the join. If the hub needs the room's state, also passes the result to the hub.
+    /// Reads a room for a connection that has joined the room. The result is not older than the last change that the
+    /// hub had received at the join. If the hub needs the room's state, also passes the result to the hub.
     ///
     /// # Errors
     /// The room's members can't be read, or no data that is new enough is read within `mongodb.operation_ms`.
@@ -44,7 +44,8 @@ impl RoomReader {
     }
 
     /// Reads a room like [`read`](Self::read), over the database connections of `store`. If a resuming client sent the
-    /// cursor `since`, also reads the changes after it, as of the same cluster time.
+    /// cursor `since`, also reads the changes after the cursor. These changes and the room are read as of one cluster
+    /// time.
     ///
     /// # Errors
     /// The same errors as those of [`read`](Self::read).

@@ -1,5 +1,5 @@
-//! The list of all sockets that are open on this server. The server uses it for tasks that concern more than one room.
-//! Examples are a shutdown, and a request of the application to close a user's sockets.
+//! The list of all sockets that are open on this server. The server uses the list for tasks that concern more than one
+//! room. Examples are a shutdown, and a request of the application to close a user's sockets.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
@@ -20,7 +20,7 @@ pub(crate) struct Sessions(Arc<Mutex<OpenSockets>>);
 #[derive(Default)]
 struct OpenSockets {
     outboxes: HashMap<u64, Arc<Outbox>>,
-    /// The sockets of each user. Sockets without a known user are missing here.
+    /// The sockets of each user. Sockets without a known user are not in this map.
     by_user: HashMap<UserId, UserSockets>,
     next: u64,
 }

@@ -19,8 +19,9 @@ const MAX_AWAIT: Duration = Duration::from_secs(1);
 /// filter, a large event of another application's collection could break the stream (see [`is_too_large`]).
 ///
 /// The database applies this filter before it builds an event. In a test, a document with an `_id` of 5 MiB in another
-/// collection did not break the stream. A list of excluded collections would be as fast. With both lists, an event took
-/// 38 microseconds of processor time, including the insert (MongoDB 6.0.5, medians of three runs).
+/// collection did not break the stream. A filter that excludes all other collections would be as fast. With each of the
+/// two filters, an event took 38 microseconds of processor time, including the insert (MongoDB 6.0.5, medians of three
+/// runs).
 const FOLLOWED: [&str; 8] =
     ["rooms", "messages", "members", "marks", "heartbeats", "presence", "signals", "erasures"];
 
@@ -73,8 +74,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause. It is short, because no socket receives events until the stream is open again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The number of successive refusals after which the next stream starts at the current time. After this many refusals,
-/// the next event at the old position is the likely cause, even if the error names another cause.
+/// The number of successive refusals after which the next stream starts at the current time. A refusal is an error with
+/// which the database refuses to continue the stream at its position. After this many refusals, the next event at the
+/// old position is the likely cause, even if the error names another cause.
 const REFUSALS: u32 = 8;
 
 impl Default for Backoff {
@@ -91,8 +93,8 @@ impl Backoff {
         pause
     }
 
-    /// Records that the database refused to continue the stream. Returns true after [`REFUSALS`] refusals. The caller
-    /// then abandons the stream's position.
+    /// Records that the database refused to continue the stream. Returns true after [`REFUSALS`] refusals. In this case
+    /// the caller abandons the stream's position, and the next stream starts at the current time.
     pub(super) fn refused(&mut self) -> bool {
         self.refusals += 1;
         self.refusals >= REFUSALS
@@ -114,8 +116,8 @@ impl Store {
         let changes = doc! { "$match": {
             "operationType": { "$in": OPERATIONS.as_slice() },
             "ns.coll": { "$in": FOLLOWED.as_slice() },
-            // An update of this field only copies receipt markers into the documents of their members. The markers were
-            // already sent when they were raised.
+            // An update of this field only copies receipt markers into the documents of their members. The stream
+            // already reported these markers when they were written to the collection `marks`.
             format!("updateDescription.updatedFields.{}", journal::MARKED_AT.as_str()): { "$exists": false },
         } };
         // Without the option for expanded events, the stream does not report dropped indexes.

@@ -1,11 +1,12 @@
-//! Bounds the bytes for the texts of unread messages. A status event contains the whole message, so a text in memory
-//! saves a read from the database. But 200 texts of the maximum length take 3 MB for one room. Each room may keep 16
-//! KiB of texts without a share. For more bytes, the room takes a share of a pool that all rooms of the server use.
+//! Bounds the memory for the texts of unread messages. When a message becomes delivered or read, the server sends a
+//! status event with the whole message. If the text is in memory, the server need not load it from the database. But
+//! 200 texts of the maximum length take 3 MB for one room. Each room may keep 16 KiB of texts. For more texts, the room
+//! takes bytes from a pool that all rooms of the server use. The bytes that a room has taken are its share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The bytes that all rooms together may keep, in addition to the bytes that each room may keep without a share.
+/// The pool: the number of bytes that all rooms together may take, in addition to the 16 KiB of each room.
 #[derive(Clone, Debug)]
 pub(crate) struct TextPool(Arc<Pool>);
 

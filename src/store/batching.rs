@@ -1,36 +1,38 @@
 //! Decides when a batch is written. The writers of messages and of receipt markers collect several entries and write
 //! them in one database command (group commit). A batch costs the database one commit and one flush to disk, whether
-//! the batch has five entries or fifty. Therefore, under load, each batch waits a few milliseconds for more entries.
+//! the batch has five entries or fifty. Therefore, under load, a writer waits 3 ms for more entries before it writes a
+//! batch.
 //!
-//! Clients that wait for the answer to each message send in bursts. All clients whose messages are in one batch get
-//! their answers together, and then send their next messages together. Without the wait, the first message of a burst
-//! would be written alone, and all other messages would wait for that write.
+//! Clients that wait for the answer to a message before they send the next message send in bursts. All clients whose
+//! messages are in one batch get their answers together, and then send their next messages together. Without the wait,
+//! the writer would write the first message of a burst alone. All other messages of the burst would wait for this
+//! write.
 //!
 //! The figures below were measured with MongoDB 6.0.5 on two cores. They are medians of three runs; the runs of the
-//! compared variants alternated. Figures without a unit are a ratio: the processor time of server and database, divided
-//! by the processor time of the load generator. The load generator does the same work for each message, so a lower
-//! ratio is better.
+//! compared variants alternated. "This timing" is the code below. The "ratio" is the processor time of server and
+//! database, divided by the processor time of the load generator. The load generator does the same work for each
+//! message, so a lower ratio is better.
 //!
-//! - At full speed with 200 rooms, the ratio was 3.48 with this timing. In the first variant, only a batch that follows
-//!   a batch of [`MANY`] entries waits: 3.87 (in another hour, the ratios were 3.73 and 3.94). In this variant, 380 of
-//!   1,025 batches had at most four messages.
-//! - At 4,000 messages/s, the ratio was 4.02 with this timing and 4.69 with the first variant. The median time until
-//!   the other client received a message was 10.3 ms with this timing and 9.4 ms with the variant. At p99 (the time
-//!   within which 99 % of messages arrived) it was 24 ms with this timing and 28 ms with the variant.
-//! - Waits of 2 ms or 4 ms, or until 48 or 64 messages wait, gave a lower throughput or took more processor time.
-//! - In another variant, messages and receipts have a common timer, and no batch is written immediately. At full speed,
-//!   the ratio was 3.87 instead of 3.91 (four runs each). At 4,000 messages/s, it was 4.07 instead of 3.95. The common
-//!   timer is more complex and not better.
-//! - With two or three writers, each for a part of the rooms, the ratios were 4.10 and 4.08, instead of 3.86 with one
-//!   writer. The batches of several writers were smaller.
+//! - In variant A, a batch waits only if the previous batch had at least [`MANY`] entries. At full speed with 200
+//!   rooms, the ratio was 3.48 with this timing and 3.87 with variant A. In another hour, it was 3.73 with this timing
+//!   and 3.94 with variant A. With variant A, 380 of 1,025 batches had at most four messages.
+//! - At 4,000 messages/s, the ratio was 4.02 with this timing and 4.69 with variant A. The median time until the other
+//!   client received a message was 10.3 ms with this timing and 9.4 ms with variant A. The time within which 99 % of
+//!   messages arrived was 24 ms with this timing and 28 ms with variant A.
+//! - Other values for [`LINGER`] (2 ms, 4 ms) and [`ENOUGH`] (48, 64) gave a lower throughput or took more processor
+//!   time.
+//! - In variant B, the writers of messages and of receipt markers have one common timer. At full speed, the ratio was
+//!   3.87 with variant B and 3.91 with this timing (four runs each). At 4,000 messages/s, the ratio was 4.07 with
+//!   variant B and 3.95 with this timing. Variant B is more complex and not better.
+//! - In two other variants, several writers each write the messages of a part of the rooms. The ratio was 4.10 with two
+//!   writers, 4.08 with three writers, and 3.86 with one writer. The batches of several writers were smaller.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// A batch of at least this many entries is a sign of load. Batches reach this size above 1,000 messages/s: at that
-/// rate, 6 messages and their 12 receipt markers arrive within 6 ms.
+/// A batch of at least this many entries is a sign of load.
 const MANY: usize = 16;
 
 /// The time for which load is assumed to continue after a batch of at least [`MANY`] entries. It is longer than the
@@ -40,7 +42,7 @@ const BUSY: Duration = Duration::from_millis(48);
 /// The time for which a batch waits for more entries under load.
 const LINGER: Duration = Duration::from_millis(3);
 
-/// The number of queued entries from which on a batch is written without a wait.
+/// If at least this many entries are queued, a batch is written without a wait.
 const ENOUGH: usize = 96;
 
 /// The timing of batches, shared by all writers of one server.
@@ -57,8 +59,8 @@ impl BatchPacer {
         Self { enough: ENOUGH.min(batch), many: Arc::default() }
     }
 
-    /// Waits for [`LINGER`] if there is load and fewer than [`ENOUGH`] entries are queued. Otherwise returns
-    /// immediately. `waiting` is the number of queued entries.
+    /// Waits for [`LINGER`] if there is load and the queued entries are fewer than [`ENOUGH`] and fewer than a full
+    /// batch. Otherwise returns immediately. `waiting` is the number of queued entries.
     pub(super) async fn gather(&self, waiting: usize) {
         let many = *self.many.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting < self.enough && many.is_some_and(|many| many.elapsed() < BUSY) {

@@ -173,8 +173,9 @@ pub(crate) fn read_edit(fields: &RawDocument) -> Result<Option<(String, Time)>, 
     Ok(Some((edit.get_str("text")?.to_owned(), read_time(edit, "at")?)))
 }
 
-/// Reads the stamp of a write: the cluster time (MongoDB's logical clock) at the write. It is not later than the time
-/// of the commit. Returns none if the document has no stamp, because another program inserted the document.
+/// Reads the stamp of a write: the cluster time (MongoDB's logical clock) at the write. The stamp is not later than the
+/// cluster time at which the write was committed. Returns none if the document has no stamp, because another program
+/// inserted the document.
 pub(crate) fn read_stamp(document: &RawDocument, key: &str) -> Result<Option<Timestamp>, Undecodable> {
     match document.get(key)? {
         Some(RawBsonRef::Timestamp(time)) => Ok(Some(time)),

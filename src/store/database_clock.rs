@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use bson::DateTime;
 use handlers::Time;
 
-/// The bound for the drift between this server's monotonic clock and the database's clock. A duration is divided by
-/// this number: 1,000 means at most 1 ms in 1 s. The drift of quartz clocks is ten times smaller.
+/// The bound for the drift between this server's monotonic clock and the database's clock. The maximum drift in a
+/// duration is the duration divided by this number: 1,000 means 1 ms in 1 s. The drift of quartz clocks is ten times
+/// smaller.
 const DRIFT: u32 = 1_000;
 
 /// The reading of the database's clock from which the time is estimated. None before the first reading.
@@ -116,7 +117,7 @@ mod tests {
     fn less_exact_reading_is_ignored_while_it_agrees() {
         let (clock, begin) = (DatabaseClock::default(), Instant::now());
         read(&clock, begin, 1_000_000, 0, 2);
-        // The round trip of this reading took 900 ms longer.
+        // The database wrote its time 50 ms after the heartbeat was sent. The heartbeat came back 950 ms later.
         read(&clock, begin, 1_001_050, 1_000, 2_000);
         assert_eq!(shown(&clock, begin, 2_000), 1_001_999);
     }

@@ -31,8 +31,8 @@ const OLDEST_WIRE_VERSION: i32 = 17;
 pub struct Diagnosis {
     /// The problem, the database server that has the problem, and the remedy, on one line.
     pub text: String,
-    /// True if the error lasts until an operator changes the settings or the database. False if the error may pass by
-    /// itself.
+    /// True if the error lasts until an operator changes the settings or the database. False if the error may end
+    /// although no operator changes anything.
     pub lasting: bool,
 }
 
@@ -146,7 +146,7 @@ impl Store {
             let text = format!(
                 "the replica set at {address} is called `{set}`, but mongodb.uri asks for `{wanted}`: set replicaSet={set}"
             );
-            // A database server that does not answer now may be a member of the wanted set.
+            // A database server that does not answer now may be a member of the replica set that the URI names.
             return Diagnosis { text, lasting: silent.is_empty() };
         }
         let faults: Vec<_> =
@@ -193,7 +193,7 @@ fn cause(error: &StoreError) -> String {
 }
 
 /// Returns the problem of a database server that is neither in a replica set nor a router (`mongos`) of a sharded
-/// cluster. Change streams don't work on such a database server.
+/// cluster. Change streams don't work on a database server without a replica set.
 fn fault_of_set(address: &str, hello: &Document) -> Option<UnusableDatabase> {
     if hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|kind| kind == "isdbgrid") {
         return None;
@@ -207,7 +207,7 @@ fn fault_of_set(address: &str, hello: &Document) -> Option<UnusableDatabase> {
              rs.initiate() in mongosh"
         )
     };
-    // An operator may initiate the set while Parlor waits.
+    // The error does not last if the operator initiates the replica set while Parlor waits.
     Some(UnusableDatabase { text, lasting: !is_member_to_be })
 }
 

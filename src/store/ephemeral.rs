@@ -15,7 +15,8 @@ impl Store {
     /// document.
     ///
     /// # Errors
-    /// The same errors as those of any write. After [`StoreError::Unknown`], the event may still be delivered.
+    /// Fails if the database can't be reached, does not answer in time, or rejects the write. After
+    /// [`StoreError::Unknown`], the event may still be delivered.
     pub async fn signal(&self, signal: &EphemeralEvent) -> Result<(), StoreError> {
         let signals = self.db.collection::<RawDocumentBuf>("signals");
         let document = write(signal, DateTime::from_millis(self.now().0));

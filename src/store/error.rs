@@ -1,5 +1,5 @@
-//! The errors of database operations. A caller must know whether the failed operation may have written something.
-//! Therefore each variant says whether it may have.
+//! The errors of database operations. A caller must know whether the failed operation may have written something. Each
+//! variant of [`StoreError`] answers this question.
 
 use std::fmt;
 
@@ -71,8 +71,9 @@ impl From<UnusableDatabase> for StoreError {
     }
 }
 
-/// Returns advice if the text of a driver's error suggests a wrong TLS setting: TLS is required but not configured, or
-/// configured but not supported.
+/// Returns advice if the text of a driver's error suggests a wrong TLS setting. In the first case, the database
+/// requires TLS, but the URI lacks `tls=true`. In the second case, the URI has `tls=true`, but the database does not
+/// use TLS.
 pub(super) fn hint(words: &str) -> Option<&'static str> {
     const ENDED: [&str; 3] = ["unexpected end of file", "early eof", "Connection reset by peer"];
     if ENDED.iter().any(|ended| words.contains(ended)) {
@@ -91,9 +92,9 @@ impl From<Error> for StoreError {
             ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. } | ErrorKind::Shutdown => {
                 Self::Unreachable(Some(error))
             }
-            // The driver reports this error in two cases. In the first, the operation got no connection and did not
-            // start. In the second, the operation was running when the driver's monitor got no answer from the database
-            // node. Only the beginning of the text distinguishes the two cases.
+            // The driver reports this error in two cases. In the first case, the operation got no connection and did
+            // not start. In the second case, the operation was running when the driver's monitor got no answer from the
+            // database node. Only the beginning of the text distinguishes the two cases.
             ErrorKind::ConnectionPoolCleared { ref message, .. } if message.starts_with(NO_CONNECTION) => {
                 Self::Unreachable(Some(error))
             }
@@ -120,11 +121,11 @@ impl From<Error> for StoreError {
 /// nothing was written.
 const NO_CONNECTION: &str = "Connection pool for ";
 
-/// The error codes of a node that is no longer the primary, and of a router that can't reach the primary. After such an
-/// error, another attempt may succeed. The specifications of MongoDB's drivers list the codes. The specification of
-/// server discovery (SDAM) calls them "not writable primary" and "node is recovering". The specification of retryable
-/// writes calls them "retryable error". The database adds a label to these errors only if the driver may retry the
-/// write. The database clients of Parlor's writers don't retry, so their errors have no label.
+/// The error codes of a node that is no longer the primary, and of a router that can't reach the primary. After one of
+/// these errors, another attempt may succeed. The specifications of MongoDB's drivers list the codes. The specification
+/// of server discovery (SDAM) calls them "not writable primary" and "node is recovering". The specification of
+/// retryable writes calls them "retryable error". The database adds a label to these errors only if the driver may
+/// retry the write. The database clients of Parlor's writers don't retry, so their errors have no label.
 const PASSING: [i32; 13] = [6, 7, 89, 91, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436];
 
 /// Returns whether the first document that was not inserted failed with a code in [`PASSING`]. A router (`mongos`)

@@ -59,8 +59,8 @@ fn of_insert(failed: &InsertManyError) -> String {
     )
 }
 
-/// Returns the database's message and error code. If the code shows a wrong user, password or right, the text also says
-/// how to correct this.
+/// Returns the database's message and error code. If the code shows a wrong user, a wrong password or a missing right,
+/// the text also says how to correct this.
 fn of_code(code: i32, name: &str, message: &str) -> String {
     let advice = match code {
         NO_RIGHT if message.ends_with("requires authentication") => {

@@ -21,8 +21,8 @@ use super::rooms::create::is_duplicate;
 use super::{Store, StoreError, codec, from_now};
 use crate::model::message::StoredMessage;
 
-/// The maximum number of attempts to claim a request. An attempt fails if the record exists when the insert is tried,
-/// but expires before it is read.
+/// The maximum number of tries to claim a request. A try fails if the request's record exists when [`Store::claim`]
+/// tries to insert a new one, but expires before `claim` reads it.
 const TRIES: usize = 3;
 
 /// An idempotency key, together with the service that sent it.
@@ -46,8 +46,8 @@ pub(crate) struct RequestAttempt {
 
 impl RequestAttempt {
     /// Returns the `client_id` of the request's message. All attempts use the same `client_id`, so the unique index
-    /// lets only one attempt write the message. The returned id is longer than any `client_id` that a client can send,
-    /// so the two never collide.
+    /// lets only one attempt write the message. The returned id is longer than any `client_id` that a client can send.
+    /// Therefore it never equals the `client_id` of a client.
     pub(crate) fn client_id(&self) -> String {
         let id = format!("request {}", self.write_id);
         format!("{id:.>width$}", width = ClientId::MAX_CHARS + 1)
@@ -79,8 +79,9 @@ impl Store {
         self.db.collection("requests")
     }
 
-    /// Claims a request if the request is new, or if the lease of its last attempt has ended. `content` is a hash of
-    /// the request. `lease` is the time limit for processing the request. `kept` is the lifetime of the record.
+    /// Claims a request: takes the lease on its record. This succeeds if the request is new, or if the lease of its
+    /// last attempt has ended. `content` is a hash of the request. `lease` is the time limit for processing the
+    /// request. `kept` is the lifetime of the record.
     pub(crate) async fn claim(
         &self,
         key: &RequestKey,
@@ -138,7 +139,8 @@ impl Store {
         }
     }
 
-    /// Claims a record whose lease has ended. If several callers do this concurrently, only one of them succeeds.
+    /// Claims a record whose lease has ended. If several callers claim the record concurrently, only one of them
+    /// succeeds.
     async fn take_over(&self, id: Document, found: &Document, lease: Duration) -> Result<Claim, StoreError> {
         let fault = || StoreError::Fault("could not decode a request's record".into());
         let until = *found.get_datetime("until").map_err(|_| fault())?;
@@ -156,8 +158,8 @@ impl Store {
         })
     }
 
-    /// Stores the response to a request. `about` are the users in the response. If one of these users is erased, the
-    /// record is deleted.
+    /// Stores the response to a request. `about` lists the users that the response names. If one of these users is
+    /// erased, the record is deleted.
     pub(crate) async fn keep_answer(
         &self,
         attempt: &RequestAttempt,
@@ -170,8 +172,8 @@ impl Store {
         self.update_request(attempt, update).await
     }
 
-    /// Ends the lease, so that another attempt can start immediately. The caller uses this if the attempt has no
-    /// response to store.
+    /// Ends the lease, so that another attempt can start immediately. The caller calls this function if the attempt has
+    /// no response to store.
     pub(crate) async fn release(&self, attempt: &RequestAttempt) -> Result<(), StoreError> {
         self.update_request(attempt, doc! { "$set": { "until": DateTime::from_millis(0) } }).await
     }
@@ -190,8 +192,8 @@ impl Store {
     }
 
     /// Returns the message that an earlier attempt of this request wrote. Returns none if no attempt wrote a message.
-    /// If the message was deleted since, it is returned with the request's text, because the first response had this
-    /// text.
+    /// If the message was deleted later, this function returns it with the request's text, because the first response
+    /// had this text.
     pub(crate) async fn written(
         &self,
         room: RoomId,
@@ -218,11 +220,11 @@ impl Store {
         Ok(Some(StoredMessage { id, sender, text, created_at, updated_at: created_at, write_id: None }))
     }
 
-    /// Returns the room that an attempt of this request created, even if the room was deleted since. Returns none if no
+    /// Returns the room that an attempt of this request created, even if the room was deleted later. Returns none if no
     /// attempt created a room.
     ///
-    /// The read has the read concern `linearizable`, because another attempt may be writing the room now. Such a read
-    /// finds the room only when the write can no longer be rolled back.
+    /// The read has the read concern `linearizable`, because another attempt may be writing the room now. A
+    /// linearizable read finds the room only when the write can no longer be rolled back.
     pub(crate) async fn made(&self, attempt: &RequestAttempt) -> Result<Option<RoomId>, StoreError> {
         let rooms = self.db.collection::<RawDocumentBuf>("rooms");
         let filter = doc! { "write_id": attempt.write_id };
@@ -233,8 +235,8 @@ impl Store {
         Ok(found.await?.map(|room| codec::read_room_id(&room)).transpose()?)
     }
 
-    /// Deletes the records whose responses concern a user. If a client repeats such a request afterwards, the request
-    /// is processed again.
+    /// Deletes the records whose responses concern a user. If a client repeats one of these requests afterwards, Parlor
+    /// processes the request again.
     pub(crate) async fn erase_answers(&self, user: &UserId) -> Result<(), StoreError> {
         let requests = self.requests();
         let filter = doc! { "about": codec::user_bson(user) };

@@ -1,8 +1,8 @@
 //! Checks that all collections and indexes exist, and creates the missing collections and indexes.
 //!
 //! An operator may drop the database, a collection or an index while the server runs. Without a unique index, wrong
-//! data can arise: for example, a pair of users could get two direct rooms. Therefore a server that misses a unique
-//! index reports that it is not ready. The change stream reports most drops immediately. A check every
+//! data can arise: for example, a pair of users could get two direct rooms. Therefore each server reports that it is
+//! not ready while a unique index is missing. The change stream reports most drops immediately. A check every
 //! `mongodb.indexes_seconds` finds the drops that the change stream does not report.
 
 use std::collections::BTreeMap;
@@ -46,7 +46,8 @@ impl Indexes {
         self.check_requested.notify_one();
     }
 
-    /// Returns the text that tells the operator which indexes are missing. Returns none if no unique index is missing.
+    /// Returns the text that tells the operator which indexes are missing, or that a requested check is running.
+    /// Returns none if no unique index is missing.
     pub(crate) fn problem(&self) -> Option<String> {
         self.lock_problem().clone()
     }
@@ -60,7 +61,7 @@ impl Indexes {
     }
 }
 
-/// An index that is missing, or that has other keys or another uniqueness than it should.
+/// An index that is missing, or whose keys or uniqueness differ from the index in [`schema`].
 #[derive(Debug, PartialEq, Eq)]
 struct MissingIndex {
     /// The collection and the index, as `collection.index`.

@@ -10,8 +10,8 @@ use super::rooms::summary::RoomSummary;
 use crate::model::message::StoredMessage;
 use crate::model::room::StoredMember;
 
-/// The bytes of a message's JSON without the text, the sender's id and the sender's e-mail address. These are the keys,
-/// the numbers and two times.
+/// The bytes of a message's JSON without the text, the sender's id and the sender's e-mail address. These bytes are the
+/// keys, the numbers and two times.
 const MESSAGE: usize = 220;
 
 /// The maximum bytes of a user's id in JSON. An id has up to 128 bytes. JSON may escape each byte with a second byte,

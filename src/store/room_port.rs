@@ -1,5 +1,6 @@
 //! Implements [`Room`], the interface through which the action handlers use the database. A [`BoundRoom`] is the store
-//! for one call of a client or service, with its caller, its room and its deadline.
+//! for one call of a client or a service (a backend that uses the HTTP API). It contains the caller, the room and the
+//! deadline of the call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +19,13 @@ use super::{Audience, Receipts, Snapshot, Store, StoreError, Writer, Written};
 use crate::model::message::StoredMessage;
 use crate::model::receipts::Marks;
 
-/// A write must start some time before the call's deadline. The time is the sum of this margin and
-/// `mongodb.selection_ms`, the limit for the selection of a database node. It is at most half of the time until the
-/// deadline. If the write has not started by then, there is still time to answer `unavailable`, which says that nothing
-/// was written.
+/// A write must start some time before the call's deadline. The time is this margin plus `mongodb.selection_ms` (the
+/// limit for the selection of a database node), but at most half of the time until the deadline. If the write can't
+/// start in time, the server can still answer `unavailable`, which says that nothing was written.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// If a call has waited for this time before its write, the caller's membership is read again. A user who was removed
-/// from the room during the wait must not write.
+/// If a call has waited for this time before its write, the server reads the caller's membership again, because a user
+/// who was removed from the room during the wait must not write.
 pub(super) const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
 /// The rights that a caller needs for an edit or a deletion. They are checked again if the write had to wait.
@@ -70,8 +70,8 @@ pub(crate) fn begin_by(deadline: Instant, selection: Duration) -> Instant {
     now + left.saturating_sub(selection + MARGIN).max(left / 2)
 }
 
-/// The time between the end of the wait for a write's confirmation and the call's deadline. It is at most a tenth of
-/// the time until the deadline. It leaves time to answer the client that the outcome is unknown.
+/// The server stops waiting for a write's confirmation this long before the call's deadline. So the server still has
+/// time to answer the client that the outcome is unknown. The margin is at most a tenth of the time until the deadline.
 const CONFIRM_MARGIN: Duration = Duration::from_millis(100);
 
 impl BoundRoom {
@@ -192,7 +192,7 @@ impl BoundRoom {
     }
 
     /// Returns the outcome of `append` for a message that was deleted after an earlier call wrote it. Fails if the
-    /// message is not deleted: then the caller's read, which did not find the message, was outdated.
+    /// message is not deleted: in this case, the earlier read that did not find the message was outdated.
     async fn deleted(&self, id: MessageId) -> Result<AppendOutcome, Error> {
         if self.store.is_deleted(self.room, id).await.map_err(of_stored)? {
             return Ok(AppendOutcome::Deleted(id));
@@ -210,8 +210,8 @@ impl BoundRoom {
         }
     }
 
-    /// Returns the smaller of a message's number and the room's last number. So a client can't mark messages as read
-    /// that do not exist yet.
+    /// Returns the smaller of a message's number and the room's last number. Therefore a client can't mark a message as
+    /// read before the message exists.
     async fn within(&self, id: MessageId) -> Result<i64, StoreError> {
         let numbers = self.store.numbers();
         if let Some(last) = numbers.last(self.room).filter(|last| last.n >= id.get()) {

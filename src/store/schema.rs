@@ -94,8 +94,8 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
         let options = IndexOptions::builder().name("at".to_owned()).expire_after(after).build();
         IndexModel::builder().keys(doc! { "at": 1 }).options(options).build()
     };
-    // Finds the messages of a user for the export and the erasure. Also serves the count of a user's messages after a
-    // receipt marker. The index leaves out messages without a sender.
+    // Finds the messages of a user for the export and the erasure. The count of a user's own messages after a receipt
+    // marker also uses this index. The index leaves out messages without a sender.
     let by_sender = IndexOptions::builder()
         .name("sender_room".to_owned())
         .partial_filter_expression(doc! { "sender": { "$exists": true } })
@@ -129,8 +129,9 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
         .build();
     let about = IndexOptions::builder().name("about".to_owned()).sparse(true).build();
     let named = IndexOptions::builder().name("users".to_owned()).build();
-    // If a server dies while it delivers an event to a webhook, another server delivers the event again. Then two
-    // servers may set this event aside. With this index, the collection has only one document of the event.
+    // If a server dies while it delivers an event to a webhook, another server delivers the event again. If the
+    // webhook's receiver does not accept the event, both servers may store it in the collection `set_aside`. With this
+    // index, the collection has only one document of the event.
     let event = IndexOptions::builder().name("event".to_owned()).unique(true).build();
     let connected = IndexOptions::builder()
         .name("servers".to_owned())

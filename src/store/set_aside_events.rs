@@ -9,8 +9,8 @@
 //! | `users` | all users that the event names; a user's erasure deletes the event, an export includes it |
 //! | `tries`, `reason`, `at` | the number of tries, the reason of the last failure, the time when the event was set aside |
 //!
-//! The documents contain no text of a message. When Parlor sends such an event again, it reads the message's current
-//! text. If the message was deleted, Parlor does not send the event.
+//! The documents contain no text of a message. When Parlor sends a set-aside event again, it reads the message's
+//! current text. If the message was deleted, Parlor does not send the event.
 
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, doc};
@@ -108,8 +108,8 @@ impl Store {
         self.db.collection("set_aside")
     }
 
-    /// Sets an event aside. If more than `most` events are set aside afterwards, drops the oldest ones. Stores nothing
-    /// if the database has no data of the event's user, because then the user was erased.
+    /// Sets an event aside. If more than `most` events are set aside afterwards, drops the oldest events. Stores
+    /// nothing if the database has no data of the event's user, because then the user was erased.
     pub(crate) async fn set_aside(
         &self,
         new: NewSetAside<'_>,
@@ -179,7 +179,7 @@ impl Store {
         Ok(found.map(|document| read(&document)).transpose()?)
     }
 
-    /// Records that a set-aside event failed again.
+    /// Records that another try to send a set-aside event failed.
     pub(crate) async fn note_set_aside(&self, id: ObjectId, reason: &str) -> Result<(), StoreError> {
         let collection = self.set_asides();
         let update = doc! { "$inc": { "tries": 1_i64 }, "$set": { "reason": reason } };

@@ -1,11 +1,12 @@
 //! The position of this server's change stream, and the wait until the stream reaches a cluster time (a time of
 //! MongoDB's logical clock).
 //!
-//! This server receives receipt markers only from the change stream. A socket does not wait, because it receives later
-//! markers as events. A caller that reads only once, for example the HTTP API, must wait. It waits until the stream has
-//! reached the snapshot time of the documents that the caller read. Usually the stream has reached that time already.
-//! Without changes in the database, the stream does not advance. Then one of the waiting callers writes a document, and
-//! this write advances the stream for all of them.
+//! This server receives receipt markers only from the change stream. A read for a socket does not wait for the stream,
+//! because the socket receives later markers as events. A caller that reads only once, for example the HTTP API, must
+//! wait for the stream. The wait ends when the stream has reached the snapshot time of the documents that the caller
+//! read. Usually the stream has reached that time already. Without changes in the database, the stream does not
+//! advance. Then one of the waiting callers writes a document, and this write advances the stream for all waiting
+//! callers.
 
 use std::time::Duration;
 
@@ -16,11 +17,11 @@ use super::{Store, StoreError};
 use crate::model::cluster_time;
 
 /// A caller first waits this long for events that the database has already sent. If the stream has not reached the
-/// caller's time by then, the caller writes a document to advance the stream.
+/// caller's time after this wait, the caller writes a document to advance the stream.
 const ON_ITS_WAY: Duration = Duration::from_millis(3);
 
-/// The longest wait of a caller. After it, the caller treats the stream as broken, and uses the markers up to the
-/// stream's position.
+/// The longest wait of a caller. After this time, the caller treats the stream as broken, and uses the markers up to
+/// the stream's position.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The cluster time that the stream has reached.

@@ -2,9 +2,9 @@
 //! permanently.
 //!
 //! A notification is an ephemeral event, and reaches the servers through the change stream like all events. This module
-//! avoids needless writes and reads. If no other member is online, it writes nothing. A server knows only its own
-//! sockets. Therefore it reads from the database whether other members are online on other servers. If no other server
-//! uses the database, it skips this read.
+//! avoids needless writes and reads. If no other member is online, the server writes nothing. A server knows only its
+//! own sockets. Therefore the server reads from the database whether other members are online on other servers. The
+//! server skips this read if another member has a socket on this server, or if no other server uses the database.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -25,7 +25,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 type LogError = Box<dyn std::error::Error>;
 
 /// Starts logging. The caller keeps the returned guard until the process ends. When the caller drops the guard, the
-/// guard sends the remaining traces. It then writes the remaining lines, for two seconds at most.
+/// guard sends the remaining traces. It then writes the remaining log lines, for two seconds at most.
 ///
 /// # Errors
 /// Fails if the configured filter or the collector's URL is invalid, or if logging is already set up.
@@ -67,18 +67,18 @@ pub fn discreet(panic: &str) -> &str {
 /// and no token.
 const OWN_TARGETS: &[&str] = &["parlor", "parlor_handlers", "handlers"];
 
-/// Returns whether a line or a span may be logged, whatever the operator's filter says. At the levels debug and trace,
-/// libraries may log frames, request heads with tokens, and database commands with users' texts. At info and above,
-/// libraries log only events of their own work.
+/// Returns whether a line or a span may be logged at all. The operator's filter can't permit a line that this function
+/// refuses. At the levels debug and trace, libraries may log frames, request heads with tokens, and database commands
+/// with users' texts. At info and above, libraries log only events of their own work.
 fn is_discreet(metadata: &Metadata<'_>) -> bool {
     let of = metadata.target().split("::").next().unwrap_or_default();
     OWN_TARGETS.contains(&of) || *metadata.level() <= Level::INFO
 }
 
-/// The maximum time that the end of the process waits until stderr has taken the last lines.
+/// The maximum time that the process waits at its end until the last lines are written to stderr.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// Keeps the log open until it is dropped. If the last traces can't be sent, the last log line says so.
+/// Keeps the log open until this guard is dropped. If the last traces can't be sent, the last log line says so.
 pub struct LogGuard {
     traces: Option<TraceExporter>,
     written: Option<WorkerGuard>,
@@ -97,6 +97,7 @@ impl Drop for LogGuard {
         self.traces = None;
         let written = self.written.take();
         // If the queue is full, the library prints an error to stdout. This print may block if no process reads stdout.
+        // Therefore the drop of `written` has a time limit.
         for_at_most(LAST_LINES, move || drop(written));
     }
 }
@@ -152,7 +153,8 @@ impl TraceExporter {
         use opentelemetry_sdk::Resource;
 
         let Some(base) = &config.traces.otlp else { return Ok(Self { provider: None }) };
-        // An endpoint that is set in code is used unchanged (OTLP specification, "Endpoint URLs for OTLP/HTTP").
+        // The library uses an endpoint that is set in code unchanged, so the path is appended here (OTLP specification,
+        // "Endpoint URLs for OTLP/HTTP").
         let url = format!("{}/v1/traces", base.trim_end_matches('/'));
         let exporter = SpanExporter::builder().with_http().with_endpoint(url).build()?;
         let resource = Resource::builder().with_service_name("parlor").build();

@@ -1,6 +1,6 @@
 //! Rebuilds webhook events from the database's collections. A hook's source is a change stream with a stored position.
-//! Parlor runs the backfill if the change stream no longer has the changes after that position. The backfill sends
-//! every event since the position that the collections still show. Its events differ from the events of the stream:
+//! Parlor runs the backfill if the change stream no longer has the changes after that position. The backfill builds
+//! events from the documents that changed since the position. These events differ from the events of the stream:
 //!
 //! - For a message that was deleted since the position, only the event `deleted` is sent.
 //! - For a message that was edited several times, only the last edit is sent.
@@ -30,11 +30,12 @@ use crate::store::webhook_leases::WebhookPosition;
 /// it commits the change. So a change that was committed after the position may have a stamp from before the position.
 const BEFORE: Duration = Duration::from_secs(10);
 
-/// The number of documents in one batch of the database. The batch is small, so that even slow deliveries finish it
-/// before the database closes the idle cursor.
+/// The number of documents in one batch of the database. The batch is small, so that the server requests the next batch
+/// before the database closes the idle cursor, even if the deliveries are slow.
 const BATCH: u32 = 100;
 
-/// Sends the events since the position `from` to the dispatcher. The inner error means that the dispatcher has ended.
+/// Sends the events since the position `from` to the [dispatcher](super::dispatcher), the task that delivers events to
+/// the receivers. The inner error means that this task has ended.
 pub(super) async fn run(
     reader: &HookStreamReader,
     from: &WebhookPosition,

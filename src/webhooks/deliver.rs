@@ -86,7 +86,7 @@ impl Delivery {
         self.target.receiver.post(&self.event.lane(), post.body.clone()).await.map(|_| ())
     }
 
-    /// Counts a failure and waits for the next pause. Logs only the event's first failure.
+    /// Counts a failure, and waits for the pause before the next try. Logs only the event's first failure.
     async fn retry(&self, pauses: &mut RetryPauses, reason: &str) {
         self.metrics.hook(self.name(), "retried");
         if pauses.is_first() {

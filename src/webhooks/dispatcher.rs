@@ -41,7 +41,7 @@ pub(super) struct Dispatcher {
     pub(super) source: EventSource,
     pub(super) targets: Vec<HookTarget>,
     pub(super) settings: HookSettings,
-    /// This server's id. The lease stores it as the holder.
+    /// This server's id. The lease's document stores this id as the holder.
     pub(super) server: ObjectId,
     pub(super) store: Store,
     pub(super) stream_store: Store,
@@ -80,8 +80,8 @@ impl Dispatcher {
     pub(super) async fn run(self, stop: CancellationToken) {
         let (hook, lease) = (self.source.name(), self.settings.lease);
         loop {
-            // This server computes the end of the lease from the time before the request. Therefore this server never
-            // counts on the lease for longer than the database does.
+            // This server computes the end of the lease from the time before the request. Therefore the lease never
+            // ends in the database before it ends on this server.
             let until = Instant::now() + lease;
             match self.store.take_hook(hook, self.server, lease).await {
                 Ok(Some(position)) => {

@@ -105,7 +105,7 @@ impl HookKind {
         }
     }
 
-    /// Returns the hook with this name in the configuration. None if there is no such hook.
+    /// Returns the hook with this name in the configuration. None if no hook has this name.
     pub(crate) fn named(name: &str) -> Option<Self> {
         let all = [Self::AfterSend, Self::Connected, Self::Disconnected, Self::Offline];
         all.into_iter().find(|kind| kind.name() == name)
@@ -134,8 +134,8 @@ impl EventSource {
     }
 
     /// Returns the filter for the changes that become events. A stream can resume only if its filter still matches the
-    /// change of its resume token. Therefore the filter does not depend on the configured hooks: a new configuration
-    /// must not change it.
+    /// change of its resume token. Therefore the filter must stay equal when the configuration changes, and does not
+    /// depend on the configured hooks.
     pub(super) fn changes(self) -> Document {
         let online = doc! { "updateDescription.updatedFields.online": { "$in": [true, false] } };
         match self {
@@ -281,7 +281,7 @@ impl WebhookEvent {
 /// One HTTP request to a hook's receiver.
 pub(super) struct WebhookRequest {
     /// The id in the request's body: the event's `id`. The hook `offline` sends one request for each offline member.
-    /// Therefore its ids also contain the member.
+    /// Therefore the ids of these requests also contain the member's id.
     pub(super) id: String,
     /// For the hook `offline`: the offline member who missed the message. Otherwise None.
     pub(super) user: Option<UserId>,

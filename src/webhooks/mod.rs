@@ -1,4 +1,5 @@
-//! Webhooks (`[hooks]`): Parlor asks the application's server before a message is written, and reports events to it.
+//! Webhooks (`[hooks]`): Parlor asks the application's server before a message is written, and reports events to the
+//! application's server.
 //!
 //! Only the hook [`before_send`] is asked during a `send` or an `edit`. So only this hook makes a sender wait. The
 //! other hooks receive events about committed changes. Parlor reads these events from the database's change stream: the
@@ -9,12 +10,12 @@
 //!   event is sent again, with growing pauses.
 //! - One bad event does not block a hook for ever. If the receiver refuses one event but accepts other events, Parlor
 //!   sets the event aside after some tries ([`retry_budget`]). Parlor stores a set-aside event. An operator can list
-//!   such events and send them again.
+//!   the set-aside events and send them again.
 //! - In order within a room, or for one user. An event waits until the previous event of its room or user is delivered.
 //!   Rooms don't wait for each other.
 //! - By one server at a time. Only the server that holds the lease delivers. A lease is a record in the database with
-//!   an end time. If that server dies, another server continues from the stored position. Some events are then sent
-//!   twice, with the same `id`.
+//!   an end time. If the holder of the lease dies, another server continues from the stored position. Some events are
+//!   then sent twice, with the same `id`.
 //! - A slow hook does not delay another hook. Each hook has its own stream, position and lease. The hooks `connected`
 //!   and `disconnected` are the only exception. They share one stream, position and lease, so that the events of one
 //!   user stay in order.
@@ -137,7 +138,7 @@ fn target(
     Some(receiver.map(|receiver| HookTarget { kind, receiver: Arc::new(receiver), permits }))
 }
 
-/// The running webhooks. Dropping the value stops them.
+/// The running webhooks. When this value is dropped, the webhooks stop.
 pub(crate) struct RunningWebhooks {
     stop: CancellationToken,
     tracker: TaskTracker,

@@ -1,6 +1,7 @@
 //! Reads the change stream of one [`EventSource`], starting at the source's position in the stream. The reader is a
-//! separate task that hands the events to the dispatcher one at a time. The channel between the two tasks holds one
-//! event. So the server holds in memory only the dispatcher's window, one batch of the database, and this event.
+//! separate task that hands the events one at a time to the dispatcher, the task that delivers the events. The channel
+//! between the two tasks holds one event. So the server holds in memory only the dispatcher's window, one batch of the
+//! database, and this event.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,8 +99,8 @@ impl HookStreamReader {
         }
     }
 
-    /// Tells whether the stream can't continue at its position. This happens if an event is too large for the database
-    /// to send, or if the database no longer has the stream's history. Logs the reason.
+    /// Tells whether the stream can't continue at its position. The stream can't continue if an event is too large for
+    /// the database to send, or if the database no longer has the stream's history. Logs the reason.
     fn is_position_lost(&self, error: &StoreError) -> bool {
         let StoreError::Fault(fault) = error else { return false };
         let Some(fault) = fault.downcast_ref::<Error>() else { return false };

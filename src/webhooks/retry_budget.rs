@@ -5,9 +5,8 @@
 //! aside. Therefore a failed try counts only if the event itself is the likely cause:
 //!
 //! - The receiver refused the request with status 400, 413, 415 or 422.
-//! - Or the request failed with another status, a timeout, a broken connection, or an answer that is too large,
-//!   although the receiver works. The receiver works if it has accepted another event with 2xx since the previous
-//!   counted try.
+//! - Or the receiver works, but the request failed with another status, a timeout, a broken connection, or an answer
+//!   that is too large. The receiver works if it has accepted another event with 2xx since the previous counted try.
 //!
 //! A try never counts if the connection was refused, or if the circuit breaker is open.
 //!
@@ -25,8 +24,8 @@ use crate::outbound::OutboundError;
 /// The time after which a lane without tries gets one try again.
 const REST: Duration = Duration::from_mins(1);
 
-/// When [`RetryBudget`] has this number of lanes, it removes old lanes: no event with a counted try was set aside there
-/// in the last [`REST`].
+/// When [`RetryBudget`] has this number of lanes, it removes old lanes. A lane is old if the last event of the lane
+/// that was set aside after a counted try is older than [`REST`].
 const REMEMBERED: usize = 1_000;
 
 /// The maximum number of tries of an event, and the lanes in which this number is reduced.

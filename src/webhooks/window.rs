@@ -3,8 +3,8 @@
 //! database stores. Every event up to this position was delivered.
 //!
 //! A lane is a room or a user. A slow event delays only the later events of its own lane. Later events of other lanes
-//! may be delivered before the slow event. The window keeps the stream positions of such events until all earlier
-//! events are delivered. `hooks.window` is the maximum number of undelivered events. The maximum number of kept
+//! may be delivered before the slow event. The window keeps the stream positions of these later events until all
+//! earlier events are delivered. `hooks.window` is the maximum number of undelivered events. The maximum number of kept
 //! positions is [`POSITIONS_PER_EVENT`] times as high.
 
 use std::collections::{HashMap, VecDeque};
@@ -51,7 +51,8 @@ impl DeliveryWindow {
         }
     }
 
-    /// Returns whether the window is full. A full window must not get another read from the stream.
+    /// Returns whether the window is full. While the window is full, the caller must not add another read from the
+    /// stream.
     pub(super) fn is_full(&self) -> bool {
         self.undelivered >= self.most || self.slots.len() >= self.most.saturating_mul(POSITIONS_PER_EVENT)
     }
@@ -78,8 +79,8 @@ impl DeliveryWindow {
                 self.ready.push_back(number);
             }
         } else if let Some(last) = self.slots.back_mut() {
-            // A read without an event has no slot of its own. Its position becomes valid when the event of the last
-            // slot is delivered.
+            // A read without an event gets no slot. The position of the read is kept in the last slot, and becomes
+            // valid when the event of this slot is delivered.
             last.position = read.position;
             return;
         }

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use super::connection::WebSocket;
 use crate::protocol::close::Close;
 
-/// The timeout for writing the close frame. The wait for the client's answer has the same timeout of its own.
+/// The timeout for writing the close frame. The wait for the client's answer has a separate timeout of the same length.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The maximum number of bytes that the server reads and discards after its close frame, if the client continues to

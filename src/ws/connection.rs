@@ -57,8 +57,8 @@ impl<S> CountedStream<S> {
         std::mem::take(&mut self.heads.uncounted)
     }
 
-    /// Processes the result of a write. After the first failure, reports every write as successful, and drops its
-    /// bytes.
+    /// Processes the result of a write. After the first failure, reports every write as successful, and drops the bytes
+    /// to write.
     fn written(&mut self, written: Poll<io::Result<usize>>, bytes: usize) -> Poll<io::Result<usize>> {
         let written = ready!(written);
         if let Some(written) = written.ok().filter(|written| *written > 0 || bytes == 0) {

@@ -90,8 +90,8 @@ pub(crate) fn token(headers: &HeaderMap) -> Option<&str> {
     if offered_bearer_protocol(headers).is_some()
         && let Some(token) = others.next()
     {
-        // If the client offers two subprotocols besides `Bearer`, it is unclear which of them is the token. Then the
-        // server uses neither.
+        // If the client offers two subprotocols besides `Bearer`, the server can't know which subprotocol is the token.
+        // Then the server uses no token.
         return others.next().is_none().then_some(token);
     }
     let (scheme, token) = items(headers, AUTHORIZATION).next()?.split_once(' ')?;

@@ -1,5 +1,5 @@
 //! The periodic checks of a socket. They send pings. They close the socket if the client does not answer a ping, or if
-//! its token expires.
+//! the client's token expires.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use crate::protocol::close::Close;
 
 impl SocketTask<'_> {
     /// Returns the time until the next check is due. A check is due to send a ping, at the end of the wait for the
-    /// client's answer, or when the token expires. After a failed write, it is also due at the end of the time for the
-    /// client's last frames.
+    /// client's answer, or when the token expires. After a failed write, a check is also due when the time for reading
+    /// the client's last frames ends.
     pub(super) fn next_tick(&self) -> Duration {
         let sockets = &self.services.config.load().sockets;
         let quiet = self.last_received.elapsed();

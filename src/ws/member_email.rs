@@ -41,8 +41,9 @@ pub(super) fn keep_email(services: &Arc<SocketServices>, room: RoomId, user: &Us
     });
 }
 
-/// Removes the address `doubted` from the room, or from all rooms for None. The user's own token marks this address as
-/// unverified. The socket doesn't wait for the write, because the history on this socket already omits the address.
+/// Removes the address `doubted` from the room, or from all rooms of the user if `room` is None. The user's own token
+/// marks this address as unverified. The socket doesn't wait for the write, because the history on this socket already
+/// omits the address.
 pub(super) fn drop_email(
     services: &Arc<SocketServices>,
     room: Option<RoomId>,

@@ -34,8 +34,8 @@ pub(super) async fn open(
     outbox: &Arc<Outbox>,
     admission: Admission,
 ) -> Result<Opened, Close> {
-    // This server receives no events from the database at the moment. Another server may receive them, so the client
-    // should try another server.
+    // If the heartbeat is silent, this server receives no events from the database. Another server may receive the
+    // events, so the client should try another server.
     if services.heartbeat.is_silent() {
         return Err(Close::Unavailable);
     }
@@ -73,8 +73,9 @@ async fn open_room(
         }
         (None, SocketTarget::All) => return Err(Close::NoRoom),
     };
-    // A resume is a large read, and waits for its turn among the large reads. Other connects of the same user only take
-    // turns with each other, because 20 concurrent histories take 200 MB of memory.
+    // A resume is a bulk read (a large read whose number is limited on the server), and waits for a permit. A
+    // connection without a resume waits only for a permit of its user, because 20 concurrent histories take 200 MB of
+    // memory.
     let (store, turn) = if options.resumes() {
         services.store.bulk(Some(&user)).await.map_err(|NoTurn| Close::Busy)?
     } else {
@@ -108,9 +109,9 @@ async fn open_room(
         member.email = Some(email.clone());
         keep_email(services, room, &user, email);
     }
-    // The address may have been stored before the token's issuer marked it as unverified. The members in memory may be
-    // older than the database. So the write to the database also compares the stored address, and removes only the
-    // address `doubted_email`.
+    // The database may still have the address from the time before the token's issuer marked it as unverified. The
+    // members in memory may be older than the database. So the write to the database also compares the stored address,
+    // and removes only the address `doubted_email`.
     let is_shown = doubted_email.is_some() && member.email == doubted_email;
     if is_shown {
         member.email = None;

@@ -1,5 +1,6 @@
-//! Opens an inbox connection, which is one socket for all rooms of a user. It joins the rooms in the hub (the part of
-//! the server that passes events to sockets), and reads all rooms at one cluster time.
+//! Opens an inbox connection, which is one socket for all rooms of a user. The connection joins the rooms in the hub
+//! (the part of the server that passes events to sockets). The server then reads all rooms at one cluster time (a time
+//! of MongoDB's logical clock).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -96,8 +97,8 @@ fn keep_email(services: &Arc<SocketServices>, user: &UserId, email: String) {
 }
 
 /// Joins the user's rooms and reads them. Repeats both steps until the read is current. A current read includes every
-/// change that the hub had received when the connection joined the rooms. It contains only rooms that the connection
-/// has joined.
+/// change that the hub had received when the connection joined the rooms. A current read contains only rooms that the
+/// connection has joined.
 async fn read(
     services: &Arc<SocketServices>,
     store: &Store,

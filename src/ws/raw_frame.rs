@@ -5,9 +5,9 @@ use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-/// The size above which a text is not written through the buffer of the WebSocket library. That buffer never becomes
-/// smaller than its largest frame. Longer texts are written in parts of this size. Each part must be written within
-/// `limits.write_ms`.
+/// Texts above this size are not written through the buffer of the WebSocket library. The library never shrinks this
+/// buffer below the largest frame that the buffer has held. Longer texts are written in parts of this size. Each part
+/// must be written within `limits.write_ms`.
 pub(super) const LARGE_BYTES: usize = 16 * 1024;
 
 /// Returns the head (the first bytes) of a text frame for a text of `bytes` bytes. The frame is final and not masked.

@@ -38,7 +38,7 @@ impl OneRoomView {
             RoomFrame::MemberRemoved(_) => Ok(None),
             // Level 1 sockets receive no typing events.
             RoomFrame::Typing(user) if *user == caller.user || self.position.is_none() => Ok(None),
-            // A typing event has no position to resume from.
+            // A typing event is not stored, so it gets no cursor.
             RoomFrame::Typing(_) => Ok(Some(frame.json.clone())),
             event => Ok(Some(self.render(&frame.json, event, caller))),
         }

@@ -1,7 +1,7 @@
 //! Limits the number of sockets of a user: each socket takes a slot. On a mobile network, a client may lose its
 //! connection and open a new one before the server notices that the old connection is dead. Therefore, when all slots
-//! of a user are taken, the server sends a ping to each of these sockets. If some clients do not answer, the server
-//! closes the socket that was silent for the longest time, and the new socket takes its slot.
+//! of a user are taken, the server sends a ping to each of the user's connected clients. If some clients do not answer,
+//! the server closes the socket that was silent for the longest time, and the new socket takes its slot.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -32,8 +32,8 @@ pub(super) async fn take(services: &SocketServices, user: &UserId) -> Result<Use
 }
 
 /// Pings the sockets of the user, and takes the slot of a socket whose client does not answer. None if all clients
-/// answer. Also None if too many connects of the user already wait. At most `most` connects may wait: as many as the
-/// user may have sockets.
+/// answer. Also None if too many new connections of the user already wait for a slot. At most `most` new connections
+/// may wait: as many as the user may have sockets.
 async fn after_probe(
     services: &SocketServices,
     user: &UserId,
@@ -42,16 +42,16 @@ async fn after_probe(
 ) -> Option<UserSlot> {
     let waiting = services.users.queue_for_slot(user, most)?;
     let silent = silent(services.outboxes.probe(user), Instant::now() + probe).await;
-    // Another waiting connect of the user may already be closing the first of these sockets. So this connect closes the
-    // first socket that is not closing yet.
+    // Another new connection of the user may already be closing the first of these sockets. So this connection closes
+    // the first socket that is not closing yet.
     silent.iter().find(|outbox| outbox.is_first_to_close(Close::Dead))?;
     services.metrics.bound_hit("probe_ms");
     // The socket that is being closed ends soon, and then frees its slot.
     let end = Instant::now() + probe;
     loop {
         let mut freed = pin!(waiting.freed());
-        // `enable` registers for the notification before the check for a slot. Otherwise a slot that is freed between
-        // the two steps would be missed.
+        // `enable` registers for the notification before the check for a slot. Otherwise this connection would miss a
+        // slot that is freed between the check and the registration.
         freed.as_mut().enable();
         if let Some(slot) = services.users.acquire(user, most) {
             return Some(slot);
@@ -73,7 +73,7 @@ async fn silent(asked: Vec<ProbedSocket>, end: Instant) -> Vec<Arc<Outbox>> {
     silent
 }
 
-/// Takes a slot for a new socket of the user, and counts the connect. Fails if the user connects too often.
+/// Takes a slot for a new socket of the user, and counts the new connection. Fails if the user connects too often.
 pub(super) async fn take_slot(services: &SocketServices, user: &UserId) -> Result<UserSlot, Close> {
     let slot = take(services, user).await?;
     slot.spend_connect(&services.runtime.rates()).map_err(|_| {
@@ -83,7 +83,7 @@ pub(super) async fn take_slot(services: &SocketServices, user: &UserId) -> Resul
     Ok(slot)
 }
 
-/// Fails if the user's connects in the last minute have read more documents than allowed.
+/// Fails if the user's new connections in the last minute have read more documents than allowed.
 pub(super) fn may_read(services: &SocketServices, slot: &UserSlot) -> Result<(), Close> {
     slot.check_read_budget(&services.runtime.rates()).map_err(|_| {
         services.metrics.bound_hit("documents_per_minute");

@@ -15,7 +15,8 @@ use super::write_pace::WritePace;
 use crate::protocol::close::Close;
 use crate::realtime::outbox::Outbox;
 
-/// The maximum number of frames that are written in a row. Then the socket does its other work, for example reading.
+/// The maximum number of frames that are written in a row. After this number of frames, the socket's task does its
+/// other work, for example reading.
 const WRITTEN_AT_ONCE: usize = 64;
 
 impl SocketTask<'_> {
@@ -35,8 +36,8 @@ impl SocketTask<'_> {
         for part in std::iter::once(&*first).chain(rest.chunks(LARGE_BYTES)) {
             let write = async { raw_frame::write(ws.get_mut(), part).await.map_err(Error::from) };
             let writing = BoundedWrite { services, outbox, pace, bytes: part.len() };
-            // After a failure, the server can't send a close frame, because the client would take its bytes for a part
-            // of this text.
+            // After a failure, the server can't send a close frame. The client would take the bytes of the close frame
+            // for a part of this text.
             writing.limited(|| caller.until_expiry(), write).await.map_err(|_| SessionEnd::Gone)?;
         }
         Ok(())

@@ -4,8 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-/// The time since which frames have always been waiting for the client, and the number of bytes written since then.
-/// None if no frame waits.
+/// The time since which at least one frame has been waiting for the client without a break, and the number of bytes
+/// written since then. None if no frame waits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct WritePace(Option<BehindSince>);
 
@@ -16,8 +16,8 @@ struct BehindSince {
 }
 
 impl WritePace {
-    /// Returns how long a write of `bytes` bytes may take. The client has the time `grace`, plus the time for these
-    /// bytes and for all bytes written since the frames began to wait, at `rate` bytes a second.
+    /// Returns how long a write of `bytes` bytes may take. The client has the time `grace`, plus one second for each
+    /// `rate` bytes. The bytes of this write and of all writes since the frames began to wait are counted.
     pub(super) fn wait(&mut self, bytes: usize, rate: u32, grace: Duration, now: Instant) -> Duration {
         let behind = self.0.get_or_insert(BehindSince { since: now, bytes: 0 });
         let taken = behind.bytes.saturating_add(bytes);

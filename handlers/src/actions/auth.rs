@@ -34,7 +34,8 @@ pub enum Answer {
 /// The declaration of the action `auth`.
 pub const SPEC: ActionSpec = ActionSpec { fails: &[Code::InvalidToken], ..ActionSpec::DEFAULT };
 
-/// Checks the new token with the same rules as a token of the handshake. If a check fails, the old token stays in use.
+/// Checks the new token by the rules for the token of a WebSocket handshake. If a check fails, the old token stays in
+/// use.
 pub async fn handle(cx: Context, request: Request) -> Result<Answer, Error> {
     Ok(Answer::Auth { expires_at: cx.connection().renew(&request.token).await? })
 }

@@ -31,15 +31,16 @@ pub enum Answer {
     History {
         /// The messages, newest first. If the request has `after`: oldest first.
         messages: Vec<HistoryMessage<'static>>,
-        /// Whether there are more messages in the same direction.
+        /// Whether the room has more messages beyond this page: older messages, or newer messages if the request has
+        /// `after`.
         has_more: bool,
     },
 }
 
 /// The declaration of the action `history`.
 pub const SPEC: ActionSpec = ActionSpec {
-    // A page has up to 200 messages. So fewer calls of `history` may run concurrently than calls of an action that
-    // answers with one message.
+    // A page has up to 200 messages. So `history` has a lower limit of concurrent calls than actions that answer with
+    // one message.
     limits: Limits { max_in_flight: 256, ..Limits::DEFAULT },
     ..ActionSpec::DEFAULT
 };
@@ -74,8 +75,8 @@ mod tests {
     use crate::testing::{FakeRoom, OTHER};
     use crate::{Code, Reply, Role};
 
-    /// Makes a room with as many messages as `messages` says, and calls `history` with the frame. Returns the numbers
-    /// of the page's messages, and `has_more`.
+    /// Makes a room, adds `messages` messages to it, and calls `history` with the frame. Returns the numbers of the
+    /// page's messages, and `has_more`.
     fn page(messages: usize, frame: &Value) -> (Vec<i64>, bool) {
         let room = FakeRoom::new(Role::Member);
         for _ in 0..messages {

@@ -17,8 +17,8 @@ pub const SPEC: ActionSpec =
 
 /// Marks the room as open on this socket, and marks all messages of the room as read.
 pub async fn handle(cx: Context, _: Request) -> Result<ByEvent, Error> {
-    // The order matters. A message that arrives between the calls of `open` and `read` becomes read: the room is
-    // already open, and `read` covers all messages so far.
+    // `open` must come before `read`. Then a message that arrives between the two calls becomes read, because the room
+    // is already open. In the opposite order, this message would stay unread.
     cx.connection().open()?;
     cx.room()?.read(MessageId::MAX).await?;
     Ok(ByEvent)

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ActionSpec, Context, Error};
 
-/// Asks whether the server is alive. It is for clients that can't see the pings of the WebSocket protocol.
+/// Asks whether the server is alive. This action is for clients that can't see the pings of the WebSocket protocol.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {}
 

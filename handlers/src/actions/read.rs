@@ -8,7 +8,8 @@ use crate::{ActionSpec, ByEvent, Context, Error, EventType, MessageId};
 /// Raises the caller's read marker: all messages up to `message_id` are read.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
-    /// The last message that was read. A larger number means the room's last message.
+    /// The id of the last message that the user has read. An id greater than the id of the room's
+    /// last message stands for this last message.
     message_id: MessageId,
 }
 

@@ -8,11 +8,13 @@ use crate::{ActionSpec, Context, Error, Level, Limits, RoomId, RoomPage, RoomVie
 /// Reads a page of the caller's rooms.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Request {
-    /// The `next` of `ready` or of the last page, unchanged. Without `next` and `before`: the latest rooms.
+    /// The `next` of the frame `ready` or of the previous page, unchanged. Without `next` and `before`, the page has
+    /// the rooms with the latest activity.
     next: Option<String>,
-    /// Instead of `next`: the `last_activity` of the client's last room. Rooms of that millisecond may be repeated.
+    /// Instead of `next`: the `last_activity` of the last room that the client has received. The page may repeat rooms
+    /// with exactly this `last_activity`.
     before: Option<String>,
-    /// With `before`: the id of the client's last room. Then no room is repeated.
+    /// With `before`: the id of the last room that the client has received. With this id, the page repeats no room.
     before_room: Option<RoomId>,
 }
 

@@ -28,8 +28,8 @@ pub const SPEC: ActionSpec = ActionSpec {
 
 /// Writes the message. The event `chat_message` is the acknowledgement, and all sockets of the room receive it.
 ///
-/// If the caller used the `client_id` in this room before, the server writes nothing. Then only the caller's socket
-/// receives an answer: the first message with this `client_id`, in its current state.
+/// If the caller used the `client_id` in this room before, the server writes nothing. The answer is then the first
+/// message with this `client_id`, in its current state. Only the caller's socket receives this answer.
 pub async fn handle(cx: Context, request: Request) -> Result<SendAnswer, Error> {
     let text = cx.validate_text(request.message, "message")?;
     Ok(match cx.room()?.append(text, request.client_id).await? {

@@ -1,4 +1,5 @@
-//! Adds example frames to the messages of the contract, so that a reader sees whole frames.
+//! Adds example frames to the messages of the contract. A reader of the contract then sees whole frames, not only
+//! schemas.
 
 use serde_json::{Map, Value, json};
 

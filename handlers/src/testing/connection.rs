@@ -38,8 +38,8 @@ impl FakeConnection {
         Arc::default()
     }
 
-    /// Runs the action that `frame` names without a room, as for a frame without `room_id` on an
-    /// inbox connection.
+    /// Runs the action that `frame` names. The call has no room, as if an inbox connection had sent
+    /// a frame without `room_id`.
     pub(crate) fn call(self: &Arc<Self>, frame: &Value) -> Result<Reply, Error> {
         call(None, self, frame)
     }

@@ -17,7 +17,7 @@ pub(crate) use self::connection::{ConnectionCall, FakeConnection};
 pub(crate) use self::room::{FakeRoom, RoomCall};
 use crate::{Action, Code, Context, Error, Fields, Pending, Reply, Room, UserId};
 
-/// The longest text that a fake room takes, in code points.
+/// The longest text of a message that the actions accept in these tests, in code points.
 pub(crate) const TEXT_CHARS: usize = 20;
 
 /// The user who runs the actions.

@@ -34,8 +34,8 @@ struct FakeMessage {
     client_id: Option<String>,
 }
 
-/// A call of a method of [`Room`], recorded for the tests. Only methods whose effect other users
-/// can see are recorded.
+/// A call of a method of [`Room`], recorded so that a test can check which methods an action
+/// called. Only methods with an effect that other users can see are recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RoomCall {
     Append { text: String },

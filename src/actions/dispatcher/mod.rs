@@ -38,8 +38,8 @@ pub(crate) struct Runtime {
     table: ArcSwap<ActionTable>,
     /// The value of the metrics label `action` for frames without a known action: an empty text.
     none: Arc<str>,
-    /// Every call shares this store through its [`BoundSocket`](super::bound_socket::BoundSocket). The field is an
-    /// `Arc`, because a clone of a `Store` increments about twenty reference counts.
+    /// All calls share this store through their [`BoundSocket`](super::bound_socket::BoundSocket). The field is an
+    /// `Arc`, because a clone of a `Store` is more expensive: it increments about twenty reference counts.
     store: Arc<Store>,
     writer: Writer,
     receipts: Receipts,
@@ -68,8 +68,8 @@ pub(crate) struct Ports {
 pub(crate) struct InFlightCalls {
     /// Counts the calls, and lets the shutdown wait until the count is 0.
     pub(crate) tracker: TaskTracker,
-    /// The shutdown cancels this token when its time for calls is over. Then each call that still runs is answered with
-    /// `timeout`.
+    /// The shutdown cancels this token shortly before the end of `shutdown.drain_seconds`. Then each call that still
+    /// runs is answered with `timeout`.
     pub(crate) overdue: CancellationToken,
 }
 
@@ -123,16 +123,16 @@ impl Runtime {
     }
 
     /// Applies the functions (the application's own actions) and the limits of a new configuration to the frames that
-    /// arrive from now on. If a rate has changed, all users may use their full rates again. Otherwise the frames and
-    /// calls of each user that were already counted stay counted.
+    /// arrive from now on. If a rate has changed, the counts of all users start at zero. Otherwise the frames and calls
+    /// of each user that were already counted stay counted.
     pub(crate) fn reload(&self, config: &Config, functions: Vec<Arc<FunctionAction>>) {
         let table = ActionTable::new(self.actions, functions, config, Some(&self.table.load()));
         self.table.store(Arc::new(table));
     }
 
     /// Runs the action of a text frame. `request` is the id of this call. The future returns none if the action
-    /// succeeded and its answer is an event, which comes through the change stream. The shutdown waits for a call as
-    /// soon as this function has returned, even if the future was not polled yet.
+    /// succeeded and its answer is an event, which comes through the change stream. The call counts as started when
+    /// this function returns, even if the future was not polled yet. So the shutdown waits for this call.
     pub(crate) fn invoke(
         self: Arc<Self>,
         frame: Utf8Bytes,
@@ -165,7 +165,7 @@ impl Runtime {
                 }
                 Err(error) => (true, &self.none, Err(error)),
             };
-            // Thousands of calls may wait for the database. To save memory, no waiting call keeps its frame.
+            // Thousands of calls may wait for the database. To save memory, each call drops its frame before it waits.
             drop(frame);
             let result = match started {
                 Ok(call) => self.await_result(call).await,
@@ -183,8 +183,8 @@ impl Runtime {
                 Ok(Reply::ByEvent) => None,
                 Ok(Reply::Frame(json)) => {
                     // A built-in action that replies with a frame causes no event, so its stored `ref` is dropped. A
-                    // function of the application may send a reply and also a message. The event of this message needs
-                    // the `ref`.
+                    // function of the application may send a message in addition to its reply. The event of this
+                    // message needs the `ref`.
                     if own {
                         caller.forget(request);
                     }
@@ -218,7 +218,7 @@ impl Runtime {
         Envelope::default().refuse(&error, ObjectId::new())
     }
 
-    /// Counts frames that the server does not answer one by one, such as the fragments of a message, towards the user's
+    /// Counts frames that get no answer of their own, such as the fragments of a message, towards the user's frame
     /// rate. If the fragments use up the rate, the frame that completes the message is refused.
     pub(crate) fn spend_frames(&self, caller: &SocketSession, frames: u32) {
         if frames > 0 {
@@ -229,8 +229,8 @@ impl Runtime {
         }
     }
 
-    /// Counts a control frame like any other frame towards the user's rate. Returns an error for the client if the rate
-    /// is exceeded.
+    /// Counts a WebSocket control frame, such as a ping, towards the user's frame rate. Returns an error for the client
+    /// if the rate is exceeded.
     pub(crate) fn charge_control_frame(&self, caller: &SocketSession) -> Option<FrameAnswer> {
         let error = self.table.load().spend_frame(caller, &self.metrics).err()?;
         self.metrics.action(&self.none, Err(error.code()), Duration::ZERO);

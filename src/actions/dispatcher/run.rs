@@ -42,8 +42,8 @@ pub(super) struct StartedCall {
 }
 
 impl Runtime {
-    /// Starts the action in a separate task, with a deadline. Drops `fields` before the task waits, so that waiting
-    /// calls use less memory.
+    /// Starts the action in a separate task, with a deadline. Consumes `fields`: their memory is freed when this
+    /// function returns, so a call that still runs does not hold it.
     pub(super) async fn start(
         &self,
         admitted: AdmittedFrame<'_>,
@@ -70,8 +70,9 @@ impl Runtime {
         })
     }
 
-    /// Checks in the database that the caller is a member of the room. The check is made only if this server's
-    /// change stream is late, because the server may then not know a recent change of the membership.
+    /// Checks that the caller is a member of the room. Usually the server already knows this and does nothing. The
+    /// server asks the database only in two cases: a change of this membership is not yet applied to the caller's inbox
+    /// connection, or the server's change stream is late.
     async fn verify_membership(&self, admitted: AdmittedFrame<'_>) -> Result<(), Error> {
         let AdmittedFrame { caller, envelope, .. } = admitted;
         match envelope.room {
@@ -82,8 +83,8 @@ impl Runtime {
         }
     }
 
-    /// Loads the caller's membership from the database. If the caller is not a member, returns `not_found`. Also
-    /// closes the socket if it serves only this room.
+    /// Loads the caller's membership from the database. If the caller is not a member, returns `not_found`. If the
+    /// socket serves only this room, also closes the socket.
     async fn confirm_member(&self, caller: &SocketSession, room: RoomId) -> Result<(), Error> {
         if self.store.role(room, &caller.user).await.map_err(StoreError::of_read)?.is_some() {
             return Ok(());
@@ -95,7 +96,8 @@ impl Runtime {
         Err(Error::new(Code::NotFound, "no such room"))
     }
 
-    /// Decodes the request, and returns the call to run. A panic in the decoder becomes an error of this call only.
+    /// Decodes the request, and returns the call to run. If the decoder panics, this call fails with `internal`, and
+    /// the socket stays open.
     fn decode(
         &self,
         admitted: AdmittedFrame<'_>,
@@ -149,7 +151,7 @@ impl Runtime {
     }
 
     /// Waits until a call has ended. Returns its reply, or the error for the client. The error is `timeout` if the
-    /// call's deadline passes, or if the shutdown's time for calls is over.
+    /// call's deadline passes, or if the shutdown no longer waits for calls.
     pub(super) async fn await_result(&self, call: StartedCall) -> Result<Reply, Error> {
         let StartedCall { deadline, task } = call;
         let ended = self.overdue.run_until_cancelled(tokio::time::timeout_at(deadline, task)).await;

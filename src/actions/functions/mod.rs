@@ -1,6 +1,6 @@
 //! Actions that the application adds, in any language. Parlor sends the client's frame over HTTP to a server of the
 //! application, the "function". The function's answer says which message, event or reply Parlor sends. The
-//! [`dispatcher`](crate::actions::dispatcher) treats these actions like the built-in ones.
+//! [`dispatcher`](crate::actions::dispatcher) treats these actions like built-in actions.
 //!
 //! The whole answer is validated before any part of it is applied. Then the parts are applied in this order: the
 //! message is sent, the event is published, and the caller receives the reply. If one part fails, the later parts are
@@ -29,7 +29,8 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// The `retry_after_ms` that a client receives when all permits of an action are in use. Ten refusals in ten seconds
-/// would close the client's socket. A client that waits 1,500 ms after each refusal receives fewer than ten.
+/// would close the client's socket. A client that waits 1,500 ms after each refusal receives at most seven refusals in
+/// ten seconds.
 pub(crate) const BUSY_RETRY_MS: u64 = 1_500;
 
 /// One function of the configuration, as an action.
@@ -100,8 +101,8 @@ pub(crate) fn configured(
 fn limits(settings: &config::FunctionConfig, handler: Duration) -> Limits {
     let time = settings.deadline(handler);
     Limits {
-        // Only the function's answer tells whether the call sends a message. The message is then counted towards the
-        // caller's message rate in `apply_answer`.
+        // Only the function's answer tells whether the call sends a message. If it does, `apply_answer` counts the
+        // message towards the caller's message rate.
         message: false,
         per_minute: settings.per_minute,
         burst: settings.burst,
@@ -164,8 +165,8 @@ impl FunctionAction {
         if let Some(event) = answer.event {
             let published = self.publish(room, event, &caller, sends).await;
             if sends {
-                // The message was written. Any error code except `timeout` tells the client that the action had no
-                // effect. So the code is `timeout`.
+                // The message was written. So the error must not tell the client that the action had no effect. Only
+                // the code `timeout` says that an action may have had an effect.
                 let partly =
                     |error| Error::caused(Code::Timeout, "the message was sent, its event was not", error);
                 published.map_err(partly)?;
@@ -176,8 +177,8 @@ impl FunctionAction {
         Ok(answer.reply.map_or(Reply::ByEvent, Reply::Frame))
     }
 
-    /// Publishes the event to the room. If `waited`, the call wrote a message after the last membership check, and
-    /// the write took time. So the membership is checked again.
+    /// Publishes the event to the room. If `waited`, the call wrote a message after the last membership check. The
+    /// caller may have left the room during this write, so the membership is checked again.
     async fn publish(
         &self,
         room: RoomId,

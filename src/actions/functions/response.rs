@@ -50,8 +50,7 @@ struct SendPart {
     message: Draft,
 }
 
-/// A reply with a `type`. If the function sends a reply without `type`, Parlor sets `type` to the name of the
-/// action. The answers of built-in actions have this `type` too.
+/// A reply with a `type`. If the function sends a reply without `type`, Parlor sets `type` to the name of the action.
 #[derive(Serialize)]
 struct TypedReply<'a> {
     r#type: &'a str,
@@ -71,8 +70,8 @@ pub(crate) fn read(name: &str, body: &[u8], event_bytes: usize) -> Result<Functi
         let json = fields.get(name);
         let Some(json) = json else { return Ok(None) };
         let fields = Fields::parse(json).map_err(|_| MalformedAnswer::NotObject(name))?;
-        // A number beyond the range of a double is valid JSON. But the JSON parsers of many clients reject a frame
-        // with such a number.
+        // A number beyond the range of a double is valid JSON. But the JSON parsers of many clients reject a frame that
+        // contains this number.
         serde_json::from_str::<Value>(json).map_err(|_| MalformedAnswer::Number(name))?;
         Ok(Some(fields))
     };
@@ -122,8 +121,8 @@ impl fmt::Display for MalformedAnswer {
     }
 }
 
-/// Returns the parser's message, cut to [`FAULT_CHARS`]. If a field is unknown, the message contains its name, which
-/// can be long.
+/// Returns the parser's message, cut to [`FAULT_CHARS`]. For an unknown field, the parser's message contains the
+/// field's name, which can be long.
 fn short(error: &serde_json::Error) -> String {
     error.to_string().chars().take(FAULT_CHARS).collect()
 }

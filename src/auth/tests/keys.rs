@@ -104,8 +104,8 @@ fn unusable_public_key_is_refused() {
     let private: Pkcs8V1Der<'_> = RsaKeyPair::generate(KeySize::Rsa2048).unwrap().as_der().unwrap();
     let private = pem("PRIVATE KEY", private.as_ref());
     let p256 = ec(&ECDSA_P256_SHA256_FIXED_SIGNING).1;
-    // Makes a secp256k1 key from the P-256 key: only the identifier of the curve, and so the lengths
-    // around it, differ. Parlor must refuse this curve.
+    // Makes a secp256k1 key from the P-256 key, because Parlor must refuse this curve. The identifier of secp256k1 is 3
+    // bytes shorter, so the two lengths before it are 3 less.
     let mut k1 = STANDARD.decode(p256.lines().filter(|l| !l.starts_with('-')).collect::<String>()).unwrap();
     k1.splice(13..23, [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a]);
     k1[1] -= 3;

@@ -55,8 +55,8 @@ pub(super) async fn run(config: &Config, erase: &EraseArgs) -> Result<(), Failur
     Ok(())
 }
 
-/// Asks the user at the terminal to type the id again, and returns whether the id matches. Fails if there is no
-/// terminal.
+/// Asks the operator at the terminal to type the id of the user again, and returns whether the id matches. Fails if
+/// there is no terminal.
 fn is_meant(user: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
         return Err("there is no terminal to confirm at: add --yes".into());

@@ -36,8 +36,8 @@ pub(super) fn json_line(json: &str) -> Cow<'_, str> {
     if io::stdout().is_terminal() { Cow::Owned(escaped_json(json)) } else { Cow::Borrowed(json) }
 }
 
-/// Escapes the characters that [`drives`] accepts, except line breaks, as `\u` escapes of JSON. These escapes are
-/// valid only in JSON strings. The server's JSON has no such characters outside of strings.
+/// Escapes the characters that [`drives`] accepts, except line breaks, as `\u` escapes of JSON. These escapes are valid
+/// only in JSON strings. Outside of strings, the server's JSON has no characters that must be escaped.
 fn escaped_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {

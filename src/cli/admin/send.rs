@@ -12,8 +12,8 @@ use super::{ApiClient, ServerArgs, output};
 use crate::Failure;
 use crate::cli::user_id;
 
-/// The longest text that is read from stdin, in bytes. No server accepts such a long text, so the
-/// rest of stdin is not read.
+/// The longest text that is read from stdin, in bytes. No server accepts a text of this length, so
+/// the command does not read more.
 const MAX_STDIN_BYTES: u64 = 1 << 20;
 
 #[derive(Args)]

@@ -21,9 +21,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The number of attempts to open a stream before `tail` ends.
 const TRIES: u32 = 60;
 
-/// The number of messages on a page of the history. A reopened stream starts with a history of the newest
-/// messages only. If more messages were sent while the stream was broken, the command loads the older ones in
-/// pages.
+/// The number of messages on a page of the history. A reopened stream starts with only the newest messages of the room.
+/// If more messages were sent while the stream was broken, the command loads the older messages in pages.
 const PAGE: usize = 200;
 
 #[derive(Args)]

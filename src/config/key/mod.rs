@@ -24,8 +24,9 @@ use crate::config::url;
 /// can't verify signatures of longer keys.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 
-/// The bytes before the key in a `SubjectPublicKeyInfo`. P-256 and P-384: RFC 5480, for an uncompressed point, whose
-/// first byte, 4, belongs to the key. Ed25519: RFC 8410.
+/// The bytes that come before the key in a `SubjectPublicKeyInfo`, the DER form of a public key. For P-256 and P-384,
+/// RFC 5480 defines these bytes. The key after them is an uncompressed point, which starts with the byte 4. For
+/// Ed25519, RFC 8410 defines the bytes.
 const P256: &[u8] = b"\
     \x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\
     \x03\x42\x00";
@@ -47,7 +48,7 @@ pub(crate) enum KeySource {
     None,
     /// One key. It verifies every token, even a token that names another key.
     One(TokenKey),
-    /// Several keys from a file. A token names its key by the key's name.
+    /// Several keys from a file. The `kid` in a token's header names the key.
     Set(jwk::KeySet),
     /// Several keys that must be fetched from this location.
     Remote(KeySetLocation),
@@ -276,8 +277,8 @@ fn strong(bits: usize) -> Result<(), String> {
     Err(format!("is an RSA key of {bits} bits; {least} to {most} are accepted"))
 }
 
-/// Decodes the base64 in a PEM text. The library jsonwebtoken decodes base64 only in its function for shared
-/// secrets, so this function uses it.
+/// Decodes the base64 in a PEM text. The library jsonwebtoken decodes base64 only in its function for shared secrets,
+/// so `from_base64_secret` is used here for a public key.
 fn der(pem: &str) -> Option<Vec<u8>> {
     let (_, body) = pem.split_once("-----BEGIN PUBLIC KEY-----")?;
     let (body, _) = body.split_once("-----END PUBLIC KEY-----")?;

@@ -119,8 +119,8 @@ impl Values {
         let value =
             ConfigValue::of(leaf.value).filter(|value| value.kind() == default.kind()).ok_or_else(|| {
                 let (kind, given) = (default.kind(), leaf.value.type_str());
-                // The expected and the given type may have the same name. Then the number is out of range, or the
-                // list contains values that are not strings.
+                // `kind` and `given` may name the same type. Then the value is a number that is out of range, or a list
+                // with values that are not strings.
                 let fault = format!("takes {kind}, which this {given} is not");
                 ConfigError::new(key, fault).at(source.clone())
             })?;
@@ -232,7 +232,7 @@ fn of_action(action: &Action) -> [(String, ConfigValue); 5] {
     .map(|(key, number)| (format!("actions.{}.{key}", action.name), ConfigValue::Number(number)))
 }
 
-/// A key of a TOML text with its value. The value is never a table, except an empty one.
+/// A key of a TOML text with its value. The value is not a table, or is an empty table.
 struct Leaf<'a> {
     key: String,
     offset: usize,

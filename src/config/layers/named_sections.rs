@@ -16,13 +16,13 @@ const NAME: &str = "<name>";
 /// at most 64 characters of this value, so a longer name would be cut.
 const MAX_NAME_BYTES: usize = 64;
 
-/// Removes the keys with a placeholder from the defaults, and returns them as the templates.
+/// Removes the keys that contain the placeholder from the defaults, and returns these keys as the templates.
 pub(super) fn take_templates(values: &mut BTreeMap<String, ConfigValue>) -> BTreeMap<String, ConfigValue> {
     values.extract_if(.., |key, _| key.split('.').nth(1) == Some(NAME)).collect()
 }
 
 impl Values {
-    /// Returns the names that the user has chosen in a section such as `functions`.
+    /// Returns the names that the operator has chosen in a section such as `functions`.
     pub(in crate::config) fn names(&self, section: &str) -> BTreeSet<String> {
         let of_section = |key: &String| {
             let (above, rest) = key.split_once('.')?;
@@ -31,8 +31,8 @@ impl Values {
         self.values.keys().filter_map(of_section).collect()
     }
 
-    /// If the key belongs to a section with a chosen name, and this section doesn't exist yet, creates the section
-    /// with the defaults of the template.
+    /// Creates the section of the key, with the defaults of the template. Does nothing if the section already exists.
+    /// Also does nothing if the key belongs to no section with a chosen name.
     pub(super) fn open_section(&mut self, key: &str) -> Result<(), ConfigError> {
         let mut parts = key.split('.');
         let (Some(above), Some(name)) = (parts.next(), parts.next()) else { return Ok(()) };

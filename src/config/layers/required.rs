@@ -1,8 +1,8 @@
 //! `[auth.require]`: the claims that every token must have, with their values. The operator chooses the keys of this
 //! section, because the keys are the names of claims.
 //!
-//! A string, number or boolean of a TOML file is stored as a text, because the value of an environment variable is
-//! always a text.
+//! A string, number or boolean of a TOML file is stored as a text. So a file and an environment variable, whose value
+//! is always a text, give the same result.
 
 use std::collections::BTreeMap;
 

@@ -99,8 +99,8 @@ impl Values {
         }
     }
 
-    /// Checks that every value was taken. If no code takes a key of `default.toml`, setting this key would have no
-    /// effect.
+    /// Checks that every value was taken. Finds keys of `default.toml` that no code uses: an operator could set them
+    /// without any effect.
     pub(in crate::config) fn all_read(&self) -> Result<(), ConfigError> {
         match self.values.keys().next() {
             None => Ok(()),

@@ -128,7 +128,7 @@ fn function_numbers_are_bounded() {
             assert!(error.starts_with(&format!("functions.a.{key}: ")), "{error}");
             assert!(error.ends_with(&format!("(PARLOR__{name})")), "{error}");
         }
-        // A default of zero means that another setting applies. Only in this case is zero a valid value.
+        // A key accepts zero only if its default is zero. Zero then means that another setting applies.
         assert_eq!(of("0").is_ok(), default.as_integer() == Some(0), "{key}");
     }
 }

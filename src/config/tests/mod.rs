@@ -23,7 +23,7 @@ fn file(toml: &str) -> Result<Config, String> {
     load(Some(toml), &[])
 }
 
-/// Loads a configuration. In an error text, the path of the file becomes `x.toml`.
+/// Loads a configuration. In an error text, `x.toml` replaces the path of the temporary file.
 fn load(toml: Option<&str>, variables: &[(&str, &str)]) -> Result<Config, String> {
     let variables = variables.iter().map(|(name, text)| (format!("PARLOR__{name}"), (*text).to_owned()));
     let Some(toml) = toml else {

@@ -61,7 +61,7 @@ struct KeyDoc {
     name: String,
     /// The default in the form of TOML.
     default: String,
-    /// The comment above the key. If a key of a hook has no comment, it has the meaning of the key with this name in
+    /// The comment above the key. A key of a hook without a comment has the same meaning as the key of this name in
     /// `[functions.<name>]`.
     comment: String,
 }
@@ -131,7 +131,7 @@ fn accepted(key: &KeyDoc) -> Option<String> {
         Value::String(_) => {
             let error = refusal(&key.name, "?")?;
             let takes = error.split_once("takes ").and_then(|(_, rest)| rest.split_once(", which"));
-            // An error without "takes" is not about a list of accepted values, so no values are shown.
+            // An error without "takes" does not list the accepted values, so the page shows no values.
             takes.map(|(values, _)| values.to_owned())
         }
         _ => Some("a list".to_owned()),
@@ -205,7 +205,8 @@ fn page() -> String {
     page
 }
 
-/// Lists the keys of a hook that have the meaning of a function's key with the same name.
+/// Lists the keys of a hook that `[functions.<name>]` also has. Each row links to the function's key, which explains
+/// the meaning.
 fn as_of_functions(section: &str, keys: &[&KeyDoc]) -> String {
     let mut table = format!("\nFurther keys of `[{section}]`, as of [a function](#functionsname):\n\n");
     table.push_str("| key | default | accepts | change |\n| --- | --- | --- | --- |\n");

@@ -5,8 +5,8 @@
 //! binary. The page's content security policy forbids loading anything from other servers.
 //!
 //! The page `/docs/socket` shows `/asyncapi.json`, the description of the WebSocket protocol. This page is Parlor's
-//! own code. The usual `AsyncAPI` component for web pages has 2.9 MB. It also compiles schemas to JavaScript
-//! functions, which the content security policy forbids.
+//! own code. It does not use the usual `AsyncAPI` component for web pages, because this component has 2.9 MB. The
+//! component also compiles schemas to JavaScript functions, which the content security policy forbids.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub(crate) fn description() -> String {
         .security([SecurityRequirement::new("key", Vec::<String>::new())])
         .merge_router(&super::resources());
     crate::http::api::idempotency::describe(&mut document);
-    // Encoding fails only for a map whose keys are not strings, and our types have no such map.
+    // JSON encoding fails only for a map whose keys are not strings. The document has no such map.
     let document = serde_json::to_value(document).map(tidy).unwrap_or_default();
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
@@ -84,8 +84,8 @@ impl Handler for DocsPage {
     }
 }
 
-/// Serves `/docs/socket`. A page at `/docs/socket/` would load its other files from below `/docs/socket/`, where
-/// they don't exist. Therefore the path with the slash is redirected.
+/// Serves `/docs/socket`. A page at `/docs/socket/` would load its other files from below `/docs/socket/`, where they
+/// don't exist. Therefore a request for `/docs/socket/` is redirected to `/docs/socket`.
 struct SocketDocsPage(Asset);
 
 #[async_trait]

@@ -1,5 +1,5 @@
-//! `/rooms/{id}/events`: the live events of a room, as JSON lines. Backends and operators use it. The caller need not
-//! be a member, and the stream does not mark any message as delivered or read.
+//! `/rooms/{id}/events`: the live events of a room, as JSON lines. Backends and operators use this endpoint. The caller
+//! need not be a member, and the stream does not mark any message as delivered or read.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,10 +31,10 @@ const TAKEN_AT_ONCE: usize = 64;
 /// A room's events, live
 ///
 /// JSON lines: first `{"type":"history","messages":[...]}` with the last 50 messages, newest first. Then every event
-/// that a socket of the room receives, in the same order. Between the history and the first event, no event is lost
-/// and none comes twice. An empty line means that nothing happened for 15 s. The stream ends when the server shuts
-/// down, the room is deleted, the service key is removed, or the client reads too slowly. An open stream counts as
-/// one of the server's sockets.
+/// that a socket of the room receives, in the same order. Between the history and the first event, no event is lost and
+/// no event comes twice. An empty line means that nothing happened for 15 s. The stream ends when the server shuts
+/// down, the room is deleted, the service key is removed, or the client reads too slowly. An open stream counts as one
+/// of the server's sockets.
 #[endpoint(operation_id = "room_events", tags("messages"))]
 pub(super) async fn room_events(
     services: SharedServices,
@@ -65,8 +65,8 @@ pub(super) async fn room_events(
     services.lifecycle.spawn(async move {
         let history = json!({ "type": "history", "messages": dto::MessageDto::all(&snapshot) });
         if lines.line(&history).await.is_ok() {
-            // The result doesn't matter. After every end of the stream, the drop of `follower` ends the subscription to
-            // the room.
+            // The result is not needed. When the stream ends for any reason, the drop of `follower` ends the
+            // subscription to the room.
             let _ = follower.follow(&mut lines).await;
         }
     });
@@ -76,7 +76,8 @@ pub(super) async fn room_events(
 /// A client that receives the events of a room.
 struct EventStream {
     outbox: Arc<Outbox>,
-    /// Recognizes the events whose changes the history already contained. If it is `None`, every event is written.
+    /// Recognizes the events whose changes the history already contained. The field is `None` if the history is not
+    /// complete. Then every event is written.
     shown: Option<HistoryWatermark>,
     _held: (Permit, SessionGuard, HubSubscription),
 }

@@ -33,7 +33,8 @@ pub(super) async fn export_user(
     user: UserParam,
     access: Access,
 ) -> Result<NdjsonResponse, Problem> {
-    // During an erasure, a part of the user's data is already deleted. An export of the rest would look complete.
+    // During an erasure, a part of the user's data is already deleted. An export of the remaining data would look
+    // complete.
     if services.store.is_being_erased(&user.0).await? {
         return Err(Problem::erasing(&user.0));
     }
@@ -110,7 +111,8 @@ enum ExportLine<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         deleted_at: Option<Time>,
     },
-    /// A hook event that Parlor no longer delivers, because the hook's receiver failed to accept it several times.
+    /// A hook event that Parlor no longer delivers, because the hook's receiver failed several times to accept the
+    /// event.
     Event(ExportedEvent),
     End {
         memberships: u64,
@@ -120,8 +122,8 @@ enum ExportLine<'a> {
     },
 }
 
-/// A set-aside hook event: Parlor no longer delivers it. The event's own field `type` is left out, because the line
-/// already has a `type`.
+/// The line of a set-aside hook event. The line's `type` is `event`, so the line leaves out the event's own field
+/// `type`.
 #[derive(Serialize)]
 struct ExportedEvent {
     hook: String,

@@ -3,9 +3,9 @@
 //!
 //! Parlor stores the answer of a successful request. A request that was refused with a 4xx status changed nothing.
 //! Therefore the client may use the key of this request for another request. If the server crashed or the database was
-//! unavailable, the outcome is unknown. The next request with this key then first searches the database for the effect
-//! of the earlier request. A client that disconnects does not abort its request: every `POST` runs in a separate task,
-//! and a shutdown waits for this task.
+//! unavailable, the outcome of the request is unknown. The next request with this key then first searches the database
+//! for the effect of the earlier request. A client that disconnects does not abort its request: every `POST` runs in a
+//! separate task, and a shutdown waits for this task.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -34,7 +34,8 @@ pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 /// The longest key, in characters.
 pub(super) const MAX_KEY_CHARS: usize = 255;
 
-/// The key of a running request stays reserved for `limits.handler_ms` plus this number times `mongodb.operation_ms`.
+/// While a request runs, its key stays reserved for `limits.handler_ms` plus [`OPERATIONS`] times
+/// `mongodb.operation_ms`.
 const OPERATIONS: u32 = 3;
 
 /// Runs every `POST` as the module's comment describes. Requests with other methods are not changed.
@@ -125,8 +126,8 @@ impl BufferedRequest {
 
     /// Stores the answer, or frees the key for the next attempt. If the first request with the key is refused with a
     /// 4xx status, it changed nothing, and the key is deleted. If a later request with the key is refused, an earlier
-    /// one may have succeeded. The key is then only released: it stays in the database, and the next request with the
-    /// key may run.
+    /// request with the key may have succeeded. The key is then only released: it stays in the database, and the next
+    /// request with the key may run.
     async fn settle(&self, services: &Arc<ApiServices>, attempt: &RequestAttempt) {
         let status = self.res.status_code.unwrap_or(StatusCode::OK);
         let settled = if status.is_success() {
@@ -207,7 +208,7 @@ fn users(body: &str) -> Vec<UserId> {
     users.into_iter().collect()
 }
 
-/// The current attempt of a request with an idempotency key, or `None` if the request has no key.
+/// The current attempt (one execution) of a request with an idempotency key, or `None` if the request has no key.
 #[derive(Debug)]
 pub(super) struct IdempotentAttempt(pub(super) Option<RequestAttempt>);
 

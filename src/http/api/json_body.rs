@@ -1,5 +1,5 @@
-//! Parses JSON bodies within limits. Where the API expects a JSON object, an array is refused. serde alone would accept
-//! an array of the object's values.
+//! Parses JSON bodies within limits. If the API expects a JSON object, an array is refused. serde alone would accept an
+//! array of the object's values instead of the object.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -83,7 +83,8 @@ impl<T: DeserializeOwned> JsonBody<T> {
     }
 }
 
-/// Decodes an object. An error about a field's value gets the name of the field, because serde does not name it.
+/// Decodes an object. Adds the name of the field to an error about a field's value, because serde's error does not name
+/// the field.
 fn decode<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, serde_json::Error> {
     let current = RefCell::new(String::new());
     let fields = fields.into_iter().inspect(|(name, _)| current.borrow_mut().clone_from(name));

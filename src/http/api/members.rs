@@ -22,7 +22,7 @@ pub(super) fn routes() -> Router {
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = Membership))]
 pub(super) struct MembershipBody {
-    /// If this is missing, a new member gets the role `member`, and an existing member keeps the present role.
+    /// If `role` is missing, a new member gets the role `member`, and an existing member keeps the present role.
     role: Option<RoleDto>,
     /// The member's e-mail address. The member's messages show it as `sender_email`.
     #[salvo(schema(schema_with = schema::address))]

@@ -35,7 +35,8 @@ pub(super) fn routes() -> Router {
 struct MessagePage {
     /// Newest first. With `after`, oldest first.
     messages: Vec<dto::MessageDto>,
-    /// Whether there are more messages after the last message of this page: older ones, or with `after` newer ones.
+    /// Whether the room has more messages beyond this page: older messages, or newer messages if the request has
+    /// `after`.
     has_more: bool,
 }
 
@@ -115,8 +116,8 @@ async fn post_message(
 ) -> Result<Created<dto::MessageDto>, Problem> {
     let NewMessage { sender_id, text, by } = body.0;
     let text = accept(&services, text)?;
-    // An earlier attempt of this request may have written the message. After this attempt, the sender may have left the
-    // room. Therefore the message is searched before the sender is checked.
+    // An earlier attempt of this request may have written the message. The sender may have left the room since then.
+    // Therefore this function searches for the message before it checks the sender.
     if let Some(found) = written(&services, id.0, &sender_id, &text, &tried).await? {
         return Ok(found);
     }
@@ -156,8 +157,8 @@ async fn post_message(
 }
 
 /// Returns the message that an earlier attempt of this request wrote, or `None` if there is no such message. The client
-/// may have lost the answer of the earlier attempt. Therefore this answer must be equal to the lost answer. The text
-/// comes from the request, because the stored message may be deleted in the meantime and then has no text.
+/// may have lost the answer of the earlier attempt. Therefore the new answer must be equal to the lost answer. The text
+/// comes from the request, because the stored message has no text if it was deleted after the earlier attempt.
 async fn written(
     services: &SharedServices,
     room: RoomId,
@@ -236,8 +237,8 @@ async fn check_sender(
 ) -> Result<Option<String>, Problem> {
     exists(services, room).await?;
     let member = services.store.member(room, sender).await?;
-    // An erasure first removes the user's memberships. Therefore the database is asked about an erasure only if the
-    // sender has no membership and does not write as a service.
+    // An erasure first removes the user's memberships. Therefore the database is asked about an erasure only for a
+    // sender without a membership. A sender that writes as a service is not checked in the database.
     let is_lost = member.is_none() && by == WrittenAs::User;
     if services.store.erasing().contains(sender) || is_lost && services.store.is_being_erased(sender).await? {
         return Err(Problem::erasing(sender));

@@ -79,9 +79,9 @@ pub(crate) struct ApiServices {
     pub(crate) hub: Arc<Hub>,
     pub(crate) room_reader: RoomReader,
     pub(crate) outboxes: Sessions,
-    /// Has one permit for each open socket and event stream.
+    /// Each open socket and each event stream holds one of these permits.
     pub(crate) permits: Permits,
-    /// Has one permit for each export that runs.
+    /// Each running export holds one of these permits.
     pub(crate) exports: Permits,
     /// The running webhooks. A reload of the configuration replaces them.
     pub(crate) hooks: Arc<ArcSwap<RunningWebhooks>>,

@@ -19,7 +19,7 @@ use crate::telemetry::metrics::Metrics;
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// The writer collects lines until they have this many bytes, and then writes them together.
+/// The size of a chunk in bytes. The writer collects lines until a chunk has this size, and then writes the chunk.
 const CHUNK_BYTES: usize = 32 * 1024;
 
 /// An answer of JSON lines (`application/x-ndjson`) that is still being written.

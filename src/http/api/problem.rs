@@ -13,15 +13,14 @@ use serde::Serialize;
 
 use crate::store::StoreError;
 
-/// A stable code. If a socket's action fails for one of these reasons, the error of this action has the code listed
-/// here.
+/// A stable code. If an action on a socket fails for one of these reasons, its error has the same code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[salvo(schema(name = ProblemCode))]
 pub(crate) enum ProblemCode {
     /// The body is not JSON, or not an object.
     BadJson,
-    /// A field or parameter is missing, of the wrong type, or out of range; `detail` names it.
+    /// A field or parameter is missing, of the wrong type, or out of range; `detail` names the field or parameter.
     InvalidRequest,
     /// The request has no service key, or an unknown service key.
     Unauthorized,

@@ -41,7 +41,7 @@ pub(super) fn routes() -> Router {
 #[derive(Deserialize, ToSchema)]
 #[salvo(schema(name = NewRoom))]
 pub(super) struct NewRoomBody {
-    /// If this is missing, two members make a direct room, and more members make a group. A room of the kind `group`
+    /// If `kind` is missing, two members make a direct room, and more members make a group. A room of the kind `group`
     /// may also have only one or two members.
     kind: Option<RoomKindDto>,
     /// The room's name, which the members see.
@@ -134,7 +134,7 @@ async fn create_room(
         return Ok(CreatedOrOk { new: made.made, value: show(&services, made.id).await? });
     };
     // The answer shows the room as it was created. Another request may already have deleted the room, so a read from
-    // the database might not find it.
+    // the database might not find the room.
     let room = StoredRoom { id: made.id, kind: kind.into(), name, created_at };
     Ok(CreatedOrOk { new: true, value: RoomDto::new(room, first_members(members)) })
 }

@@ -14,8 +14,8 @@ use super::ApiServices;
 use super::problem::{Problem, ProblemCode};
 use crate::config::Secret;
 
-/// Refuses requests without a valid service key. Puts the parts of the server (`ApiServices`) into salvo's depot, from
-/// which the endpoints take them.
+/// Refuses requests without a valid service key. Puts the parts of the server (`ApiServices`) into salvo's depot, the
+/// store of one request's values. The endpoints take the parts from the depot.
 pub(super) struct ServiceKeyCheck(pub(super) Arc<ApiServices>);
 
 #[async_trait]
@@ -88,7 +88,7 @@ fn authorized(req: &Request, keys: &[Secret]) -> Option<Secret> {
 fn is_listed(given: &Secret, keys: &[Secret]) -> bool {
     let given = given.expose().as_bytes();
     let same = |key: &&Secret| verify_slices_are_equal(key.expose().as_bytes(), given).is_ok();
-    // Each comparison takes the same time, and `count` compares all keys. Therefore an attacker can't learn anything
-    // about the keys from the time of a refusal.
+    // Each comparison with a key of the same length takes the same time, and `count` compares all keys. Therefore the
+    // time of a refusal doesn't show how much of a key an attacker has guessed.
     keys.iter().filter(same).count() > 0
 }

@@ -96,8 +96,8 @@ struct SetAsidePage {
 
 /// Lists the events that are set aside
 ///
-/// The hook's receiver did not accept these events, but it accepted other events: see `hooks.max_tries`. The oldest
-/// event comes first.
+/// The hook's receiver did not accept these events, but accepted other events: see `hooks.max_tries`. The oldest event
+/// comes first.
 #[endpoint(operation_id = "list_set_aside", tags("hooks"))]
 async fn list_set_aside(
     services: SharedServices,

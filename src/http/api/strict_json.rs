@@ -1,7 +1,7 @@
 //! Parses JSON without duplicate fields, and user ids in JSON.
 //!
 //! If an object has a field twice, a parser silently drops one of the values, and parsers differ in their choice.
-//! Therefore Parlor refuses a body with a duplicate field. It also refuses a socket's frame with a duplicate field.
+//! Therefore Parlor refuses a body with a duplicate field. Parlor also refuses a socket's frame with a duplicate field.
 //! Unknown fields are ignored.
 
 use std::fmt;

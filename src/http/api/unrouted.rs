@@ -9,7 +9,8 @@ use salvo::routing::PathState;
 
 use super::problem::{Problem, ProblemCode};
 
-/// Answers a request for an unknown path or method with a problem. The router tells which methods the path has.
+/// Answers a request for an unknown path or method with a problem. The router gives the methods of the path for the
+/// header `Allow`.
 pub(crate) struct UnroutedHandler(pub(crate) Arc<Router>);
 
 #[async_trait]

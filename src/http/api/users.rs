@@ -15,8 +15,8 @@ use super::{SharedServices, dto, schema};
 use crate::protocol::ephemeral::EphemeralEvent;
 use crate::store::{ExportedMembership, UserPresence};
 
-/// The longest time for which the answer to a `DELETE` waits until the change stream reports the erasure to this
-/// server. Usually the report comes within milliseconds.
+/// The answer to a `DELETE` waits until the change stream has reported the erasure to this server. The wait ends after
+/// this time at the latest. Usually the report comes within milliseconds.
 const KNOWN: Duration = Duration::from_secs(1);
 
 /// The highest number of rooms in the answer about a user.
@@ -43,7 +43,8 @@ struct UserDto {
     /// long time.
     #[salvo(schema(schema_with = schema::time_or_null))]
     last_seen: Option<Time>,
-    /// Whether an erasure of the user is running. It runs from the `DELETE` until all data of the user is removed.
+    /// Whether an erasure of the user is running. The erasure runs from the `DELETE` until all data of the user is
+    /// removed.
     erasing: bool,
     /// The user's rooms, ordered by id, at most 200. `/rooms?user_id=` lists all rooms of the user by pages.
     rooms: Vec<UserRoomDto>,
@@ -110,8 +111,8 @@ struct ErasureDto {
 /// `presence.grace_ms`. After this time, the erasure searches for data of the user once more. Until the erasure has
 /// ended, `GET /users/{user}` says `erasing`, and requests that would write data of the user get `conflict`.
 ///
-/// The user's messages keep their numbers, but lose text and sender. The database's entry of a direct room names the
-/// two users of the room, and keeps the user's id.
+/// The user's messages keep their numbers, but lose text and sender. The database's document of a direct room names
+/// both users of the room. This document keeps the user's id.
 #[endpoint(operation_id = "erase_user", tags("users"))]
 async fn erase_user(services: SharedServices, user: UserParam) -> Result<Accepted<ErasureDto>, Problem> {
     services.store.want_erasure(&user.0).await.map_err(Problem::of_write)?;

@@ -1,5 +1,5 @@
 //! The messenger is the web page at `/`. Developers use this page to try out Parlor, and as an example of a client. The
-//! page consists of static files in the binary. If the server is private to one developer ([`may_make_tokens`]), it
+//! page consists of static files in the binary. If the server is private to one developer ([`may_make_tokens`]), Parlor
 //! also makes tokens and rooms for everyone who opens the page.
 
 pub(crate) mod session;
@@ -19,7 +19,8 @@ use crate::store::{NewMember, Store, StoreError};
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Includes scripts by their paths below `page/`.
+/// Returns an entry for each script: the path in the URL (`page/...`), the media type, and the contents of the file in
+/// `assets/`.
 macro_rules! scripts {
     ($($path:literal),*) => {
         [$((
@@ -105,7 +106,7 @@ pub(crate) struct DemoServices {
     pub(crate) page: DemoPage,
 }
 
-/// Returns whether the page is served. `embedded`: the database is an embedded `mongod`.
+/// Returns whether the page is served. `embedded` says whether the database is an embedded `mongod`.
 pub(crate) fn is_on(config: &Config, embedded: bool) -> bool {
     match config.page.enabled {
         PageEnabled::Auto => embedded,

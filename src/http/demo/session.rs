@@ -133,7 +133,7 @@ async fn parse_request<T: for<'a> Deserialize<'a>>(
     req: &mut Request,
 ) -> Result<T, StatusCode> {
     let config = services.config.load_full();
-    // A reload may have changed `auth` or `http.proxies` since the start, so both are checked again.
+    // A reload may have changed `auth` or `http.proxies` since the start, so this function checks both settings again.
     let may = services.page.tokens && config.auth.secret_is_own && config.http.proxies.is_empty();
     if !may || !is_on_loopback(req) {
         return Err(StatusCode::NOT_FOUND);
@@ -169,8 +169,8 @@ fn failed(error: &StoreError) -> StatusCode {
 }
 
 /// Returns whether the request was sent directly to this machine. A page of another site can make a browser send
-/// requests to 127.0.0.1 under the host name of this site (DNS rebinding). The header `Host` then contains the host
-/// name of the site, and the request is refused. A request with a header that only proxies add is refused, too.
+/// requests to 127.0.0.1 under that site's host name (DNS rebinding). The header `Host` then contains the site's host
+/// name, and the request is refused. A request with a header that only proxies add is refused, too.
 fn is_on_loopback(req: &Request) -> bool {
     if FORWARDED.iter().any(|name| req.headers().contains_key(name)) {
         return false;

@@ -10,7 +10,7 @@ use super::*;
 const PROBE_PAUSE: Duration = Duration::from_millis(5);
 
 /// If this environment variable is set, the test `plays_server` starts an embedded `mongod` in the directory that the
-/// variable names. It then waits until another test kills the process.
+/// variable names. The test process then waits until another test kills it.
 const PLAYS_SERVER: &str = "PARLOR_TEST_EMBEDDED_IN";
 
 #[tokio::test]
@@ -77,8 +77,8 @@ async fn mongod_returns_when_its_taken_port_is_free_again() {
     let port = port(&embedded);
     let bound = async {
         loop {
-            // `mongod` may be restarted before the test listens on the port. So each attempt of the test to bind the
-            // port first kills the current child.
+            // `mongod` may be restarted before the test listens on the port. So the test kills the current child before
+            // each attempt to listen on the port.
             embedded.pid().map(|pid| command::signal(Signal::KILL, pid));
             if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
                 break listener;

@@ -150,7 +150,8 @@ async fn a_port_that_another_has_is_noticed_and_the_other_left_alone() {
     let first = EmbeddedMongod::start(&folder.options()).await.unwrap();
     let soon = Instant::now() + Duration::from_secs(20);
 
-    // The `mongod` of `first` listens on this port. Its files are not in `/elsewhere`, so `primary` must not use it.
+    // The `mongod` of `first` listens on this port. The files of this `mongod` are not in `/elsewhere`, so `primary`
+    // must refuse it.
     let outcome = replica_set::primary(port(&first), Path::new("/elsewhere"), soon).await;
     assert!(matches!(outcome, Err(NotPrimary::PortTaken)));
 

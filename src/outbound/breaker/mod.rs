@@ -1,11 +1,11 @@
-//! A circuit breaker. It stops the requests to a receiver (a server of the application) that fails repeatedly. Later it
-//! lets a single request through as a probe, to find out whether the receiver works again.
+//! A circuit breaker. It stops the requests to a receiver (a server of the application) that fails repeatedly. Later
+//! the breaker lets a single request through as a probe, to find out whether the receiver works again.
 //!
 //! A caller is the user for whom a request is sent. For a hook event that is sent after a change, the caller is the
 //! room or the user of the event. One caller's text can make a receiver answer 500, hang, or close the connection. So
 //! failures are first counted for each caller. After [`BreakerSettings::failures`] failures in a row, only this caller
-//! is held back: for the time [`BreakerSettings::rest`], none of its requests is sent. After this time, one request of
-//! this caller is sent as a probe. All other callers continue.
+//! is held back: for the time [`BreakerSettings::rest`], no request of this caller is sent. After this time, one
+//! request of this caller is sent as a probe. All other callers continue.
 //!
 //! The breaker opens for all callers only if a single caller can't be the cause. One of these conditions is enough:
 //!
@@ -16,12 +16,13 @@
 //! An open breaker lets no request through for the time [`BreakerSettings::rest`]. Then it lets a single probe through:
 //!
 //! - If the receiver answers the probe, the breaker closes.
-//! - If the probe can't connect, the breaker stays open and waits for this time once more.
+//! - If the probe can't connect, the breaker stays open for the time [`BreakerSettings::rest`] once more.
 //! - If the probe fails in another way, the probe's caller may be the cause. So the next probe must come from another
-//!   caller. After failed probes of [`BreakerSettings::callers`] callers, the breaker stays open and waits once more.
+//!   caller. After failed probes of [`BreakerSettings::callers`] callers, the breaker stays open for this time once
+//!   more.
 //!
-//! No library is used. The existing libraries let the requests of all callers through when they probe. So all waiting
-//! requests would reach a receiver that has just restarted.
+//! No library is used. To find out whether a receiver works again, the existing libraries let the requests of all
+//! callers through. So all waiting requests would reach a receiver that has just restarted.
 
 #[cfg(test)]
 mod tests;
@@ -53,8 +54,8 @@ pub(super) struct BreakerSettings {
 pub(super) struct Breaker {
     settings: BreakerSettings,
     state: Mutex<BreakerState>,
-    /// The callers whose last request failed. If the cache is full, it drops the least used entry. The failures of the
-    /// caller of this entry are then counted from zero.
+    /// The callers whose last request failed. If the cache is full, it drops the least used entry. The breaker then
+    /// counts the failures of this entry's caller from zero.
     failing: Cache<CallerHash, Arc<Mutex<CallerFailures>>>,
     metrics: Arc<OutboundMetrics>,
 }
@@ -66,7 +67,7 @@ enum BreakerState {
     Closed(FailureRun),
     /// No request is let through until this time.
     Open(Instant),
-    /// One request at a time is let through. Its outcome decides about the next state.
+    /// One request at a time is let through. The outcome of this request decides the next state of the breaker.
     HalfOpen {
         probing: bool,
         /// The callers whose probes failed. Until the time `until`, no further probe of these callers is allowed.
@@ -96,7 +97,7 @@ struct CallerFailures {
     probing: bool,
 }
 
-/// The reason why no request is let through.
+/// The reason why the breaker refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BreakerRefusal {
     /// The breaker is open for all callers.
@@ -152,7 +153,7 @@ impl Breaker {
         Ok(BreakerAttempt { breaker: self, caller, probe, end: RequestOutcome::Failed })
     }
 
-    /// Returns whether no request of any caller may be made now.
+    /// Returns whether the breaker refuses the requests of all callers now.
     fn is_open(&self) -> bool {
         match &*lock(&self.state) {
             BreakerState::Closed(_) => false,
@@ -281,8 +282,8 @@ impl Breaker {
     }
 }
 
-/// If a caller makes no request for this duration, the caller's failures are forgotten. If [`BreakerSettings::rest`] is
-/// longer, that duration applies.
+/// If a caller makes no request for this duration, the breaker forgets the caller's failures. If
+/// [`BreakerSettings::rest`] is longer than this duration, the breaker forgets them after `rest`.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(5);
 
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {

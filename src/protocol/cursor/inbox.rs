@@ -18,9 +18,9 @@ use crate::model::cluster_time;
 ///
 /// The settled time is [`SETTLED`] seconds before the latest event. All events that were committed up to the settled
 /// time have been sent. For events after the settled time, the message and revision numbers of each room say which
-/// events were sent. The time of the latest event alone can't say this, for two reasons. The timestamps in the
-/// documents are older than the commits. And if several writes happen almost at the same moment, maybe only some of
-/// their events have been sent.
+/// events were sent. The time of the latest event alone can't say this, for two reasons. First, the timestamps in the
+/// documents are older than the commits. Second, if several writes happen almost at the same moment, perhaps only some
+/// of their events have been sent.
 ///
 /// Memberships follow the same rule. The client knows the memberships that began up to the settled time. The client
 /// knows a later membership only if the cursor contains exactly the beginning of this membership.
@@ -102,8 +102,8 @@ impl InboxCursor {
         settled(self.latest.unwrap_or(cluster_time::ZERO))
     }
 
-    /// Returns the position up to which the events of a room were sent, if the cursor names the room. The number 0
-    /// means that the cursor does not know the message or revision number.
+    /// Returns the position up to which the events of a room were sent, if the cursor names the room. A message or
+    /// revision number of 0 in the position means that the cursor does not contain this number.
     pub(crate) fn position(&self, room: RoomId) -> Option<Position> {
         self.rooms.get(&room).map(|progress| progress.position)
     }
@@ -221,8 +221,8 @@ mod tests {
                 assert!(!cursor.knows(room(id), beginning), "{id} {beginning}");
             }
         }
-        // Later events in the room do not change the beginning of the membership. The cursor names the beginning until
-        // the settled time has passed it.
+        // Later events in the room do not change the beginning of the membership. The cursor contains the beginning
+        // until the settled time is later than the beginning.
         let mut cursor = read;
         cursor.advance(room(1), Position::message(46), at(107, 1));
         assert_eq!(cursor.to_string(), "u1.107.1.1-46-0-1-3.2-0-0-2-9");

@@ -1,6 +1,6 @@
-//! Handles the events of the change stream. Depending on its kind, an event changes the caches of the store, or goes to
-//! the hub or to the queues for inbox connections. The hub is the map from rooms to their sockets on this server. An
-//! inbox connection serves all rooms of a user.
+//! Handles the events of the change stream. Each kind of event has its own effects: changes of the store's caches, a
+//! call of the hub, or an entry in a queue for inbox connections. The hub is the map from rooms to their sockets on
+//! this server. An inbox connection serves all rooms of a user.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

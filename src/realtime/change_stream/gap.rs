@@ -15,9 +15,9 @@ use crate::store::StoreError;
 /// The mean pause after a failed read, before the next attempt.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// Revisions (edits and deletes) that are older than the last received change by up to this duration are sent again.
-/// The database stamps a revision shortly before the commit, so the order of the stamps differs from the order of the
-/// commits.
+/// The read of the missed revisions (edits and deletes) starts this duration before the last received change. The
+/// database stamps a revision with a time shortly before the commit. Therefore a missed revision may have an earlier
+/// stamp than the last received change. Some revisions are sent again.
 const STAMPED_BEFORE: Duration = Duration::from_secs(10);
 
 impl ChangeStreamReader {

@@ -7,13 +7,13 @@
 //! other servers. If a stream breaks, the server resumes it at its last position. Therefore no event is lost in an
 //! election of a new primary or an outage. If the database no longer has the changes after that position, the new
 //! stream starts at the current time. For every open room (a room with sockets on this server), the reader then reads
-//! the missed changes from the collections. The missed typing events and custom events are lost, because these
-//! collections don't contain them.
+//! the missed changes from the collections. The missed typing events and custom events are lost, because the
+//! collections of messages, members and receipt markers don't contain them.
 //!
-//! An idle stream looks like a stream that hangs. The server therefore writes a heartbeat document at intervals. It
-//! reports itself as ready only while its heartbeats come back through the stream. If a stored heartbeat does not come
-//! back, and no other event arrives, the stream hangs. The server then abandons the stream and opens a new stream on a
-//! new connection. The new stream continues after the last received event.
+//! An idle stream looks like a stream that hangs. The server therefore writes a heartbeat document at intervals. The
+//! server reports itself as ready only while its heartbeats come back through the stream. If a stored heartbeat does
+//! not come back, and no other event arrives, the stream hangs. The server then abandons the stream and opens a new
+//! stream on a new connection. The new stream continues after the last received event.
 //!
 //! An event that is too large for the database to send breaks every stream that reaches the event. The next stream then
 //! starts at the current time, and the missed changes are read from the collections, as after a loss of history.
@@ -98,8 +98,8 @@ impl ChangeStreamReader {
 
     /// Reads the stream. Never returns.
     pub(crate) async fn run(mut self, mut stream: ChangeStream<RawDocumentBuf>) {
-        // Zero is only a start value. The first heartbeat that comes back sets `last`, and the server accepts no client
-        // before.
+        // Zero is only a start value. The first heartbeat that comes back sets `last`. Before this heartbeat, the
+        // server accepts no client.
         let mut last = cluster_time::ZERO;
         // Limits the number of tasks that wait for abandoned calls of the driver.
         let calls = Arc::new(Semaphore::new(self.settings.hanging));

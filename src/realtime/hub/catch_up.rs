@@ -33,8 +33,8 @@ impl HubEntry {
 }
 
 impl Hub {
-    /// Records that the change stream is lost. If the rooms must catch up later, the sockets that join from now on are
-    /// closed, and their clients reconnect.
+    /// Records that the change stream is lost. The hub remembers the sockets that join from now on. If the rooms must
+    /// catch up later, these sockets are closed, and their clients reconnect.
     pub(crate) fn stream_lost(&self) {
         self.rooms().stream_lost = true;
     }

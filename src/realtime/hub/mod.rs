@@ -1,4 +1,4 @@
-//! The hub maps each room to its sockets on this server. It receives committed changes from the change stream, one
+//! The hub maps each room to its sockets on this server. The hub receives committed changes from the change stream, one
 //! after the other. It turns each change into frames (encoded events), and puts the frames into the outboxes (send
 //! queues) of the sockets. All sockets share one encoded frame. The hub never waits for a socket.
 //!
@@ -69,7 +69,8 @@ struct HubRooms {
     reached: Option<Timestamp>,
     generations: u64,
     /// Whether the change stream is lost. The history of a socket that joins during the loss may contain changes that
-    /// the stream missed. The room would send these changes again when it catches up.
+    /// the stream missed. The room would send these changes again when it catches up. Therefore the hub closes this
+    /// socket before the catch-up.
     stream_lost: bool,
 }
 
@@ -112,7 +113,7 @@ impl Hub {
             entry.late.push(socket.clone());
         }
         if let RoomPhase::Idle = entry.state {
-            // The sockets in the room have received every frame of changes before the time `reached`. Therefore the
+            // The hub knows the time `reached`, but may not have received the change of this time yet. Therefore the
             // state is loaded as of the time just before `reached`. The load time must not be earlier than the join of
             // the first socket, because the hub dropped the room's earlier changes.
             entry.from = entry.from.max(reached.map(just_before));

@@ -147,8 +147,8 @@ fn read(n: i64) -> Marks {
     Marks { delivered: n, read: n }
 }
 
-/// A history surely contains only the receipt markers that the hub received before the socket joined. It contains all
-/// other changes up to the time at which the history was read. So later markers must be sent as events.
+/// A history contains all changes up to the time at which it was read, except some receipt markers. The history may
+/// lack markers that the hub received after the socket joined. Therefore these markers must be sent as events.
 #[test]
 fn markers_between_the_join_and_the_history_are_sent() {
     let (hub, room) = hub();

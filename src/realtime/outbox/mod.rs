@@ -24,8 +24,8 @@ use super::joined_rooms::JoinedRooms;
 use crate::protocol::close::Close;
 
 /// The maximum number of deferred frames that wait for one socket, or half of the queue's bound if that is less. One
-/// more frame makes the socket write all of them immediately. Otherwise deferred frames could fill the queue, and the
-/// client would seem to read too slowly.
+/// more deferred frame makes the socket write all waiting frames immediately. Otherwise deferred frames could fill the
+/// queue, and the client would seem to read too slowly.
 pub(crate) const MAX_DEFERRED: usize = 32;
 
 /// The queue of one socket.
@@ -190,7 +190,7 @@ impl Outbox {
         }
     }
 
-    /// Requests that the socket closes. Ignored if an earlier request exists.
+    /// Requests that the socket closes. Does nothing if an earlier request exists.
     pub(crate) fn close(&self, close: Close) {
         self.is_first_to_close(close);
     }

@@ -9,7 +9,7 @@
 //!   changes.
 //!
 //! The state begins with a snapshot of the room in the database. It then applies the changes of the change stream that
-//! are later than the snapshot's cluster time (MongoDB's logical clock). So all servers that have the room open send
+//! are later than the snapshot's cluster time (MongoDB's logical clock). So all servers with sockets of the room send
 //! the same events in the same order.
 
 #[cfg(test)]

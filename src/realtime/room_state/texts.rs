@@ -10,7 +10,7 @@ use crate::model::receipts::{Marks, MinMarks};
 use crate::store::Snapshot;
 
 /// The bytes of unread texts that a room may keep without a share of the server's [`TextPool`](super::TextPool). This
-/// is the size of one text of the maximum length.
+/// is the size of one text of the default maximum length: 4,096 characters of at most four bytes.
 pub(super) const OWN_BYTES: usize = 16 * 1024;
 
 impl OpenRoom {

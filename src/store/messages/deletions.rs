@@ -4,9 +4,10 @@
 //!
 //! A deletion is a revision (an edit or a deletion, numbered within its room). The revisions of a room become visible
 //! in the order of their numbers ([`revisions`](super::revisions)). Therefore an entry of the cache is complete up to a
-//! revision number, and an update reads only later revisions. Each server reads each deletion once. The cache keeps
-//! each of the latest deletions with its revision number, so that it can also count as of a slightly earlier revision.
-//! The cache does not use the change stream. If an entry is evicted, its deletions are read from the database again.
+//! revision number, and an update reads only later revisions. While an entry stays in the cache, the server reads each
+//! deletion once. The cache keeps the latest deletions with their revision numbers. Therefore it can also count the
+//! deletions up to a slightly earlier revision. The cache does not use the change stream. If an entry is evicted, the
+//! server reads its deletions from the database again when they are needed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -38,10 +39,11 @@ struct RoomDeletions {
     weight: AtomicU32,
 }
 
-/// The deleted messages of a room whose numbers are above `after`, as of the revision `revision`.
+/// The deleted messages of a room that have a number above `after`. All deletions up to the revision `revision` are
+/// included.
 #[derive(Debug, Default)]
 struct DeletedMessages {
-    /// A message number. None before the first read.
+    /// The messages up to this number are not covered. None before the first read from the database.
     after: Option<i64>,
     revision: i64,
     all: NumberSet,
@@ -116,7 +118,7 @@ impl DeletedMessages {
 }
 
 impl Deletions {
-    /// Creates a cache that takes at most about `words` words of 8 bytes. One word holds 64 message numbers.
+    /// Creates a cache that takes about `words` words of 8 bytes at most. One word holds 64 message numbers.
     pub(in crate::store) fn new(words: u64, metrics: Option<Arc<Metrics>>) -> Self {
         let weight = |_: &RoomId, room: &Arc<RoomDeletions>| room.weight.load(Ordering::Relaxed).max(1);
         let evicted = move |_, _, cause| {
@@ -127,8 +129,8 @@ impl Deletions {
         Self(Cache::builder().max_capacity(words).weigher(weight).eviction_listener(evicted).build())
     }
 
-    /// Clears the cache. The caller does this when the rooms may have been replaced by other rooms with the same ids,
-    /// for example after a collection was dropped.
+    /// Clears the cache. The caller clears the cache when new rooms may have the ids of old rooms, for example after a
+    /// collection was dropped.
     pub(crate) fn clear(&self) {
         self.0.invalidate_all();
     }
@@ -155,8 +157,9 @@ impl Store {
         let filter = if known.is_some_and(|known| known <= after) {
             revised_after(room, deleted.revision)
         } else {
-            // The entry does not cover the messages after `after`, or is newer than the snapshot of the session. All
-            // deletions are read again. The new range includes the range of an entry that is not newer.
+            // The entry does not cover the messages after `after`, or is newer than the snapshot of the session. In
+            // both cases, all deletions are read again. If the entry is not newer, the new range of messages includes
+            // the old range.
             let after = known.map_or(after, |known| known.min(after));
             *deleted = DeletedMessages { after: Some(after), ..DeletedMessages::default() };
             doc! { "_id.room": room.get(), "_id.n": { "$gt": after } }

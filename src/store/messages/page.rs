@@ -11,7 +11,7 @@ use super::snapshot::SnapshotView;
 use crate::store::{Snapshot, Store, StoreError, codec, json_size};
 
 impl Store {
-    /// Returns up to `limit` messages of a room that are not deleted, starting at the cursor `from`. The messages take
+    /// Returns up to `limit` messages of a room, starting at `from`. Deleted messages are left out. The messages take
     /// about `bytes` bytes of JSON at most. Also returns the members at the same snapshot time, and whether more
     /// messages follow in the direction of the page. Returns none if the room does not exist.
     pub(crate) async fn history(

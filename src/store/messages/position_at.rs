@@ -42,8 +42,9 @@ impl Store {
         Ok(message.zip(revision).map(|(message, revision)| Position { message, revision }))
     }
 
-    /// Returns the number of the last document with a stamp of `then` or earlier. Returns 0 if no document has such a
-    /// stamp. Returns none if the second read did not reach such a document.
+    /// Returns the number of the last document with a stamp of `then` or earlier. A document without a stamp counts as
+    /// early enough. Returns 0 if all stamps are later than `then`. Returns none if all documents of the second read
+    /// have later stamps, and the room has more documents.
     async fn last_by(
         &self,
         session: &mut ClientSession,

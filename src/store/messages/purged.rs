@@ -3,8 +3,8 @@
 //!
 //! New messages are numbered after the room's newest message. If the newest message was purged too, its number comes
 //! from two other places: the members' receipt markers, and `purged_to` in the room's document. The operator sets
-//! `purged_to` (docs/operate/backup.md, Retention). These two places are read only if the room's messages don't show
-//! the number. Therefore a room without a purge usually needs no extra read.
+//! `purged_to` (docs/operate/backup.md, Retention). Parlor reads these two places only if the room has no message, or
+//! if a client's cursor is ahead of the room's messages. Therefore a room without a purge usually needs no extra read.
 
 use bson::{RawDocumentBuf, doc};
 use futures_util::TryStreamExt;

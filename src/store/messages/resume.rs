@@ -165,7 +165,8 @@ impl Store {
         position: Position,
         MessageBytes { bytes, email }: MessageBytes,
     ) -> Result<Option<ResumedRoom>, StoreError> {
-        // The read below skips revisions of new messages. This check also bounds the number of skipped revisions.
+        // The read below skips the revisions of new messages, because the client receives the new messages in their
+        // current state. This check also bounds the number of skipped revisions.
         if position.revision - from.revision > REVISED {
             return Ok(None);
         }

@@ -3,7 +3,7 @@
 //! after the last revision number that it has received.
 //!
 //! Revisions must become visible in the order of their numbers. Otherwise a client could resume after a number, and
-//! miss a revision with a lower number that is written later. This procedure guarantees the order:
+//! miss a revision with a lower number that becomes visible later. This procedure guarantees the order:
 //!
 //! - One update of the room's document takes the next number, and appends the revision to a list in the document, the
 //!   *journal*.
@@ -14,15 +14,16 @@
 //! - A message never gets a revision number that is lower than its present number. Therefore, if a revision is applied
 //!   twice, the second time has no effect.
 //!
-//! A revision number may stay unused, for example if the message was deleted before its edit is applied.
+//! A revision number may stay unused, for example if a message is deleted before an edit of this message is applied.
 //!
 //! Two shorter designs were rejected:
 //!
 //! - A transaction over the room's document and the message's document. If the server dies during the transaction, the
 //!   room's document stays locked until the database aborts the transaction after a minute
 //!   (`transactionLifetimeLimitSeconds`). During this minute, no user could edit or delete a message in the room.
-//! - Revision numbers without a counter, which only a unique index on the messages keeps apart. If a message is edited
-//!   again, the number of its earlier revision becomes free, and another server could use this number again.
+//! - Revision numbers without a counter: each server takes the next number, and a unique index on the messages rejects
+//!   a number that another message already has. If a message is edited again, the number of its earlier revision
+//!   becomes free, and another server could use this number again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
@@ -66,7 +67,7 @@ const LEFT: i64 = 1_000;
 /// The index field that finds rooms with revisions in their journal.
 pub(in crate::store) const UNFINISHED: &str = "journal.id";
 
-/// A change of messages: the fields that the revision sets and the fields that it removes in their documents.
+/// One change for one or more messages: the fields to set and the fields to remove in the document of each message.
 pub(in crate::store) struct MessageChange {
     pub(in crate::store) set: Document,
     pub(in crate::store) unset: &'static [&'static str],
@@ -229,7 +230,7 @@ impl Store {
     }
 
     /// Returns how many messages of the revision `id` have the revision number that this revision gives them, or a
-    /// later number.
+    /// higher number.
     async fn count_done(&self, revised: &RoomRevisions, id: ObjectId) -> Result<u64, StoreError> {
         let own = revised.numbered().filter(|(revision, ..)| revision.id == id);
         let done = own.map(|(_, message, number)| doc! { "_id": message, "rev": { "$gte": number } });
@@ -258,7 +259,7 @@ impl RoomRevisions {
             let mut change = doc! { "$set": set, "$currentDate": { "revised": { "$type": "timestamp" } } };
             let unset = revision.unset.iter().map(|field| (field.clone(), Bson::from("")));
             change.insert("$unset", unset.collect::<Document>());
-            // The update has no effect on a message that already has this revision number or a later number.
+            // The update has no effect on a message that already has this revision number or a higher number.
             let rev = doc! { "$not": { "$gte": number } };
             doc! { "q": { "_id": message, "deleted_at": { "$exists": false }, "rev": rev }, "u": change }
         })

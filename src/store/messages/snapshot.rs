@@ -7,12 +7,12 @@
 //! receives the snapshot and then the later changes misses nothing and receives nothing twice. This is true for
 //! messages, edits and deletions.
 //!
-//! Receipt markers are an exception. A new marker is first written to a journal, and later to the member's document.
-//! After a read of the documents, this server therefore raises the members' markers to the markers that it has received
-//! from the change stream ([`overlay`](crate::store::receipts::overlay)). The first frame of a socket contains the
-//! markers up to the time at which the socket joined its room. Each later marker arrives as an event. The documents may
-//! already contain some of these later markers. The client then sees such a marker in the first frame, before its event
-//! arrives.
+//! Receipt markers are an exception. Parlor first writes a new marker to the receipts journal (the collection `marks`),
+//! and later to the member's document. After a read of the documents, this server therefore raises the members' markers
+//! to the markers that it has received from the change stream ([`overlay`](crate::store::receipts::overlay)). The first
+//! frame of a socket contains the markers up to the time at which the socket joined its room. Each later marker arrives
+//! as an event. The documents may already contain some of these later markers. Then the client sees a later marker in
+//! the first frame, before the marker's event arrives.
 
 use bson::{RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
@@ -35,7 +35,7 @@ pub(crate) const HISTORY: usize = 50;
 pub(crate) const WAITING: usize = 200;
 
 /// The maximum number of missed changes that a room's sockets receive after the change stream has lost its position. If
-/// the sockets missed more changes, they are closed, and the clients connect again.
+/// the sockets missed more changes, the server closes them, and the clients connect again.
 const MISSED: i64 = 1000;
 
 /// A room at the snapshot time `time`.
@@ -102,9 +102,9 @@ impl Snapshot {
 }
 
 impl Store {
-    /// Returns the members of a room, and a session for further reads at the same snapshot time. The receipt markers
-    /// are also as of this time: the call waits until the change stream has reached the time. This is for callers that
-    /// receive no later markers as events.
+    /// Returns the members of a room, and a session for further reads at the same snapshot time. The members have their
+    /// receipt markers of this time: the call waits until the change stream has reached the time. This function is for
+    /// callers that do not receive later markers as events.
     pub(crate) async fn members(
         &self,
         room: RoomId,
@@ -116,7 +116,8 @@ impl Store {
     }
 
     /// Returns the members like [`members`](Self::members), but with the receipt markers up to the time `until`. The
-    /// change stream must have reached this time. This is for sockets, which receive all later markers as events.
+    /// change stream must have reached this time. This function is for sockets, because a socket receives all later
+    /// markers as events.
     pub(crate) async fn members_marked(
         &self,
         room: RoomId,
@@ -188,8 +189,8 @@ impl Store {
         Ok(snapshot)
     }
 
-    /// Returns up to `limit` messages that are not deleted, newest first. Their numbers are greater than `after` and
-    /// less than `before`.
+    /// Returns up to `limit` messages with numbers greater than `after` and less than `before`, newest first. Deleted
+    /// messages are left out.
     pub(in crate::store) async fn page(
         &self,
         session: &mut ClientSession,
@@ -213,8 +214,8 @@ impl Store {
 
     /// Returns the current state of a room, and the changes that its sockets on this server missed, oldest first. The
     /// changes are the messages after number `told`, and the revisions (edits and deletions) since `since`. Returns
-    /// none if there are more than [`MISSED`] changes. The stamp that the database gave a revision is compared with
-    /// `since`, because the clocks of servers may differ.
+    /// none if there are more than [`MISSED`] changes. A revision counts as later than `since` by the stamp that the
+    /// database gave it. The servers' clocks are not used, because they may differ.
     pub(crate) async fn missed(
         &self,
         room: RoomId,

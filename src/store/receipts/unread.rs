@@ -6,8 +6,8 @@
 //!
 //! The database counts the member's own messages with an index, so the cost grows only with the number of these
 //! messages. It also counts the deleted messages of other members with an index, up to [`COUNTED`]. If there are more
-//! deleted messages, this server counts them in memory ([`deletions`](crate::store::messages::deletions)). Otherwise
-//! other members could raise the cost without a limit.
+//! deleted messages, this server counts them in memory ([`deletions`](crate::store::messages::deletions)). Without this
+//! bound, other members could raise the cost without a limit by deleting messages.
 
 use bson::{Bson, Document, RawDocument, doc};
 use handlers::{RoomId, UserId};
@@ -72,8 +72,8 @@ pub(in crate::store) fn read(document: &RawDocument) -> Result<i64, Undecodable>
     Ok((others(document)? - count(document, "gone")?).max(0))
 }
 
-/// Returns the counts for a member of a room whose deleted messages must be counted in memory, because there are more
-/// than [`COUNTED`]. Returns none for all other rooms.
+/// Returns the counts for a member if the deleted messages must be counted in memory, because there are more than
+/// [`COUNTED`]. Otherwise returns none.
 pub(in crate::store) fn read_many(document: &RawDocument) -> Result<Option<ManyDeleted>, Undecodable> {
     if count(document, "gone")? <= COUNTED {
         return Ok(None);

@@ -2,10 +2,10 @@
 //! order of a list costs one read of the user's memberships. Without the cache, it would cost one more read for each
 //! room.
 //!
-//! The time of a room is read once. Later messages update the time through the change stream, which brings every
-//! message to every server. So a message costs no extra write. The number of rooms in the cache is limited. A full
-//! cache drops the least recently used room. The cache is cleared when the change stream may have missed messages.
-//! While the stream is broken, new messages do not change the order of lists.
+//! Each server reads the time of a room once from the database. Later messages update the time through the change
+//! stream, which brings every message to every server. So a message costs no extra write. The number of rooms in the
+//! cache is limited. A full cache drops the least recently used room. The cache is cleared when the change stream may
+//! have missed messages. While the stream is broken, new messages do not change the order of lists.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use handlers::{RoomId, Time};
 
 use crate::store::lru_map::LruMap;
 
-/// The time of a room that has no messages, or whose time is still being read.
+/// The time of a room that has no messages, or whose time has not been read from the database yet.
 const NEVER: Time = Time(i64::MIN);
 
 /// The cache, with its maximum number of rooms.
@@ -31,12 +31,14 @@ struct CachedActivity {
 
 /// The cached activity of one room.
 struct RoomActivity {
-    /// The time of the last message. A message that arrives while the room is being read already updates this time.
+    /// The time of the last message. A new message updates this time even if the time from the database is still
+    /// missing.
     last: Time,
-    /// False while the room is being read.
+    /// False until the caller of [`ActivityCache::look_up`] has read the room's time from the database and stored it in
+    /// the cache.
     is_read: bool,
-    /// The number of the look-up that added the room. The cache receives the room's new messages since this look-up.
-    /// The result of an earlier look-up is not cached, because it may lack messages that came between the two look-ups.
+    /// The number of the look-up that added the room. Since this look-up, the room's new messages update the cache. The
+    /// result of an earlier look-up is not cached, because it may lack messages that came between the two look-ups.
     added_by: u64,
 }
 

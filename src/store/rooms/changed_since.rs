@@ -3,8 +3,8 @@
 //! database.
 //!
 //! The change stream updates the times. The number of rooms in the record is limited. A full record drops the room
-//! whose last change is the oldest. The record is then complete only for the time after that change. If the change
-//! stream may have missed changes, the record is cleared.
+//! whose last change is the oldest. The record is then complete only for the time after the dropped room's last change.
+//! If the change stream may have missed changes, the record is cleared.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,6 +1,6 @@
 //! Creates rooms: direct rooms for two users, and groups. Two users have at most one direct room. If a client sends a
-//! request several times with the same idempotency key, the request creates only one room. Unique indexes guarantee
-//! these two rules.
+//! request several times with the same idempotency key, the request creates only one room. Two unique indexes guarantee
+//! this: one on the pair of users, and one on the id of the request's write.
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::FutureExt;
@@ -270,7 +270,8 @@ impl RoomInsertion {
     async fn run(&self, session: &mut ClientSession) -> Result<(), Error> {
         let rooms = self.store.db.collection::<Document>("rooms");
         // The read with a hint fails if the index is missing. Without the index, the database would accept a second
-        // room with the same key. Until the transaction ends, the database does not drop the index.
+        // room for the same pair of users or the same request. After this read, the database does not drop the index
+        // until the transaction ends.
         for (index, filter) in &self.unique {
             let hint = Hint::Name((*index).to_owned());
             rooms.find_one(filter.clone()).hint(hint).session(&mut *session).await?;

@@ -5,7 +5,7 @@
 //! `pair` of a direct room, so that the two users can get a new direct room. In the second step, a server takes a lease
 //! on the room and removes the messages in batches. The lease is the right to remove the messages until a time of the
 //! database's clock. If the server dies, its lease ends and another server continues. The room's document is deleted
-//! last. It is kept until every operation that may still write to the room has ended.
+//! last. The document stays until every operation that may still write to the room has ended.
 
 use std::time::Duration;
 

@@ -112,7 +112,8 @@ impl Store {
                     });
                 }
             }
-            // The times of the last activity, which order the rooms, may be later than the snapshot.
+            // The times of the last activity, which order the rooms, come from a cache. They may be later than the
+            // snapshot.
             store.with_activity(&user, &mut places).await?;
             let (mut places, has_more) = list::paged(places, page);
             let fitted = store.details_within(&mut session, &user, &mut places, marks, page.bytes).await?;
@@ -134,7 +135,8 @@ impl Store {
         marks: Timestamp,
         bytes: usize,
     ) -> Result<Option<Vec<RoomSummary>>, StoreError> {
-        // The times of the last activity, which order the rooms, may be later than the snapshot.
+        // The times of the last activity, which order the rooms, come from a cache. They may be later than the
+        // snapshot.
         self.with_activity(user, &mut changed).await?;
         let (mut changed, _) = list::paged(changed, RoomPageQuery { before: None, limit: usize::MAX, bytes });
         let fitted = self.details_within(session, user, &mut changed, marks, bytes).await?;
@@ -273,8 +275,8 @@ impl Store {
         .await
     }
 
-    /// Returns the part of a room that is the same for all members, with the snapshot time at which its members were
-    /// read. Returns none if the room doesn't exist.
+    /// Returns the kind, the name and the members of a room, with the snapshot time of the members. Returns none if the
+    /// room doesn't exist.
     pub(crate) async fn change_of(
         &self,
         room: RoomId,

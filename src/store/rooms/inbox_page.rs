@@ -100,7 +100,7 @@ pub(crate) enum RoomLookup {
 #[derive(Debug)]
 pub(crate) struct InboxQuery<'a> {
     pub(crate) page: RoomPageQuery,
-    /// Whether this is the first page that the client requests. The client's cursor then starts at this page.
+    /// Whether this is the first page that the client requests. The client's cursor starts at the first page.
     pub(crate) first: bool,
     pub(crate) from: Option<&'a InboxCursor>,
 }

@@ -1,7 +1,7 @@
 //! Joining and leaving groups, and reading a user's membership.
 //!
 //! A join is a transaction that also changes the room's document. Therefore two concurrent joins of a room conflict in
-//! the database, and the driver repeats one join after the first join has ended. A join also conflicts with a
+//! the database, and the driver repeats one of the joins after the other join has ended. A join also conflicts with a
 //! concurrent deletion of the room. As a result, no user joins a deleted room, and a group never has too many members.
 //! The change stream reports each join and leave to all servers, which notify their sockets.
 
@@ -44,8 +44,8 @@ impl Store {
     /// Makes a user a member of a group of at most `most` members. A user who is already a member gets the given role
     /// and e-mail address.
     ///
-    /// The receipt markers of a new member start at the room's last message. Therefore earlier messages are not unread
-    /// for the new member, and their status does not change for the other members.
+    /// The receipt markers of a new member start at the room's last message. Therefore earlier messages count as read
+    /// by the new member, and their status does not change for the other members.
     pub(crate) async fn enter(
         &self,
         room: RoomId,

@@ -3,9 +3,10 @@
 
 use bson::{Bson, Document, doc};
 
-/// Returns the conditions for a range of documents of a room, from a first document to the room's last one. Their
-/// `_id`s have the form `{ room, <last> }`: `last` names the second field. The range includes the value `first` if
-/// `above` is `$gte`, and begins after `first` if `above` is `$gt`. The room's id is the aggregation variable `$$room`.
+/// Returns the conditions for a range of documents of a room. The `_id`s of the documents have the form `{ room, <last>
+/// }`. `last` is the name of the second field, and `first` is a value of this field. The range goes from `first` to the
+/// room's last document. It includes `first` if `above` is `$gte`, and begins after `first` if `above` is `$gt`. The
+/// room's id is the aggregation variable `$$room`.
 pub(in crate::store) fn range(last: &str, above: &str, first: Bson) -> Vec<Document> {
     vec![
         doc! { above: ["$_id", { "room": "$$room", last: first }] },

@@ -11,7 +11,7 @@ use crate::model::room::{StoredMember, StoredRoomKind};
 use crate::store::MessageRenderer;
 
 /// Renders a room for one of its members, with the changes that the member's client missed. If `missed` is None,
-/// renders the room without such changes.
+/// renders the room without changes.
 pub(crate) fn to_delta(
     listed: RoomSummary,
     missed: Option<&MissedInRoom>,

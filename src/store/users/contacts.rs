@@ -1,16 +1,16 @@
-//! A cache of the online users and of the first members of rooms (the user's contacts). An inbox connection is one
-//! socket for all rooms of a user. When it resumes, the server sends the online contacts. Without the cache, the
-//! database would read the members of each room.
+//! Caches the online users, and the first members of each room. The first members of all rooms of a user are the user's
+//! contacts. When an inbox connection (one socket for all rooms of a user) resumes, the server sends the online
+//! contacts. Without the cache, the database would read the members of each room.
 //!
 //! The change stream keeps the cache current. The server reads the online users when the stream begins. Afterwards the
 //! server applies each change of presence to the cache. When a connection needs the first members of a room, the server
-//! reads at most [`CONTACTS`] of them. When a user joins or leaves the room, the server removes its members from the
-//! cache.
+//! reads at most [`CONTACTS`] members. When a user joins or leaves the room, the server removes the room's members from
+//! the cache.
 //!
 //! The change stream may report a join or a leave while the server reads the members of the room. Therefore the server
 //! first marks the room as [`Reading`](CachedMembers::Reading). A join or leave removes this mark. If the mark is gone
-//! after the read, the members are returned to the caller but not cached. The reads see only majority-committed data,
-//! and the stream also reports only majority-committed data.
+//! after the read, the members are returned to the caller but not cached. Both the reads and the stream show only
+//! majority-committed data.
 //!
 //! The cache is as recent as the stream's position. A caller that needs a later state first waits for the stream
 //! ([`Store::wait_until_reached`]). If the stream does not reach that state in time, the caller reads from the
@@ -171,8 +171,8 @@ impl Store {
         .await
     }
 
-    /// Returns the online users among the members of `rooms`. With `as_of`, the result is at least as recent as that
-    /// cluster time. Without `as_of`, the result is as recent as the stream's position.
+    /// Returns the online users among the members of `rooms`. With `as_of`, the result is at least as recent as the
+    /// snapshot time in `as_of`. Without `as_of`, the result is as recent as the stream's position.
     pub(crate) async fn online_in(
         &self,
         rooms: &[RoomSummary],

@@ -1,10 +1,10 @@
 //! Removes a user's data from the database, one batch at a time.
 //!
 //! The request for an erasure is a document. Any server can take the erasure, and gets a lease on it. The lease lasts
-//! until a time of the database's clock. Until then, no other server runs this erasure. A pass removes the user's data
-//! in batches. Each batch searches again for documents that name the user. Therefore the progress within a pass is not
-//! stored: after an interruption, the next server starts the pass from its beginning. An erased message keeps only its
-//! number and its times. Clients receive the erasure of a message as an ordinary deletion.
+//! until a stored time, by the database's clock. Until this time, no other server runs the erasure. A pass removes the
+//! user's data in batches. Each batch searches again for documents that name the user. Therefore the progress within a
+//! pass is not stored: after an interruption, the next server starts the pass from its beginning. An erased message
+//! keeps only its number and its times. Clients receive the erasure of a message as an ordinary deletion.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -26,10 +26,11 @@ const PERSONAL: [&str; 4] = ["text", "edit", "sender", "client_id"];
 pub(crate) struct Erasure {
     /// The user to erase.
     pub(crate) user: UserId,
-    /// Whether the first pass has ended. The first pass removes the data that exists when it runs. Actions that run at
-    /// that time may add data after the pass.
+    /// Whether the first pass has ended. The first pass removes the data that exists when it runs. Actions that are
+    /// running during the pass may add data after the pass. Therefore a second pass follows.
     pub(crate) swept: bool,
-    /// Whether a second pass has removed data that such actions added. Then the next pass is usually the last one.
+    /// Whether a second pass has removed data that was added after the first pass. Then the next pass is usually the
+    /// last pass.
     pub(crate) looked: bool,
     asked_at: DateTime,
 }
@@ -51,7 +52,7 @@ impl Store {
         .await
     }
 
-    /// Takes an erasure whose lease has ended, for the time `lease`. None if there is no such erasure.
+    /// Takes an erasure whose lease has ended, for the time `lease`. None if no erasure has a lease that has ended.
     pub(crate) async fn take_erasure(&self, lease: Duration) -> Result<Option<Erasure>, StoreError> {
         let erasures = self.erasures();
         let filter = doc! { "$expr": { "$lte": ["$until", "$$NOW"] } };
@@ -102,9 +103,9 @@ impl Store {
         .await
     }
 
-    /// Deletes a user's presence if no server has a socket of the user. While a server has such a socket, the presence
-    /// stays, because that server would write it again when the socket closes. Returns false if the presence remains.
-    /// Then a server has a socket of the user, or the sockets of a dead server are not removed yet.
+    /// Deletes a user's presence if no server has a socket of the user. While a server has a socket of the user, the
+    /// presence stays, because this server would write the presence again when the socket closes. Returns false if the
+    /// presence remains: a server has a socket of the user, or a dead server is not removed from the presence yet.
     pub(crate) async fn erase_presence(&self, user: &UserId) -> Result<bool, StoreError> {
         let presence = self.db.collection::<Document>("presence");
         let user = doc! { "_id": codec::user_bson(user) };

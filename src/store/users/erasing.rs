@@ -3,8 +3,8 @@
 //! The collection `erasures` has a document for each running erasure. A server reads this collection before it adds a
 //! user to a room. Each server also keeps the ids of these users in memory, so that it reads nothing when a user
 //! connects or sends a message. The change stream delivers the ids. The document of an erasure is committed before the
-//! erasure's first step. Therefore every server knows of the erasure before it receives a change that the erasure
-//! makes.
+//! erasure's first step. The change stream is ordered. Therefore every server knows of the erasure before it receives a
+//! change that the erasure makes.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -96,8 +96,8 @@ impl Store {
     }
 
     /// Returns the user's receipt markers that the members' documents may not contain yet. The caller must call this
-    /// function before it reads the documents. Otherwise a marker could be moved into a document between the two reads,
-    /// and neither read would return it.
+    /// function before it reads the documents. Otherwise a marker could be written into a document after the documents
+    /// were read, and dropped from memory before this call. Then the export would lack the marker.
     async fn raised_of(&self, user: &UserId) -> Result<HashMap<RoomId, Marks>, StoreError> {
         let known = self.wait_until_reached(self.moment().await?).await;
         Ok(self.overlay.of_user(user, self.room_ids(user).await?, known))

@@ -4,14 +4,15 @@
 //! |---|---|
 //! | `_id` | the user |
 //! | `servers` | the servers on which the user has a socket, by the `_id` of their heartbeat |
-//! | `online` | whether `servers` has entries; its change means that the user came online or went offline |
+//! | `online` | whether `servers` has entries; a change of this value means that the user came online or went offline |
 //! | `last_seen` | when the user's last socket on a server was closed; without meaning while `online` is true |
 //!
 //! When a user comes online, the change stream shows an insert, or an update that sets `online` to true. When a user
 //! goes offline, the change stream shows an update that sets `online` to false, or a replacement of the document. The
 //! reason for the two forms is that Parlor removes a server from `servers` by an update with a pipeline. The database
-//! reports such an update in the shorter of the two forms. A replacement with `online: true` means that the user left
-//! one of several servers. Readers of the change stream ignore such a replacement.
+//! reports an update with a pipeline in the shorter of the two forms. A replacement with `online: true` means that the
+//! user's last socket on one server was closed. The user still has a socket on another server. Readers of the change
+//! stream ignore a replacement with `online: true`.
 //!
 //! Each write updates one document, and a repeated write has the same effect as a single write. Therefore a server can
 //! repeat a batch whose outcome is unknown, and the servers need no coordination.
@@ -128,8 +129,9 @@ impl Store {
         Ok(documents.iter().map(|document| read_beat(document)).collect::<Result<_, _>>()?)
     }
 
-    /// Declares a server dead if it has sent no heartbeat since `beat`. The server stays dead until it registers again.
-    /// Returns false if the server sent a heartbeat, or if another server declared it dead first.
+    /// Declares a server dead if it has sent no heartbeat since `beat`. The server counts as dead until
+    /// [`bury`](Self::bury) has deleted the heartbeat document and the server writes a new one. Returns false if the
+    /// server sent a heartbeat, or if another server declared it dead first.
     pub(crate) async fn declare_dead(&self, beat: Beat) -> Result<bool, StoreError> {
         let heartbeats = self.db.collection::<Document>("heartbeats");
         let filter = doc! { "_id": beat.server, "beat": beat.number, "dead": { "$ne": true } };

@@ -1,8 +1,9 @@
-//! The label values whose counters exist from the server's start, with the value 0. An alert compares two values of a
-//! counter. If a counter first appeared with the value 1, Prometheus would see no rise, and the alert would miss the
-//! first failure.
+//! The label values whose counters exist from the server's start, with the value 0. An alert compares the values of a
+//! counter at two moments. If a counter first appeared with the value 1, Prometheus would see no rise, and the alert
+//! would miss the first failure.
 
-/// The values of the label `place`: the parts of the server in which errors are counted that no client receives.
+/// The values of the label `place` of the counter `parlor_faults`. The counter counts errors that no client receives.
+/// The place is the part of the server in which the error occurred.
 pub(super) const FAULTS: &[&str] = &[
     "accept",
     "certificate",
@@ -35,7 +36,8 @@ pub(super) const FAULTS: &[&str] = &[
     "writer",
 ];
 
-/// The values of the label `bound`: the bounds that can be hit.
+/// The values of the label `bound` of the counter `parlor_limits_hit`: the names of the configured or built-in bounds.
+/// The server counts each time that a bound is reached.
 pub(super) const BOUNDS: &[&str] = &[
     "action_burst",
     "action_max_bytes",

@@ -1,8 +1,9 @@
 //! Metrics for Prometheus. Names and units follow the conventions of Prometheus. No label has the id of a user or a
 //! room.
 //!
-//! Each server has one [`Metrics`] value, which is passed to every part that counts. The admin listener serves the
-//! metrics at `/metrics`. The dashboard config/grafana.json and the alerts in config/alerts.yaml use these metrics.
+//! Each server has one [`Metrics`] value, which is passed to every part of the server that counts events. The admin
+//! listener serves the metrics at `/metrics`. The dashboard config/grafana.json and the alerts in config/alerts.yaml
+//! use these metrics.
 
 pub(crate) mod classic;
 pub(crate) mod format;

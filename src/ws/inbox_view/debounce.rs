@@ -1,7 +1,7 @@
 //! Decides when an inbox connection counts the unread messages of a room. Each count is a query to the database, and
 //! one receipt marker or deletion may require a count for a thousand sockets. The first count is made immediately. A
 //! pause of `sockets.unread_ms` follows. All counts that become necessary during the pause are combined into one count
-//! at its end.
+//! at the end of the pause.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,8 +21,8 @@ pub(super) struct UnreadDebounce {
 }
 
 impl UnreadDebounce {
-    /// Returns whether a room must be counted now. If the room's pause is not over, the room is counted at the end of
-    /// the pause. That count then includes every change up to the cluster time `as_of`.
+    /// Returns whether the unread messages of a room must be counted now. If the room's pause is not over, they are
+    /// counted at the end of the pause. The count then includes every change up to the cluster time `as_of`.
     pub(super) fn is_now(&mut self, room: RoomId, as_of: Timestamp, now: Instant, pause: Duration) -> bool {
         if self.pauses.get(&room).is_some_and(|until| *until > now) {
             self.due.insert(room, as_of);
@@ -42,7 +42,8 @@ impl UnreadDebounce {
         }
     }
 
-    /// Cancels the waiting count of a room, because the socket knows the number or no longer needs it.
+    /// Cancels the waiting count of a room, because the socket knows the number of unread messages or no longer needs
+    /// it.
     pub(super) fn forget(&mut self, room: RoomId) {
         self.due.remove(&room);
     }

@@ -130,9 +130,9 @@ impl InboxView {
         self.pending = pending.into_iter().map(|room| (room, 0)).collect();
         self.hidden = hidden.into_iter().collect();
         for room in &shown {
-            // A user who writes in a room accepts the room. The acceptance is stored after the message. If a socket
-            // ended between these two writes, the room has a message of the user but is not accepted. The acceptance is
-            // stored now.
+            // A user who writes in a room accepts the room. The server writes the acceptance to the database after the
+            // message. If the user's socket ended before the second write, the database has a message of the user but
+            // not the acceptance. In this case, the acceptance is written now.
             if room.pending && room.last.as_ref().is_some_and(|last| last.sender == self.caller.user) {
                 self.accept(room.room.id);
             }

@@ -17,7 +17,7 @@ use crate::store::{
 impl InboxView {
     /// Loads a room again, because the user's membership may have changed. Returns the resulting events. `time` is the
     /// cluster time of the frame that caused this load. The cursors of the events have this time, although the database
-    /// is read later: frames with cluster times between `time` and the read still wait in the queue.
+    /// is read later. The reason is that frames with cluster times between `time` and the read still wait in the queue.
     pub(super) async fn recheck(
         &mut self,
         room: RoomId,
@@ -29,7 +29,8 @@ impl InboxView {
         if self.rechecked_at.get(&room).copied().unwrap_or(self.since.time) >= last {
             return Ok((None, None));
         }
-        // The connection joins the room in the hub before the read. Events between the two steps are then not lost.
+        // The connection joins the room in the hub before the read. Therefore events between the join and the read are
+        // not lost.
         let reached = self.join(&[room]).max(Some(last));
         let (read_at, looked) = self.read_room(room, reached).await?;
         let looked_before = self.rechecked_at.insert(room, read_at.time).unwrap_or(self.began);
@@ -60,7 +61,7 @@ impl InboxView {
         } else {
             self.set_accepted(room);
         }
-        // If the user was a member all the time, the client knows this membership and gets no event. If the old
+        // If the user was a member without interruption, the client knows this membership and gets no event. If the old
         // membership has ended and a new membership has begun, the client gets the events `room_removed` and
         // `room_added`.
         let over = !self.rooms.enter(room);
@@ -69,7 +70,8 @@ impl InboxView {
         }
         let removed = over.then(|| self.render_inbox_event(room, time, &InboxEvent::RoomRemoved {}));
         if over {
-            // The client's old room ends: the room counts as not open, and its waiting unread count is cancelled.
+            // For the client, the old room has ended: the new room is not open, and the waiting unread count of the old
+            // room is cancelled.
             self.rooms.leave(room);
             self.rooms.enter(room);
             self.counts.forget(room);

@@ -1,5 +1,5 @@
-//! The unread counts of an inbox connection. Usually the socket computes a count from the frames that it receives. If
-//! the frames are not enough, the database counts the unread messages.
+//! The unread counts of an inbox connection. Usually the server computes a count from the events of the room that it
+//! passes to this connection. If these events are not enough, the database counts the unread messages.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use crate::store::UnreadCount;
 
 impl InboxView {
     /// Returns the event with the unread count of a room after a frame. None if the frame does not change the count.
-    /// Also None if a later frame in `behind` changes the count, or if the count waits for the end of the room's pause.
+    /// Also None if a later frame in `behind` changes the count. Also None if the count must wait, because the database
+    /// counted the room less than `sockets.unread_ms` ago.
     pub(super) async fn unread_after(
         &mut self,
         room: RoomId,

@@ -44,8 +44,8 @@ async fn action_rate_counts_all_sockets_of_a_user_for_that_action() {
     }
     one.send(json!({"action": "delete", "message_id": 1})).await;
     assert_eq!(one.next().await["type"], "message_deleted", "another action has a rate of its own");
-    // The edits of user 2 have a rate of their own. So this edit is not refused by the rate, but fails because the
-    // message is deleted.
+    // The edits of user 2 count against their own rate, so the rate does not refuse this edit. The edit fails because
+    // the message is deleted.
     let mut two = server.join(2, 1).await;
     two.send(edit("not mine, and gone")).await;
     two.expect(error("not_found", Some("edit"))).await;

@@ -12,7 +12,7 @@ use crate::support::{Client, Mongod, Server, chat, eventually};
 /// The number of messages that are edited and deleted concurrently.
 const MESSAGES: i64 = 100;
 
-/// Returns all frames that the client receives before the message with the text `last`.
+/// Returns all frames up to the message with the text `last`, without this message.
 async fn until_said(client: &mut Client, last: &str) -> Vec<Value> {
     let mut frames = Vec::new();
     loop {
@@ -24,7 +24,7 @@ async fn until_said(client: &mut Client, last: &str) -> Vec<Value> {
     }
 }
 
-/// Returns the texts of the edits among these frames.
+/// Returns the new texts in the `message_edited` events among these frames.
 fn edits(frames: &[Value]) -> BTreeSet<String> {
     let edited = frames.iter().filter(|frame| frame["type"] == "message_edited");
     edited.map(|frame| frame["text"].as_str().unwrap().to_owned()).collect()
@@ -127,9 +127,8 @@ async fn an_added_member_is_answered_when_a_removal_follows() {
     }
 }
 
-/// A client repeats a request with the same idempotency key, because the answer was lost. Before that, the message is
-/// deleted. The repeated request must get the answer of the first request. The test simulates the loss: it removes the
-/// stored answer from the database.
+/// The answer to a `POST` is lost, and then the message is deleted. The client repeats the `POST` with its idempotency
+/// key, and must get the first answer. To simulate the loss, the test removes the stored answer from the database.
 #[tokio::test]
 async fn a_message_that_was_written_is_answered_as_written() {
     let server = Server::start(&[]).await;

@@ -39,9 +39,9 @@ impl Came {
     }
 }
 
-/// Sends three frames of the action: for a message of the sender, for a message of the other user, and for a message
-/// that does not exist. The frames have the fields of all actions, and each action reads only its own fields. Returns
-/// all events and errors that the two users receive.
+/// Sends three frames of the action. One names a message of the sender, one a message of the other user, and one a
+/// message that does not exist. The frames have the fields of all actions, and each action reads only its own fields.
+/// Returns all events and errors that the two users receive.
 async fn all_that_comes_of(action: &str) -> Came {
     let server = Server::start(&[]).await;
     server.room(&[1, 2]).await;
@@ -60,8 +60,8 @@ async fn all_that_comes_of(action: &str) -> Came {
         let frame =
             json!({"action": action, "message_id": id, "message": "new", "text": "new", "token": token});
         one.send(frame).await;
-        // The fence is a message that is sent after the frame. When both users have read it, all events of the frame
-        // have arrived.
+        // The fence is a message that is sent after the frame. When a client has received the fence's read event, it
+        // has received all events of the frame.
         let fence = format!("fence {id}");
         one.say(&fence).await;
         note_until_read(&mut one, &fence, &mut came).await;
@@ -86,8 +86,8 @@ async fn note_until_read(client: &mut Client, fence: &str, came: &mut Came) {
     }
 }
 
-/// Returns the `type` of the frame that answers an action on the sender's socket. None if the contract has no such
-/// frame for the action.
+/// Returns the `type` of the frame that answers an action on the sender's socket. Returns None if the contract declares
+/// no answer for the action.
 fn answer_of(action: &str) -> Option<String> {
     let contract = handlers::asyncapi(ACTIONS, &[]);
     let kind =
@@ -143,7 +143,8 @@ async fn action_is_found_by_its_exact_name_only() {
     one.expect(chat(1, 1, "done")).await;
 }
 
-/// Returns the names of the messages that an operation of the channel lists, either directly or as its reply.
+/// Returns the names of the messages (frames of the contract) that an operation of the channel lists, directly or as
+/// its reply.
 fn named<'a>(operation: &'a Value, channel: &str) -> impl Iterator<Item = &'a str> {
     let prefix = format!("#/channels/{channel}/messages/");
     let all = [&operation["messages"], &operation["reply"]["messages"]];

@@ -108,7 +108,7 @@ async fn endless_action_times_out_and_later_frames_keep_their_order() {
     ] {
         one.send(frame).await;
     }
-    // The loop collects only errors. The event of `send` arrives when the message is committed, which may be after the
+    // The loop collects only errors. The event of `send` arrives when the message is committed, possibly after the
     // errors of later frames.
     let mut answers = Vec::new();
     while answers.len() < 4 {
@@ -157,7 +157,7 @@ async fn unconfirmed_write_gets_no_error_when_its_event_has_come() {
     }
     two.say("go").await;
     one.expect_all(&said(2, 2, "go")).await;
-    // The client receives no late error of the first frame, which it could take for the answer to the next frame.
+    // The first frame must cause no late error. The client would take this error for the answer to its next frame.
     one.say("next").await;
     one.expect_all(&said(3, 1, "next")).await;
 }
@@ -170,7 +170,8 @@ async fn an_action_that_hangs_at_its_in_flight_limit_slows_no_other() {
     for hog in &mut hogs {
         hog.send(json!({"action": "hangs"})).await;
     }
-    // When a further call is refused, the calls of the two other sockets have taken both permits of the action.
+    // The action may run twice at a time. When the server refuses a further call, the calls of the two other sockets
+    // have taken both permits.
     let refused = async {
         loop {
             one.send(json!({"action": "hangs"})).await;
@@ -186,7 +187,7 @@ async fn an_action_that_hangs_at_its_in_flight_limit_slows_no_other() {
     });
     assert!(matches(&expected, &refused), "{refused}");
     let during = two.median_send_time(61, 2).await;
-    // A `send` of user 2 takes as long as before. The tolerance is for other load on the machine.
+    // A `send` of user 2 must take as long as before the hanging calls. The tolerance is for other load on the machine.
     assert!(during < 3 * before + Duration::from_millis(5), "{before:?} became {during:?}");
 }
 

@@ -8,9 +8,8 @@ use crate::support::{room_of_two, said};
 const DELIVERED: &str = "mark_message_as_delivered";
 const READ: &str = "mark_message_as_read";
 
-/// Checks the frames that a client receives when the reader of waiting messages connects. For each of the messages
-/// `ids`, there must be one delivered event, and later one read event. In both kinds of events, the oldest message is
-/// first.
+/// Checks the frames that a client receives after a user with unread messages connects. Each of the messages `ids` must
+/// have one delivered event, and later one read event. In both kinds of events, the oldest message is first.
 fn assert_marked(frames: &[Value], ids: &[i64]) {
     assert_eq!(ids_of(frames, DELIVERED), ids, "delivered, oldest first");
     assert_eq!(ids_of(frames, READ), ids, "read, oldest first");
@@ -96,8 +95,8 @@ async fn the_newest_200_waiting_messages_at_most_are_told() {
         client.quiet().await;
     }
 
-    // The older messages are read as well, although no event was sent for them. After the newest 200 messages are
-    // deleted, the history shows only older messages.
+    // The older messages became read as well, although no event was sent for them. The test deletes the newest
+    // messages, so that the history shows the older ones.
     for id in 31..=WAITING {
         one.send(json!({"action": "delete", "message_id": id})).await;
     }

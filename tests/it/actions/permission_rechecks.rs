@@ -12,8 +12,8 @@ use crate::support::{
     Client, Metered, Mongod, Receiver, ReceiverReply, Server, chat, edited, eventually, eventually_count,
 };
 
-/// The time in ms for which the database blocks a command. It is much longer than the wait after which the server
-/// checks a caller's permissions again.
+/// The time in ms for which the database blocks a command. This time is much longer than the wait after which the
+/// server checks a caller's permissions again.
 const HELD_MS: i64 = 5_000;
 
 /// Lets the database block the next `command` of the server for [`HELD_MS`].
@@ -45,8 +45,8 @@ async fn remove(server: &Server, room: i64, user: i64) {
     assert_eq!(server.api_delete(&format!("/rooms/{room}/members/{user}")).await.0, 204);
 }
 
-/// Starts a server whose database can block commands. Creates a group of the users 1, 2 and 3, and opens one socket in
-/// it for user 1 and one for user 2. Returns the server, the group's id, and the two sockets.
+/// Starts a server whose database can block commands. Creates a group of the users 1, 2 and 3, and opens a socket in
+/// the group for user 1 and for user 2. Returns the server, the group's id, and the two sockets.
 async fn held_up(mongod: &Mongod, metered: &Metered) -> (Server, i64, Client, Client) {
     let settings = [("LIMITS__HANDLER_MS", "60000"), metered.setting()];
     let server = Server::start_over(&mongod.uri("parlor"), &settings).await;
@@ -66,7 +66,8 @@ async fn a_message_is_not_written_when_its_sender_left_in_the_queue() {
     metered.until("parlor_write_queue", 1).await;
     remove(&server, room, 2).await;
     one.until(chat(1, 1, "slow")).await;
-    // The queue keeps its order. If the message `late` had been written, it would have the id 2.
+    // The server writes the messages of a room in order. If it had written the message `late`, this message would have
+    // the id 2.
     one.say("on").await;
     one.until(chat(2, 1, "on")).await;
 }
@@ -87,7 +88,8 @@ async fn an_edit_is_not_written_when_its_author_left_in_the_queue() {
     two.send(json!({"action": "edit", "message_id": 2, "text": "late"})).await;
     asked_for(&database, 2).await;
     remove(&server, room, 2).await;
-    // The edits of a room are done in order. If the server did the edit `late`, it would do it before this edit `on`.
+    // The edits of a room are done in order. If the server applied the edit `late`, it would do so before this edit
+    // `on`.
     one.send(json!({"action": "edit", "message_id": 1, "text": "on"})).await;
     let received = one.until(edited(1, "on")).await;
     assert!(received.iter().all(|frame| frame["text"] != "late"), "{received:?}");
@@ -158,15 +160,15 @@ async fn message_is_not_written_when_its_sender_left_during_a_hook() {
         receiver.asked(2).await;
         let (status, _) = server.api_delete(path).await;
         assert!(status == 204 || status == 202, "{path}: {status}");
-        // The erasure of `/users/1` runs in the background. Its first step removes the memberships, so the test waits
-        // until they are gone.
+        // The erasure of `/users/1` runs in the background. The first step of the erasure removes the memberships, so
+        // the test waits until they are gone.
         let members = server.collection("members").await;
         let mine = doc! { "_id.user": 1 };
         eventually_count(&members, mine.clone(), |count| count == 0).await;
         leave.add_permits(1);
         metered.until(r#"parlor_hook_events_total{hook="before_send",outcome="passed"}"#, 2).await;
-        // Messages and edits are done in order. When this message and this edit are done, the server has already done
-        // or refused the message or edit `late`.
+        // Messages and edits are done in order. When this message and this edit are done, the server has already
+        // handled the message or edit `late`.
         let elsewhere = server.room(&[2, 3]).await;
         let fence = json!({"sender_id": 2, "text": "fence"});
         assert_eq!(server.api_post(&format!("/rooms/{elsewhere}/messages"), &fence).await.0, 201);

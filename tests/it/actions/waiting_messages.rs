@@ -38,9 +38,9 @@ async fn are_marked(one: &mut Client) {
 
 #[tokio::test]
 async fn large_messages_that_waited_are_all_marked() {
-    // `limits.unread_text_bytes` limits the memory for texts of waiting messages, beyond the texts that each room
-    // keeps. The first value is enough for all texts. With the second value, the server must load the texts from the
-    // database.
+    // The server keeps the last texts of each room in memory. `limits.unread_text_bytes` limits the memory for all
+    // other texts of waiting messages. The first value is enough for all texts. With the second value, the server must
+    // load the texts from the database.
     for bytes in ["8388608", "0"] {
         for since in ["", "&since="] {
             let metered = Metered::new();
@@ -67,8 +67,8 @@ async fn an_edit_behind_a_mark_that_waits_for_texts_keeps_its_order() {
     two.next().await;
     two.send(json!({"action": "read", "message_id": 1})).await;
     one.send(json!({"action": "edit", "message_id": 1, "text": "changed"})).await;
-    // The edit and the read event may arrive in any order. The read event must contain the text that the message had at
-    // that point in the order.
+    // The edit event and the read event may arrive in any order. If the edit event arrives first, the read event must
+    // contain the new text. Otherwise the read event must contain the old text.
     let (mut edited, mut read) = (false, false);
     while !(edited && read) {
         let told = one.next().await;

@@ -1,4 +1,5 @@
-//! Calls the actions directly on the store, without a socket. Checks the documents that they write, and their errors.
+//! Calls the actions directly on the store, without a socket. Checks the documents that the actions write, and the
+//! errors that they return.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use crate::support::{Database, shared_uri};
 /// The maximum length of a text that a configuration may allow (`limits.text_chars`).
 const TEXT_CHARS: usize = 100_000;
 
-/// An audience (the sockets of rooms on a server) without a socket.
+/// The [`Audience`] of a server that has no sockets.
 struct Nobody;
 
 impl Audience for Nobody {

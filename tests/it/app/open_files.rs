@@ -1,5 +1,5 @@
-//! The limit of open files. A shell or a container often has a low default limit. This limit must not stop a server
-//! that is below its own bounds.
+//! The limit of open files. A shell or a container often sets a low limit. The server must raise the limit if the
+//! system permits it. Otherwise the server must log a warning.
 
 use std::process::Command;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::support::{Database, PATIENCE, Process, shared_uri};
 
-/// Starts the real binary. First, a shell command sets the limits.
+/// Starts the real binary through a shell, which sets the limits first.
 fn parlor(limits: &str, database: &Database) -> Process {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("{limits} && exec \"$0\""), env!("CARGO_BIN_EXE_parlor")]);

@@ -17,7 +17,7 @@ const ONE: &str = "the first secret of these tests, 32 bytes long";
 const TWO: &str = "the second secret of these tests, as long as that";
 const QUERY: &str = "firts_user=1&second_user=2/";
 
-/// The time without an event after which an event stream of the API writes an empty line.
+/// If an event stream of the API has no event for this time, the server writes an empty line.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The beginnings of the log lines of a reload. The first line says that the configuration was applied, the second that
@@ -127,8 +127,8 @@ async fn limits_change_for_who_is_connected() {
     one.say("a frame").await;
     assert_eq!(one.next().await["code"], "rate_limited");
 
-    // The limit of a single action changes as well. The change of `frames_per_minute` also gives each user the full
-    // quota of a minute again.
+    // A reload also changes the limit of a single action. The change of `frames_per_minute` gives each user the full
+    // quota of a minute.
     let actions = "[actions.send]\nmax_bytes = 60\n[limits]\nframes_per_minute = 1000\n";
     case.reload(&secret(ONE, actions), &format!("{TAKEN}\"actions.send.max_bytes, ")).await;
     one.say(&"x".repeat(60)).await;

@@ -82,8 +82,8 @@ async fn a_key_is_rotated_under_live_sockets() {
     };
     eventually("the old key is forgotten", tried, Option::is_some).await;
     assert_eq!(refusal(&server, &token(&issuer, 1, &new)).await, None);
-    // After the first fetch without the old key, sockets stay open. The second fetch without it closes the sockets that
-    // were opened with the old key, and no other sockets.
+    // After the first fetch without the old key, sockets stay open. The second fetch without the old key closes the
+    // sockets that were opened with this key, and no other sockets.
     let ended = async {
         let closed = one.closed_in_the_end();
         tokio::pin!(closed);
@@ -99,8 +99,8 @@ async fn a_key_is_rotated_under_live_sockets() {
     renewed.until(chat(3, 1, "still here")).await;
 }
 
-/// Some issuers have only one key, and give it no name or always the same name. A new key then replaces the old key
-/// under this name.
+/// Some issuers have only one key. They give this key no name, or give each new key the same name. A new key then
+/// replaces the old key.
 #[tokio::test]
 async fn a_key_is_replaced_under_its_name() {
     let old = Signer::new("the key");

@@ -161,8 +161,8 @@ async fn unverified_address_is_not_shown_and_leaves_where_it_was() {
         "a@example.com"
     );
     until_kept(&mut members, Some("a@example.com")).await;
-    // The members in the server's memory may be older than the database. Until they are current, the server may show
-    // the address that user 1 had before.
+    // The server's copy of the members in memory may be older than the database. Until this copy is current, the server
+    // may show user 1's earlier address.
     let doubted = json!({"email": "a@example.com", "email_verified": "false"});
     let at_once = of_one(&shown(doubted.clone()).await);
     assert!(at_once.is_null() || at_once == "user1@example.com", "{at_once}");
@@ -178,7 +178,8 @@ async fn unverified_address_is_not_shown_and_leaves_where_it_was() {
     until_kept(&mut members, None).await;
 }
 
-/// Waits until the database has this address of user 1. For None, waits until it has no address of user 1.
+/// Waits until the database has this address of user 1. If `email` is None, waits until the database has no address of
+/// user 1.
 async fn until_kept(members: &mut Collection<Document>, email: Option<&str>) {
     let stored = async || {
         let member = members.find_one(doc! { "_id.user": 1_i64 }).await.unwrap().unwrap();

@@ -54,7 +54,8 @@ async fn a_pair_has_one_room() {
     let group = room("1,2,3").await;
     assert_ne!(group, pair);
 
-    // The same rules apply while a server runs and uses the private database (the `mongod` that Parlor starts).
+    // A pair must also have only one room while a server runs and uses the private database (the `mongod` that Parlor
+    // starts).
     let server = home.serve().await;
     assert_eq!(room("1,2").await, pair);
     assert_eq!(room("2,1").await, pair);

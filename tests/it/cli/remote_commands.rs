@@ -77,8 +77,8 @@ async fn events_that_are_set_aside_are_listed_sent_again_and_dropped() {
 #[tokio::test]
 async fn messages_are_printed_as_text_and_as_json() {
     let home = home().await;
-    // An erasure waits until every action that was running at its start must have ended. These limits shorten that
-    // wait.
+    // An erasure waits for the longest time that an action may take, so that every action that was running at its start
+    // has ended. These limits shorten that wait.
     let home = home.set("LIMITS__HANDLER_MS", "1000").set("MONGODB__OPERATION_MS", "3000");
     let server = home.serve().await;
     let room = home.run(&["room", "--members", "1,alice"]).await.printed().to_owned();

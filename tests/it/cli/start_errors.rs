@@ -167,7 +167,7 @@ async fn refused_login_or_right_is_named_by_serve_and_check() {
     }
 
     // The role `readWrite`, which the documentation requires, is enough. The path `admin` in the URI names only the
-    // database in which MongoDB looks for the user. Parlor's database is still `parlor`.
+    // database in which MongoDB looks for the user. The name of Parlor's database stays `parlor`.
     let home = Home::new().await.set("MONGODB__URI", &uri("writer:right@", "admin"));
     let checked = home.run(&["check"]).await;
     assert!(checked.printed().contains("database `parlor`"), "{checked:#?}");

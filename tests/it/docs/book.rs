@@ -1,5 +1,5 @@
-//! Checks the book in docs/. Its links must work, each page must be in the book, each alert must have an entry in the
-//! runbook, and the tests that the book names must exist.
+//! Checks the book in docs/. Its links must work, and the tests that it names must exist. Each page must be in the
+//! book, and each alert must have an entry in the runbook.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -93,7 +93,8 @@ impl Page {
         page
     }
 
-    /// Returns the anchors of the page's headings. From its second occurrence on, a repeated heading gets a number.
+    /// Returns the anchors of the page's headings. If several headings have the same text, the anchors of the second
+    /// and later headings get a number.
     fn anchors(&self) -> BTreeSet<String> {
         let mut times = BTreeMap::new();
         let anchor = |heading: &String| {

@@ -44,7 +44,8 @@ async fn a_new_socket_is_told_to_try_again_later() {
     for query in ["firts_user=1&second_user=3/", "room_id=77"] {
         assert_eq!(server.dial_as(1, query).refused().await, 1013, "?{query}");
     }
-    // The server makes the checks that need no database first. So their close codes are the same as without an outage.
+    // The server makes the checks that need no database first. So these handshakes get the same close codes as without
+    // an outage.
     assert_eq!(server.dial_as(1, "firts_user=1").refused().await, 4400);
     assert_eq!(server.dial_as(2, "firts_user=1&second_user=2").refused().await, 4003);
     assert_eq!(server.dial("/ws/chat/?firts_user=1&second_user=2").refused().await, 4001);
@@ -125,7 +126,7 @@ async fn a_server_without_its_database_is_healthy_but_not_ready() {
     link.set(State::Cut);
     server.until_status("/readyz", 503).await;
     assert_eq!(server.get("/healthz").await, 200);
-    // The address of the database and its error are for operators only, so only the admin listener shows them.
+    // Only operators may see the database's address and the database's error. So only the admin listener shows them.
     let members = link.uri.trim_start_matches("mongodb://").split('/').next().unwrap();
     let told = async |url: String| reqwest::get(url).await.unwrap().text().await.unwrap();
     let everyone = told(format!("http://{}/readyz", server.address())).await;

@@ -66,7 +66,7 @@ async fn discarded_bytes_of_a_body_are_bounded() {
         assert!(pieces < 1_000, "100 MB were taken");
     }
     assert_eq!(metered.hits("discard_bytes").await, 1);
-    // A body whose bytes stop arriving doesn't keep its connection open either.
+    // The server also closes the connection if the bytes of a body stop arriving.
     let silent = answer(&server, &post("/api/v1/rooms", API_KEY, "Content-Length: 9000000\r\n"), b"x").await;
     assert!(silent.starts_with("HTTP/1.1 413"), "{silent}");
     metered.until("parlor_limits_hit_total{bound=\"discard_ms\"}", 1).await;

@@ -1,5 +1,5 @@
-//! The limits of plain HTTP: the number of connections, the size of a head (the request line and headers), and the time
-//! for a head and a body.
+//! The limits of plain HTTP: the number of connections, the size of a head, and the time for a head and a body. A head
+//! is the request line with the headers.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! One address opens connections without end. It must get only its share of the connections, so that other addresses
-//! are still served.
+//! One address opens connections without end. This address must get only its share of the connections, so that the
+//! server still serves other addresses.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -13,13 +13,13 @@ const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 /// The number of connections that a flood opens.
 const FLOOD: usize = 2_000;
 
-/// The limit of connections for one address in these tests. The second constant is the number of a flood's connections
-/// over that limit.
+/// The limit of connections for one address in these tests. `TOO_MANY` is the number of a flood's connections that
+/// exceed the limit.
 const MOST: usize = 50;
 const TOO_MANY: u64 = (FLOOD - MOST) as u64;
 
-/// The time for a request. It is longer than any test of this file, so the server closes no connection of a flood
-/// because the connection is silent.
+/// The time for a request. This time is longer than any test of this file. So the server does not close a connection of
+/// a flood for being silent.
 const REQUEST_MS: &str = "60000";
 
 /// The address from which the flood comes, and the address of the honest clients.

@@ -159,7 +159,8 @@ async fn a_running_request_holds_its_key_for_40_s() {
         time("until") - time("at")
     };
     let (answer, held_for) = tokio::join!(running, look);
-    // `limits.handler_ms` and three times `mongodb.operation_ms`, as docs/http-api.md says.
+    // The record blocks a second try for `limits.handler_ms` plus three times `mongodb.operation_ms`, as
+    // docs/http-api.md says.
     assert_eq!((answer.0, held_for), (204, 40_000));
 }
 

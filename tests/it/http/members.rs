@@ -38,7 +38,7 @@ async fn late_member_has_no_unread_messages_and_makes_none_unread() {
     assert_eq!(list["rooms"][0]["unread"], 0, "{list}");
     let again = server.dial_as(1, &format!("room_id={room}")).open().await.history().await;
     assert_eq!(again[0]["status"], "read", "it stays read: {again:?}");
-    // A later message becomes read only after the new member has also read this message.
+    // A message that is sent after user 4 became a member becomes `read` only after user 4 has read the message.
     one.say("after").await;
     expect_message(&mut one, 2, 1, "after").await;
     one.quiet().await;

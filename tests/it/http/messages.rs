@@ -51,8 +51,8 @@ async fn a_service_says_it_as_whom_it_likes_and_needs_no_membership() {
         client.expect(delivered(1, "bot:weather", "It rains")).await;
         client.expect(read(1, "bot:weather", "It rains")).await;
     }
-    // Without `"as": "service"`, the sender "bot:weather" is refused, because it is no member. With `"as": "service"`,
-    // a message whose sender is a member has the member's e-mail address.
+    // Without `"as": "service"`, the server refuses the sender "bot:weather", because this sender is no member. With
+    // `"as": "service"`, a message has an e-mail address if its sender is a member.
     let (status, refused) = post(&server, 1, "bot:weather", "It rains").await;
     assert_eq!((status, &refused["code"]), (403, &json!("not_member")), "{refused}");
     let (status, made) =

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::{API_KEY, PATIENCE, RawConnection, Server, eventually_within};
 
-/// Sends a request with exactly this path, because HTTP clients would rewrite the path. Returns the status of the
-/// answer.
+/// Sends a request with exactly this path, over a raw connection. HTTP client libraries would rewrite the path. Returns
+/// the status of the answer.
 async fn status(server: &Server, method: &str, path: &str, body: &str) -> u16 {
     let mut raw = RawConnection::to(server.address()).await;
     let head = format!(

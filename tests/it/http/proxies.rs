@@ -53,8 +53,8 @@ async fn an_address_that_is_refused_too_often_is_429_for_a_while() {
         assert!(is_heard(&server, address).await);
         assert_eq!(from(&server, address).token("a.b.c").refused().await, 4001, "no token at all");
 
-        // The header contains addresses that the client sent itself, before the address that the proxy added. They must
-        // not change the result. All addresses of one IPv6 network (/64) count as one address.
+        // Before the address that the proxy added, the header contains addresses that the client sent itself. The
+        // client's addresses must not change the result. All addresses of one IPv6 network (/64) count as one address.
         let (status, headers) = from(&server, same).token(&forged(&server)).turned_away().await;
         assert_eq!(status, 429);
         let wait: u64 = headers["retry-after"].to_str().unwrap().parse().unwrap();
@@ -82,7 +82,8 @@ async fn good_token_is_heard_however_often_its_address_failed() {
     }
     // A client with an expired token is not blocked: it must learn from 4001 that it needs a new token.
     assert_eq!(from(&server, address).token(&expired(&server, 1)).refused().await, 4001);
-    // The server refuses the page of another origin even with a valid token. These refusals count for the limit.
+    // The server refuses a handshake from a page of another origin, even with a valid token. These refusals count for
+    // the limit.
     let elsewhere =
         self::server(&[("HTTP__PROXIES", "127.0.0.1"), ("HTTP__ORIGINS", "https://a.example")]).await;
     let evil = || from(&elsewhere, address).header("origin", "https://evil.example");
@@ -158,8 +159,8 @@ async fn unlisted_proxy_is_not_trusted() {
     for _ in 0..5 {
         assert_eq!(from(&server, "203.0.113.5").refused().await, 4001);
     }
-    // The server does not trust this proxy. So it saw the refused clients as 127.0.0.1, and loopback addresses are
-    // never blocked.
+    // The server does not trust this proxy. So it used the proxy's address 127.0.0.1 for the refused clients, and
+    // loopback addresses are never blocked.
     assert!(is_heard(&server, "203.0.113.5").await);
 }
 

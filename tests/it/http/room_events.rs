@@ -51,8 +51,8 @@ async fn event_stream_counts_as_a_socket_and_ends_with_the_server() {
     server.ended().await;
 }
 
-/// User 2 reads a message on another server while this server's change stream hangs. This server's history ends at the
-/// position of its change stream, before user 2's receipts. So the receipts follow as events.
+/// User 2 reads a message on another server while this server's change stream hangs. This server's history shows the
+/// state before user 2's receipts. So after the history, this server must send the receipts as events.
 #[tokio::test]
 async fn a_mark_of_while_the_stream_hung_is_told_after_the_history() {
     let mongod = Mongod::start().await;

@@ -166,7 +166,7 @@ async fn rooms_are_listed_with_what_is_new_in_them() {
     assert_eq!((&room["unread"], &room["last_message"]["message_id"]), (&json!(2), &json!(2)), "{room}");
     assert_eq!(room["active_at"], last["created_at"]);
 
-    // User 1 opens the room, so none of its messages is unread for user 1.
+    // User 1 opens the room, so no message of this room is unread for user 1.
     let _one = server.join(1, 2).await;
     two.until_kind("mark_message_as_read").await;
     two.until_kind("mark_message_as_read").await;
@@ -227,8 +227,8 @@ async fn pages_have_each_room_once_also_where_many_are_of_one_moment() {
     for other in 2..=8 {
         made.push(server.room(&[1, other]).await);
     }
-    // The test gives all memberships the same time. Among rooms of the same time, the list shows the room first that
-    // was made last.
+    // The test gives all memberships the same `joined_at`. Among rooms with the same time, the list shows the newest
+    // room first.
     let members = server.collection("members").await;
     let at = mongodb::bson::DateTime::now();
     members
@@ -292,8 +292,8 @@ async fn a_server_without_its_database_says_so() {
         (Method::PUT, format!("{path}/members/4"), json!({})),
         (Method::DELETE, format!("{path}/members/1"), Value::Null),
     ] {
-        // If the database does not answer a write, it may still apply the write when it is available again. Therefore
-        // Parlor answers 504 (outcome unknown) to a write, and 503 to a read.
+        // If the database does not answer a write, the database may still apply this write later. Therefore Parlor
+        // answers 504 (outcome unknown) to a write, and 503 to a read.
         let expected =
             if method == Method::GET { refusal(503, "unavailable") } else { refusal(504, "timeout") };
         let refused = server.refused(method.clone(), &path, body).await;

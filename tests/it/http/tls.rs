@@ -192,7 +192,8 @@ async fn a_certificate_is_renewed_under_live_sockets() {
     let (_plain, secure) = servers(&files, &[("TLS__WATCH_MS", "10"), metered.setting()]).await;
     let mut socket = open(&secure, &old).await;
 
-    // After this first of two renames, the certificate is new and the key is old, so the two files don't match.
+    // The renewal renames two files. After this first rename, the certificate is new and the key is old, so they don't
+    // match.
     files.write("certificate.pem", &new.certificate);
     let faults = async || metered.sample("parlor_faults_total{place=\"certificate\"}").await;
     eventually("the mismatch is counted at each look", faults, |count| *count >= 3).await;

@@ -29,8 +29,8 @@ async fn swept_in(erasures: &Collection<Document>) {
     eventually_count(erasures, doc! { "swept": true }, |count| count != 0).await;
 }
 
-/// Waits until the last pass of an erasure is done, which removes data that pending requests wrote after the first
-/// pass.
+/// Waits until the last pass of an erasure is done. The last pass removes data that pending requests wrote after the
+/// first pass.
 async fn last_look(server: &Server) {
     let erasures = server.collection("erasures").await;
     eventually_count(&erasures, doc! {}, |count| count == 0).await;
@@ -43,7 +43,7 @@ async fn seen(server: &Server, user: &str, online: bool) -> Value {
     eventually("the API shows the presence", shown, |user| user["online"] == online).await
 }
 
-/// Returns all documents of these collections as text.
+/// Returns all documents of the collections in `names`, as text.
 async fn everything(server: &Server) -> String {
     let mut all = String::new();
     let names = ["rooms", "messages", "members", "requests", "signals", "erasures", "counters"];
@@ -116,8 +116,8 @@ async fn an_erased_user_is_gone_everywhere_and_the_others_stay() {
     assert_eq!(page["messages"].as_array().unwrap().len(), 1, "{page}");
     two.say("and on").await;
     two.until(chat(4, 2, "and on")).await;
-    // The erasure also removed the stored answer of this idempotency key. So the repeated request runs again. It fails
-    // because the erased user is no member.
+    // The erasure also removed the stored answer of this idempotency key. So the server executes the repeated request.
+    // It fails because the erased user is no member.
     assert_eq!(server.post_once("key", &format!("/rooms/{group}/messages"), &body).await.0, 403);
     let lines = Lines::of(server.api(Method::GET, "/users/1/export")).await.rest().await;
     assert_eq!(lines.last().unwrap(), &json!({"type": "end", "memberships": 0, "messages": 0}));

@@ -1,4 +1,5 @@
-//! User erasure: while it runs, Parlor writes nothing new for the user. When it has ended, no document names the user.
+//! User erasure: while it runs, Parlor writes nothing new for the user. When it has ended, no document names the user,
+//! except the pair of users in a direct room.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -21,8 +22,8 @@ const ON_CONNECT: (&str, &str) = ("ROOMS__DIRECT", "on_connect");
 /// The close code of an erased user's sockets, on every server.
 const ERASED: (u16, &str) = (4001, "the user was erased");
 
-/// All collections of Parlor. The tests search each of them for erased users, and fail if the database has another
-/// collection.
+/// All collections of Parlor. The tests search each collection for erased users, and fail if the database has a
+/// collection that is not in this list.
 const COLLECTIONS: [&str; 12] = [
     "counters",
     "erasures",
@@ -121,8 +122,8 @@ async fn user_being_erased_gets_no_new_documents() {
         }
         let (status, answer) = server.api_get("/users/1/export").await;
         assert_eq!((status, &answer["code"]), (409, &json!("conflict")), "{answer}");
-        // A connect that would make a direct room with the erased user is closed. Connects between other users still
-        // work.
+        // The server closes a connection that would make a direct room with the erased user. User 2 can still connect
+        // to the direct room that already exists.
         let mut socket = server.dial_as(6, "firts_user=6&second_user=1").open().await;
         assert_eq!(socket.closed().await.0, 1013);
         server.join(2, 1).await.quiet().await;
@@ -197,7 +198,8 @@ async fn no_collection_names_an_erased_user() {
 
     assert_eq!(server.api_delete(&format!("/users/{id}")).await.0, 202);
     ended(&server, id).await;
-    // Servers move receipt markers from `marks` into `members` within seconds.
+    // Servers move receipt markers from `marks` into `members` within seconds. The test waits for that, because markers
+    // in `marks` still name the user.
     let marks = server.collection("marks").await;
     eventually_count(&marks, doc! { "marks.user": id }, |count| count == 0).await;
     let after = everything(&server).await;
@@ -247,8 +249,8 @@ async fn an_erasure_goes_on_within_seconds_when_its_server_is_killed() {
     assert!(left > 0, "it was killed amid its work");
     let survivor = dying.beside().await;
     let messages_left = async || messages.count_documents(doc! { "sender": 1_i64 }).await.unwrap();
-    // `mongodb.operation_ms` is 10 s, and a server looks for unfinished erasures every 2 s. In an earlier version these
-    // were 30 s and 10 s.
+    // `mongodb.operation_ms` is 10 s, and a server looks for unfinished erasures every 2 s. An earlier version had 30 s
+    // and 10 s, with which another server could continue later than this limit.
     let limit = Duration::from_secs(25);
     eventually_within(limit, "another server goes on", messages_left, |count| *count != left).await;
     assert_eq!(survivor.api_get("/users/1").await.1["erasing"], Value::Bool(true));

@@ -1,5 +1,5 @@
-//! axe-core, a checker of accessibility, finds no violation in any part of the messenger. It checks a desktop and a
-//! phone, in light and in dark colours.
+//! axe-core, a checker of accessibility, finds no violation in any part of the messenger. axe-core checks the layouts
+//! for a desktop and for a phone, in light and in dark colours.
 
 use std::fs;
 

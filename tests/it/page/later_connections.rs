@@ -1,5 +1,5 @@
-//! The messenger after a lost connection: it resumes, or loads everything again, even if the connection breaks during
-//! that load. A removed member sees a notice.
+//! The messenger after a lost connection. It resumes or loads everything again, even if the next connection breaks
+//! while it loads. A removed member sees a notice.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -11,7 +11,8 @@ use crate::support::{Browser, Link, Pointer, Server, State, Window};
 const GONE: &str = "You are no longer in this room";
 
 /// Returns a script that runs before the page's own scripts, replaces `WebSocket`, and numbers the page's connections.
-/// `Math.random` returns a million, so the page's pause before a reconnect lasts until the event `online`.
+/// `Math.random` returns a million. So the page's pause before a reconnect lasts until the test sends the event
+/// `online`.
 ///
 /// The second connection sends an invalid cursor, so the server does not resume. The script drops this connection's
 /// frames with the action `action`. The script also empties the list of rooms in the third connection's `ready` frame,
@@ -101,8 +102,8 @@ async fn a_new_beginning_that_is_cut_off_is_begun_again() {
 #[tokio::test]
 async fn deep_room_is_found_again_when_the_list_was_interrupted() {
     let server = Server::start(&[("PAGE__ENABLED", "on")]).await;
-    // The list has 51 rooms, and a page of it has fifty. The room with user 2 has the oldest activity, so the first
-    // page lacks this room.
+    // User 1 has 51 rooms, and a page of the list has 50 rooms. The room with user 2 has the oldest activity, so the
+    // first page lacks this room.
     for other in 2..=52 {
         server.room(&[1, other]).await;
     }

@@ -111,7 +111,8 @@ async fn older_ones_come_by_scrolling_up_and_the_place_is_kept() {
     window.see(&message("number 1")).await;
     assert_eq!(window.script("return document.querySelectorAll('.message').length").await, 130);
 
-    // A new message does not scroll the page while the user reads older messages. A button at the bottom announces it.
+    // A new message does not scroll the page while the user reads older messages. A button at the bottom announces the
+    // new message.
     let mut two = server.join(2, 1).await;
     two.say("And another").await;
     window.see("//*[@id='new-messages'][not(@hidden)][starts-with(., '1 new message')]").await;
@@ -131,7 +132,7 @@ async fn the_end_is_followed_also_where_the_log_has_less_height() {
     enter_by_token(&window, &server, server.address()).await;
     window.see(&message("number 1")).await;
     // The script scrolls to the end, and immediately shows the banner, which shrinks the list. The page receives the
-    // scroll event only after both changes, and must stay at the end.
+    // scroll event only after the list has shrunk, and must stay at the end.
     let shrink = "const scroller = document.getElementById('scroller'); \
         return (async () => { \
           scroller.scrollTop -= 1; \

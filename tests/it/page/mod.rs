@@ -42,7 +42,8 @@ fn room(name: &str) -> String {
     format!(r#"//button[@class="room"][*[@class="name"][.="{name}"]]"#)
 }
 
-/// Returns the `XPath` of the room with this name, if its part (a CSS class) shows this text.
+/// Returns the `XPath` of the room with this name. It matches only while the room's element with the CSS class `part`
+/// shows `text`.
 fn room_with(name: &str, part: &str, text: &str) -> String {
     format!(r#"{}[*[@class="{part}"][not(@hidden)][.="{text}"]]"#, room(name))
 }

@@ -95,8 +95,8 @@ async fn presence_and_typing_are_shown() {
     browser.close().await;
 }
 
-/// Scripts for the page. `WATCHED` records notifications and allows them without a question. `HIDE` makes the page
-/// hidden, and `SHOW` makes it visible again.
+/// Scripts for the page. `WATCHED` permits notifications without asking the user, and records them. `HIDE` makes the
+/// page hidden, and `SHOW` makes it visible again.
 const WATCHED: &str = "window.told = []; \
     window.Notification = class { \
       static permission = 'default'; \

@@ -1,4 +1,5 @@
-//! A room with unread messages opens at the first of them, below a line with their number.
+//! A room with unread messages opens at the first unread message. Above this message, a line shows the number of unread
+//! messages.
 
 use super::long_rooms::{AT_END, MOST, in_page, long_room_read_up_to};
 use super::{enter, enter_by_token, make_room, message, room, say};

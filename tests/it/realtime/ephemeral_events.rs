@@ -48,7 +48,7 @@ async fn ephemeral_event_reaches_its_room_in_order_on_all_servers() {
     let store = store_of(&server).await;
     for n in 1..=3_i64 {
         here[0].say("before it").await;
-        // The message is acknowledged, so every event from now on comes after it.
+        // The message is acknowledged, so all sockets receive it before the events that the test publishes from now on.
         here[0].expect(chat(n, 1, "before it")).await;
         tell(&store, room, &format!(r#"{{"n": {n}}}"#)).await;
         here[0].expect(nudge(n)).await;

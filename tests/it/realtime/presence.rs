@@ -125,8 +125,8 @@ async fn a_page_that_is_loaded_anew_makes_no_coming_and_going() {
         let event = timeout(PATIENCE, stream.next()).await.unwrap().unwrap().unwrap();
         let changed = match event.update_description {
             Some(update) => update.updated_fields,
-            // This event has the whole document instead of the changed fields. If the document says that the user is
-            // online, the event is no change of presence.
+            // An event without a list of changed fields has the whole document. The user was online before. So the test
+            // ignores a document that says that the user is online.
             None => {
                 event.full_document.filter(|whole| !whole.get_bool("online").unwrap()).unwrap_or_default()
             }
@@ -171,7 +171,7 @@ async fn a_server_alone_tidies_up_after_the_one_before_it() {
     program.signal("KILL");
     program.exit_code().await;
     drop(socket);
-    // The test deletes the heartbeat document of the killed server. Without a test, this document disappears an hour
+    // The test deletes the heartbeat document of the killed server. In production, this document disappears an hour
     // after a crash.
     program.collection("heartbeats").await.delete_many(doc! {}).await.unwrap();
     let _next = program.again().await;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::{API_KEY, Client, Server, chat, ids_of, matches};
 
-/// A client's socket, and all frames that it received.
+/// A client's socket, and all frames that the socket received.
 struct Voice {
     client: Client,
     user: i64,

@@ -22,8 +22,8 @@ const LAYERS: &[&[&str]] = &[
     &["model", "limits", "telemetry", "protocol", "config", "lifecycle", "retry", "supervisor", "error"],
 ];
 
-/// The index of the first layer, counted from the top, whose modules may import each other. So may the modules of all
-/// layers below it.
+/// The index of a layer in [`LAYERS`]. In this layer and in each layer below it, modules of the same layer may import
+/// each other.
 const SHARED_FROM: usize = 7;
 
 /// The largest allowed number of files that import each other in a circle.
@@ -104,7 +104,8 @@ fn sources() -> BTreeMap<Module, (bool, Named)> {
     found
 }
 
-/// Returns the imports between files. Omits a file's imports from the `mod.rs` of a folder that contains the file.
+/// Returns the imports between files. Omits an import if a file imports from the `mod.rs` of a folder that contains
+/// this file.
 fn imports() -> BTreeMap<Module, BTreeSet<Module>> {
     let sources = sources();
     let target = |from: &Module, path: &[String]| -> Option<Module> {

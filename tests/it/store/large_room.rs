@@ -1,5 +1,5 @@
-//! Reading a room of a million messages costs only as much as the part that is sent. A page, a first frame or a resume
-//! examines few documents more than it sends.
+//! Reading a room of a million messages costs only as much as the part that is sent. For a page, a first frame or a
+//! resume, the database examines few documents more than the server sends.
 
 use std::time::Instant;
 
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Mongod, Server, encoded, ids_of};
 
-/// The number of messages in the room: a thousand times a thousand. The pipeline that makes them has no array of more
-/// than a thousand elements.
+/// The number of messages in the room: a thousand times a thousand. The pipeline that makes the messages has no array
+/// of more than a thousand elements.
 const MESSAGES: i64 = THOUSANDS * 1_000;
 const THOUSANDS: i64 = 1_000;
 
@@ -20,11 +20,11 @@ const THOUSANDS: i64 = 1_000;
 const EDITED: i64 = 100;
 const REVISIONS: i64 = MESSAGES / EDITED;
 
-/// The deleted messages in the middle of the room: those after the first id, up to the second id.
+/// The deleted messages in the middle of the room: all messages after the first id, up to and including the second id.
 const DELETED: (i64, i64) = (MESSAGES / 2 - 99_000, MESSAGES / 2 + 99_000);
 
-/// The last message id and the last revision of a client that has received all but the last hundred messages and ten
-/// edits.
+/// The last message id and the last revision that a client has received. The client lacks the last hundred messages and
+/// the last ten edits.
 const LEFT: (i64, i64) = (MESSAGES - 100, REVISIONS - 10);
 
 /// The number of documents and keys that a read may examine in addition to the returned ones.
@@ -85,7 +85,7 @@ async fn profile(database: &Database) {
     database.run_command(doc! { "profile": 2 }).await.unwrap();
 }
 
-/// Turns the profiler off. Returns its entries of all reads of messages, members and rooms.
+/// Turns the profiler off. Returns the profiler's entries for all reads of messages, members and rooms.
 async fn noted(database: &Database) -> Vec<Document> {
     database.run_command(doc! { "profile": 0 }).await.unwrap();
     let namespaces = ["messages", "members", "rooms"].map(|name| format!("{}.{name}", database.name()));
@@ -188,9 +188,9 @@ async fn look_at(server: &Server, uri: &str, room: i64) {
     );
     pages(&mut client, Some(room)).await;
 
-    // The test sets the room's position in this cursor back to [`LEFT`]. A cursor names a room only while the room's
-    // changes are recent; otherwise the test adds the room. A server that has just started knows no recent changes, so
-    // it loads the room from the database.
+    // The test sets the room's position in this cursor back to [`LEFT`]. A cursor names only rooms with recent changes.
+    // If the cursor does not name this room, the test adds the room. The fresh server knows no recent changes, so it
+    // loads the room from the database.
     let fresh = server.beside_over(uri, &[]).await;
     let cursor = ready["cursor"].as_str().unwrap();
     let (place, left) = (format!(".{room}-{MESSAGES}-{REVISIONS}"), format!(".{room}-{}-{}", LEFT.0, LEFT.1));
@@ -218,15 +218,15 @@ async fn look_at(server: &Server, uri: &str, room: i64) {
     assert_eq!((&unread["unread"], &unread["read"]), (&json!(0), &json!(MESSAGES + 2)));
 }
 
-/// Before the reads, both members' markers are set to the last message. So a count of unread messages only examines the
-/// deleted messages after the receipt marker.
+/// Before the reads, the test sets both members' receipt markers to the last message. So a count of unread messages
+/// examines only messages after this message, not the whole room.
 #[tokio::test]
 async fn large_room_reads_only_the_documents_it_shows() {
     let mongod = Mongod::start().await;
     let uri = mongod.uri("parlor");
     let mut server = Server::start_over(&uri, &[]).await;
     let room = server.room(&[1, 2]).await;
-    // No server runs while the messages are made. Otherwise it would receive a change event for each message.
+    // No server runs while the messages are made. Otherwise the server would receive a change event for each message.
     server.shut_down();
     server.ended().await;
     let database = mongod.database(&server.database().name).await;
@@ -258,9 +258,9 @@ async fn large_room_reads_only_the_documents_it_shows() {
     }
     eprintln!("{} reads looked at no more than {BESIDE} beyond what they gave", entries.len());
 
-    // The count of unread messages is exact even for so many messages: every second message, and user 2's last message.
-    // A server remembers the receipt markers that it has received, and only raises them. So another server must read
-    // the lowered markers from the database.
+    // The test sets user 1's markers back to 0. The count of unread messages must be exact even for so many messages.
+    // User 2 wrote half of the messages that are not deleted, and one more message. A running server never lowers the
+    // markers in its memory. So the test starts another server, which reads the markers from the database.
     let mut before = server;
     before.shut_down();
     before.ended().await;

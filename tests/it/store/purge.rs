@@ -20,7 +20,8 @@ fn up_to(room: i64, n: impl Into<Bson>) -> Document {
     doc! { "$gte": { "room": room, "n": Bson::MinKey }, "$lte": { "room": room, "n": n.into() } }
 }
 
-/// Purges one room's messages from before this time, as docs/operate/backup.md (Retention) describes it.
+/// Purges the messages of a room that were created before this time, as docs/operate/backup.md (Retention) describes
+/// it.
 async fn purge(server: &Server, room: i64, before: mongodb::bson::DateTime) {
     let messages = server.collection("messages").await;
     let old = doc! { "_id": up_to(room, Bson::MaxKey), "created_at": { "$lt": before } };
@@ -109,8 +110,8 @@ async fn numbers_go_on_after_what_members_had_is_purged() {
     let cursor = seen["cursor"].as_str().unwrap();
     let (_, ready) = inbox(&fresh, 1, cursor).await;
     assert_eq!(ready["resumed"], true, "{ready}");
-    // User 3 is the first user who opens the room on this server. The server must not treat it as a room that never had
-    // a message.
+    // User 3 is the first user who opens the room on this server. The server must not treat the room as a room that
+    // never had a message.
     fresh.enter(3, group).await;
     assert_eq!(post(&fresh, group, "next").await, 6);
     let (_, ready) = inbox(&server, 1, cursor).await;

@@ -1,6 +1,6 @@
-//! Servers first write raised receipt markers into a journal (the collection `marks`). Later they move (fold) the
-//! markers into members' documents. Every server shows markers that are still in the journal, even if the server that
-//! wrote them died. No event is sent twice.
+//! When a receipt marker rises, a server first writes it into a journal (the collection `marks`). Later the server
+//! moves (folds) the marker into the member's document. Every server shows markers that are still in the journal, even
+//! if the server that wrote them died. No event is sent twice.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -84,8 +84,8 @@ impl Home {
         self.start(&[], " http://").await
     }
 
-    /// Starts the program with arguments. Waits until its log has these words. In the log, the program's URL follows
-    /// them.
+    /// Starts the program with arguments. Waits until its log has a line with these words, followed by the program's
+    /// URL.
     pub(crate) async fn start(&self, arguments: &[&str], words: &str) -> Serving {
         let process = Process::start("parlor", self.command(&[], arguments), GRACE);
         let address = process.says(words, START).await;

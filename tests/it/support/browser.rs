@@ -28,13 +28,13 @@ const EVERY: Duration = Duration::from_millis(20);
 pub(crate) struct Browser {
     client: Client,
     // Fields are dropped in order. The driver stands before the profile, because the browser writes to its profile
-    // until the driver ends it.
+    // until the driver ends the browser.
     _driver: Process,
     _profile: TempDir,
 }
 
-/// The pointing device that the page detects. The page chooses its layout and its focus accordingly. A headless browser
-/// has no pointing device, so the test sets one.
+/// The pointing device that the page detects. By this device, the page chooses its layout and the element that gets the
+/// focus. A headless browser has no pointing device, so the test sets one.
 #[derive(Clone, Copy)]
 pub(crate) enum Pointer {
     Mouse,
@@ -76,7 +76,7 @@ impl Browser {
         let arguments = [
             "--headless",
             "--no-sandbox",
-            // Otherwise texts fade in, and the driver first reads such a text as empty.
+            // Without this flag, texts fade in, and the driver may read a text as empty while it fades in.
             "--force-prefers-reduced-motion",
             "--disable-gpu",
             "--disable-quic",

@@ -87,7 +87,7 @@ impl Client {
     }
 
     /// Sends `text` and expects its `chat_message` as the very next frame. No other member may have a socket, because
-    /// its receipts would cause more events.
+    /// the receipts of that member would cause more events.
     pub(crate) async fn say_alone(&mut self, id: i64, sender: impl Into<Value>, text: &str) -> Value {
         self.say(text).await;
         self.expect(chat(id, sender, text)).await
@@ -195,7 +195,7 @@ impl Client {
         }
     }
 
-    /// Reads the first frame of a new socket. Returns the close code if the server refused the socket instead.
+    /// Reads the first frame of a new socket. If the server refused the socket, returns the close code.
     pub(crate) async fn refused_or_history(&mut self) -> Option<u16> {
         match self.hear().await {
             RawFrame::Text(_) => None,
@@ -204,8 +204,8 @@ impl Client {
         }
     }
 
-    /// Asserts that the very next frame is the expected one, and returns it. [`matches`] says which expected values
-    /// stand for any value.
+    /// Asserts that the very next frame is the expected one, and returns it. The expected frame may contain
+    /// placeholders, which [`matches`] describes.
     pub(crate) async fn expect(&mut self, expected: Value) -> Value {
         let frame = self.next().await;
         assert!(matches(&expected, &frame), "{}: expected\n  {expected}\ngot\n  {frame}", self.who);
@@ -227,7 +227,8 @@ impl Client {
         self.expect(error("unknown_action", Some(&fence))).await;
     }
 
-    /// Waits for `wait`, as the server told this client in an error. Asserts that no frame arrives during this time.
+    /// Waits for the time `wait`, which the server sent as `retry_after_ms` in an error. Asserts that no frame arrives
+    /// during this time.
     pub(crate) async fn wait_before_retry(&mut self, wait: Duration) {
         if let Ok(message) = timeout(wait, self.read.next()).await {
             panic!("{}: expected nothing within {wait:?}, got {message:?}", self.who);

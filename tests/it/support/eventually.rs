@@ -12,8 +12,8 @@ use super::PATIENCE;
 /// The pause between two probes. Without a pause, the probes would load the database under test.
 const INTERVAL: Duration = Duration::from_millis(15);
 
-/// Calls `probe` until `reached` accepts its value, and returns that value. Panics after [`PATIENCE`] with `what` and
-/// the last value.
+/// Calls `probe` until `reached` accepts the returned value, and returns this value. After [`PATIENCE`], panics with
+/// the text `what` and the last value.
 pub(crate) async fn eventually<T: Debug>(
     what: &str,
     probe: impl AsyncFnMut() -> T,

@@ -31,8 +31,8 @@ impl Owned {
     fn spawn(mut command: Command) -> Self {
         let child = command.stdin(Stdio::null()).kill_on_drop(true).spawn().unwrap();
         let pid = child.id().unwrap();
-        // The guard's input is a pipe, which closes when the test process ends for any reason. The guard then kills the
-        // child.
+        // The guard is a shell that kills the child when the test process ends for any reason. The end of the test
+        // process closes the pipe that is the guard's input.
         let guard = std::process::Command::new("sh")
             .args(["-c", r#"cat; kill -9 "$1""#, "sh", &pid.to_string()])
             .stdin(Stdio::piped())

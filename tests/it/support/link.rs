@@ -19,11 +19,11 @@ pub(crate) enum State {
     Open,
     /// No byte passes in either direction. Both connections stay open, so neither end notices.
     Held,
-    /// No byte passes from the near end (the connecting side) to the far end.
+    /// No byte passes from the near end (the connecting side) to the far end (the database or the server).
     HeldThere,
     /// No byte passes back from the far end to the near end.
     HeldBack,
-    /// All connections are closed, and new ones are closed immediately.
+    /// All connections are closed, and each new connection is closed immediately.
     Cut,
 }
 
@@ -66,9 +66,9 @@ const STREAM: &[u8] = b"$changeStream";
 pub(crate) enum Streams {
     /// No stream hangs.
     Pass,
-    /// The streams that are open now hang. Later ones work.
+    /// The streams that are open now hang. Streams that are opened later work.
     OpenOnesHang,
-    /// All streams hang: the open ones and all later ones.
+    /// All streams hang, also streams that are opened later.
     AllHang,
 }
 
@@ -216,7 +216,7 @@ async fn pump(
                 if hangs.wait_for(|hangs| !hangs).await.is_err() {
                     return;
                 }
-                // While the link is held, bytes that were already read also wait here.
+                // While the link is held, bytes that were read before the hold also wait here.
                 if state.wait_for(|state| !way.is_held(*state)).await.is_err() || *state.borrow() == State::Cut {
                     return;
                 }

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use super::{Client, End, PATIENCE, Server, ids_of};
 
-/// The result of one socket: its messages with their outcomes, its received frames, and how it ended if the server
-/// ended it.
+/// The result of one socket: its messages with their outcomes, and its received frames. If the server ended the socket,
+/// also how it ended.
 type Spoken = (Outcomes, Vec<Value>, Option<End>);
 
 /// The outcome of each text: the message's id, or an error. The error is the code in the server's answer, or `None` if
@@ -108,8 +108,8 @@ impl ManyClients {
         self.stop.send_replace(true);
     }
 
-    /// Waits until all sockets are done. Returns the outcome of each message, the frames of each socket, and how
-    /// sockets ended.
+    /// Waits until all sockets are done. Returns the outcome of each message, the frames of each socket, and how the
+    /// server ended sockets.
     pub(crate) async fn outcomes(self) -> (Outcomes, Vec<Vec<Value>>, Vec<End>) {
         let (mut outcomes, mut heard, mut ends) = (Outcomes::new(), Vec::new(), Vec::new());
         for task in join_all(self.tasks).await {
@@ -152,7 +152,7 @@ pub(crate) async fn assert_kept(messages: mongodb::Collection<Document>, room: i
 }
 
 /// Asserts that the history of a new socket reaches at least to the last acknowledged message. Each message of the
-/// history must have been sent. If it was acknowledged, it must have the acknowledged id.
+/// history must have been sent. An acknowledged message must have the acknowledged id.
 pub(crate) async fn assert_shown(server: &Server, outcomes: &Outcomes) {
     let history = server.connect(1, 2).await.history().await;
     let last = outcomes.values().filter_map(|outcome| outcome.as_ref().ok()).max().unwrap();

@@ -1,6 +1,6 @@
-//! One database server for all tests of this process. `MONGODB_URI` names it. Without this variable, the tests start a
-//! child process, or (with the feature `docker`) a container. When this process ends for any reason, the child process
-//! or container ends, too, and its files are deleted.
+//! One database server for all tests of this process. The environment variable `MONGODB_URI` gives its URI. Without
+//! this variable, the tests start a child process, or (with the feature `docker`) a container. When this process ends
+//! for any reason, the child process or container ends, too, and its files are deleted.
 
 use std::any::Any;
 use std::env;
@@ -20,7 +20,7 @@ struct Mongo {
     drops: UnboundedSender<(String, mpsc::Sender<()>)>,
 }
 
-/// A database server, and the values that keep it running.
+/// The URI of a database server, and the values that keep this server running until they are dropped.
 struct Found {
     uri: String,
     _held: Box<dyn Any>,

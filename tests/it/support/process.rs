@@ -12,12 +12,12 @@ use tokio::time::timeout;
 
 use super::PATIENCE;
 
-/// A running program. Its children belong to the same process group.
+/// A running program. The program and its children form one process group.
 pub(crate) struct Process {
     name: &'static str,
     child: Child,
-    /// A shell that kills the process group if the test process is killed. It waits for the end of a pipe to which the
-    /// test process never writes.
+    /// A shell that kills the process group if the test process is killed. This shell waits for the end of a pipe that
+    /// the test process holds open and never writes to.
     watch: Child,
     /// The program's output so far. The channel closes when the program and its children have ended.
     said: watch::Receiver<String>,
@@ -112,7 +112,8 @@ impl Drop for Process {
         if running {
             self.signal("KILL", "-");
         }
-        // If the program `kill` is missing, only this call ends the child. Without it, the wait below would never end.
+        // If the program `kill` is missing, only this call ends the child. Without this call, the wait below would
+        // never end.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = self.watch.kill();

@@ -61,7 +61,7 @@ impl RawConnection {
         heard
     }
 
-    /// Reads until the server closes the connection. Returns whether it closed without a reset.
+    /// Reads until the server closes the connection. Returns whether the connection ended without a reset.
     pub(crate) async fn ends_cleanly(&mut self) -> bool {
         let mut rest = Vec::new();
         timeout(PATIENCE, self.read.read_to_end(&mut rest)).await.is_ok_and(|ended| ended.is_ok())

@@ -1,5 +1,5 @@
-//! Checks that a server's `/readyz` is right. The probe requests `/readyz` every 50 ms. It also opens fresh sockets,
-//! each of which sends a message.
+//! Checks that a server's `/readyz` is right. The probe requests `/readyz` every 50 ms. The probe also opens fresh
+//! sockets, and sends one message on each. It checks two rules:
 //!
 //! - After an answer 200, a fresh socket's message is acknowledged in time, or `/readyz` stops answering 200 in time.
 //! - While there is no fault and fresh sockets are served, `/readyz` answers only 200.
@@ -115,7 +115,7 @@ impl ReadinessProbe {
         self.notes().faults.push((Instant::now(), None));
     }
 
-    /// Records that the fault has ended. `/readyz` may answer other statuses until it has answered 200 once.
+    /// Records that the fault has ended. `/readyz` may answer other statuses until its first 200 after this call.
     pub(crate) fn fault_ends(&self) {
         if let Some((_, until)) = self.notes().faults.last_mut() {
             *until = Some(Instant::now());
@@ -189,9 +189,9 @@ impl Notes {
         contradictions
     }
 
-    /// An answer other than 200 means that the server had no heartbeat for the time `stale`. Returns whether a fresh
-    /// socket was served during this time, which contradicts the answer. On a machine that is too busy, no socket is
-    /// served, and the answer counts as right.
+    /// An answer other than 200 means that the server had no heartbeat for the time `stale`. If a fresh socket was
+    /// served during this time, the answer was wrong, and this function returns true. If the machine was so busy that
+    /// no socket was served, the answer counts as right.
     fn serves_before(&self, unready: &Sample, stale: Duration) -> bool {
         let within = |probe: &&Probe| {
             probe.begun + stale > unready.answered
@@ -200,9 +200,9 @@ impl Notes {
         self.probes.iter().any(|probe| within(&probe))
     }
 
-    /// Returns whether a fault explains an answer other than 200: the fault had begun, and the server had not recovered
-    /// from it. The server may miss a heartbeat until `within` after the fault. The first 200 after that shows that the
-    /// server has recovered.
+    /// Returns whether a fault explains an answer other than 200: the fault had begun, and the server had not
+    /// recovered. After the end of the fault, the server may miss heartbeats for the time `within`. The first 200 after
+    /// this time shows that the server has recovered.
     fn explains(
         &self,
         (from, until): (Instant, Option<Instant>),
@@ -229,8 +229,8 @@ async fn ask(address: SocketAddr, notes: Arc<Mutex<Notes>>) {
     }
 }
 
-/// Sends a message in each interval [`PROBE_EVERY`], on a new socket. Records whether the message was acknowledged in
-/// time.
+/// Sends a message in each interval [`PROBE_EVERY`], on a new socket. Records whether the message was acknowledged
+/// within the time `within`.
 async fn probe(address: SocketAddr, room: i64, token: String, within: Duration, notes: Arc<Mutex<Notes>>) {
     let mut ticks = interval(PROBE_EVERY);
     let mut n = 0;

@@ -118,7 +118,7 @@ impl ReconnectingClient {
 
     /// Receives events until the plan ends. Also sends messages if `speaks` is set.
     pub(crate) async fn travel(mut self, speaks: bool) -> ClientReport {
-        // A failed test drops the sender of the plan's stage, which ends this loop. The test itself prints the cause.
+        // A failed test drops the sender of the plan's stage, and this ends the loop. The test itself prints the cause.
         while !self.is_over() && self.plan.stage.has_changed().is_ok() {
             let mut client = self.arrive().await;
             // An error means that the socket has ended. The loop then opens another socket.
@@ -167,7 +167,7 @@ impl ReconnectingClient {
         Ok(())
     }
 
-    /// Opens a socket that resumes from the client's cursor. Tries until a server accepts it.
+    /// Opens a socket that resumes from the client's cursor. Tries again until a server accepts the socket.
     async fn arrive(&mut self) -> Client {
         let mut ticks = interval(PACE);
         let arrived = async {
@@ -193,7 +193,7 @@ impl ReconnectingClient {
     }
 
     /// Handles the first frame, and loads the missed messages that did not fit into it. Returns false if the socket
-    /// ended before all of them were loaded.
+    /// ended before all missed messages were loaded.
     async fn take_up(&mut self, first: &Value, client: &mut Client) -> bool {
         let resumed = first["resumed"] == true;
         if self.cursor.is_empty() {
@@ -230,8 +230,8 @@ impl ReconnectingClient {
                         if frame["has_more"] == true {
                             break;
                         }
-                        // A message whose event arrived between the pages may also be in a page. The event is then
-                        // dropped.
+                        // A message whose event arrived between the pages may also be in a page. The client then drops
+                        // the event.
                         later.retain(|event: &Value| {
                             event["type"] != "chat_message"
                                 || event["message"]["message_id"].as_i64() > Some(self.report.last)
@@ -269,7 +269,7 @@ impl ReconnectingClient {
     }
 
     /// Handles an event, and asserts that each message comes once, in order. The answer to a repeated message is no
-    /// event, so it has no cursor.
+    /// event, so the answer has no cursor.
     fn hear(&mut self, event: &Value) {
         if event["type"] == "chat_message" {
             let id = event["message"]["message_id"].as_i64().unwrap();

@@ -8,8 +8,8 @@ use std::time::Instant;
 /// The number of lines that are kept. Earlier lines are dropped, because the cause of a failure is near the end.
 const KEPT: usize = 300;
 
-/// The transcript of one test, shared by its sockets. When the last owner is dropped in a failed test, the transcript
-/// prints its lines.
+/// The transcript of one test, shared by its sockets. If the test fails, the drop of the transcript's last owner prints
+/// its lines.
 #[derive(Clone)]
 pub(crate) struct Transcript(Arc<Lines>);
 

@@ -52,8 +52,8 @@ fn quoted<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
     text.split(before).skip(1).filter_map(|rest| rest.split_once('"')).map(|(value, _)| value)
 }
 
-/// Some metrics appear only after their first event. Therefore a client connects and sends, and the server calls a
-/// function and a hook, which fail.
+/// Some metrics appear only after their first event. Therefore a client connects and sends frames, and the server calls
+/// a function and a hook, which fail.
 #[tokio::test]
 async fn dashboard_and_alerts_ask_for_what_is_counted() {
     let admin = format!("127.0.0.1:{}", free_port());

@@ -1,5 +1,5 @@
-//! The log: lines from the frame to the database share one request id. No line has texts or tokens. A log that is not
-//! read delays no client.
+//! The log: all lines of a request, from the received frame to the database, have the same request id. No line has
+//! texts or tokens. A log that is not read delays no client.
 
 use std::time::Duration;
 
@@ -114,8 +114,8 @@ async fn no_filter_lets_texts_or_tokens_into_the_log() {
     }
 }
 
-/// Nothing reads the log, as when a user scrolls in the terminal or a log shipper hangs. The log's pipe is full after
-/// 64 KiB.
+/// Nothing reads the log, for example because a log shipper hangs or a user has paused the terminal. The log's pipe is
+/// full after 64 KiB.
 #[tokio::test]
 async fn a_log_that_nobody_reads_holds_nobody_up() {
     let metered = Metered::new();

@@ -187,8 +187,8 @@ async fn a_delete_is_not_asked_about() {
     receiver.asked(1).await;
 }
 
-/// The client lost the answer to its first send, so it repeats the send. By now the receiver refuses the message. The
-/// server still acknowledges the repeated send, because it has already sent the message to all users.
+/// The client lost the answer to its first send, so it repeats the send. Meanwhile, the receiver has begun to refuse
+/// messages. The server still acknowledges the repeated send, because all users have already received the message.
 #[tokio::test]
 async fn repeated_send_is_answered_without_asking_the_hook_again() {
     let receiver = accepting_receiver().await;
@@ -250,7 +250,7 @@ async fn messages_of_others_are_checked_despite_one_users_poison() {
         assert_eq!(two.expect(error("rejected", Some("send"))).await["message"], "no such words here");
         two.say_alone(1, 2, "fine").await;
         // After three failures, the server refuses user 1's messages without asking the hook. Even with `on_failure =
-        // "open"`, it does not store this message unchecked.
+        // "open"`, the server does not store such a message unchecked.
         let asked = receiver.count();
         one.say("bad").await;
         one.expect(error("unavailable", Some("send"))).await;

@@ -133,7 +133,7 @@ async fn until_lease_is_lost(admin: &str) {
     eventually("the server loses the lease", held, |held| held == "0").await;
 }
 
-/// Gives the lease to an unknown server for an hour, or frees it.
+/// Gives the lease to an unknown server for an hour, or ends the lease.
 async fn set_lease(hooks: &mongodb::Collection<mongodb::bson::Document>, free: bool) {
     let until = DateTime::from_millis(if free { 0 } else { DateTime::now().timestamp_millis() + 3_600_000 });
     let lease = doc! { "$set": { "holder": ObjectId::new(), "until": until } };
@@ -208,8 +208,8 @@ async fn recovery_continues_when_the_history_is_lost_again() {
     let lost = doc! { "failCommands": ["aggregate"], "errorCode": 286 };
     mongod.fail("the-teller", doc! { "times": 1 }, lost.clone()).await;
     set_lease(&hooks, true).await;
-    // The receiver has two requests without an answer, as many as `hooks.window` allows. So the server is still reading
-    // the collections.
+    // The receiver has two requests without an answer, as many as `hooks.window` allows. So the server can't send more
+    // events, and has not finished reading the collections.
     receiver.until(|asked| asked.len() >= 2).await;
     mongod.fail("the-teller", doc! { "times": 1 }, lost).await;
     leave.add_permits(100);

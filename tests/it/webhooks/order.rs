@@ -1,4 +1,5 @@
-//! A user's connects and disconnects reach the hooks in the order in which they happened.
+//! The events of the hooks `connected` and `disconnected` arrive in the order in which a user came online and went
+//! offline.
 
 use std::sync::{Arc, Mutex};
 

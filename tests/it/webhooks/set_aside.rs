@@ -1,5 +1,5 @@
-//! Events that a receiver repeatedly refuses. Parlor stops sending them (sets them aside) and lists them. It sends them
-//! again on request, and erases them with their user.
+//! Events that a receiver repeatedly refuses. Parlor stops sending them (sets them aside) and lists them. Parlor sends
+//! these events again on request, and deletes them when it erases their user.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -226,8 +226,9 @@ async fn receiver_failing_in_room_1() -> Receiver {
     Receiver::start(answer).await
 }
 
-/// An event that is retried again and again blocks only its own room. It uses neither the limit of concurrent requests
-/// nor the window (the events that wait for an answer). So the events of other rooms are still sent.
+/// An event that is retried again and again blocks only its own room. This event does not count for the limit of
+/// concurrent requests, nor for the window (the events that wait for an answer). So the events of other rooms are still
+/// sent.
 #[tokio::test]
 async fn an_event_that_is_tried_again_holds_up_its_own_room_alone() {
     let receiver = receiver_failing_in_room_1().await;

@@ -1,5 +1,6 @@
-//! Promises that hold for arbitrary input. Proptest generates the input: texts, text frames, binary frames, user ids
-//! and queries. One server handles all inputs. All frames go to one socket, which must stay open.
+//! Properties of the server that must hold for arbitrary input. Proptest generates the input: texts, text frames,
+//! binary frames, user ids and queries. One server handles all inputs. All frames go to one socket, which must stay
+//! open.
 
 use proptest::prelude::*;
 use proptest::strategy::Strategy;
@@ -11,7 +12,8 @@ use tokio::sync::Mutex;
 
 use crate::support::{Client, Server, chat, encoded, error, listed, matches, room_with_one_socket};
 
-/// Calls `tried` with arbitrary inputs, one after another. `tried` panics if an input breaks the promise.
+/// Calls `tried` with arbitrary inputs, one after another. `tried` panics if the tested property does not hold for an
+/// input.
 fn holds_for<T: std::fmt::Debug>(
     runtime: &Runtime,
     cases: u32,
@@ -88,8 +90,8 @@ fn frames() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Asserts that a frame gets exactly one answer: an event or an error. No other member may have a socket, because its
-/// receipts would cause more events.
+/// Asserts that a frame gets exactly one answer: an event or an error. No other member may have a socket, because the
+/// receipts of that member would cause more events.
 async fn answered_once(client: &Mutex<Client>, frame: &str) {
     let client = &mut *client.lock().await;
     client.send_text(frame).await;
@@ -169,8 +171,8 @@ fn arbitrary_user_id_parses_as_promised() {
             return;
         }
         let room = server.room_of(members).await;
-        // The server removes a slash from the end of a query value. So the test adds a slash to the id, which may
-        // itself end with one.
+        // The server removes one slash from the end of a query value. So the test appends a slash. Otherwise an id that
+        // ends with a slash would lose it.
         let query = format!("firts_user={}/&second_user=the%20other", encoded(&id));
         let mut client = server.dial_as(id.clone(), &query).open().await;
         let before = client.history().await.len();

@@ -1,5 +1,5 @@
 //! Limits of one user's reads from the database. Bulk reads, such as first frames of inbox connections, resumes and
-//! pages of rooms, are limited in number and rate. So they do not slow down other users.
+//! pages of rooms, are limited in number and rate. So one user's bulk reads do not slow down other users.
 
 use std::time::Duration;
 

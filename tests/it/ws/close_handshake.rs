@@ -29,7 +29,7 @@ async fn a_close_is_answered_behind_what_was_to_be_told() {
 
 const TARGET: &str = "/ws/chat/?firts_user=1&second_user=2/";
 
-/// More bytes than the buffers of a connection hold before the sender must wait.
+/// A number of bytes that is larger than the buffers of a connection, so that the sender must wait.
 const MORE: usize = 64 * 1024;
 
 /// Returns frames that a client sends after the frame that ends its socket.

@@ -97,7 +97,7 @@ async fn a_room_that_nobody_made_is_4004() {
         "firts_user=1&second_user=9".to_owned(),
         "firts_user=1&second_user=02".to_owned(),
         "firts_user=1&second_user=2//".to_owned(),
-        // A group has both users as members, but it is not their direct room.
+        // A group has both users as members, but a group is not the direct room of this pair.
         "firts_user=1&second_user=3".to_owned(),
         format!("firts_user=1&second_user={longest}"),
         "room_id=9007199254740991".to_owned(),

@@ -1,5 +1,5 @@
 //! Direct rooms that one user made by connecting (`rooms.direct = "on_connect"`). The other user's email and presence
-//! stay hidden until that user accepts the room, for example by opening it or by writing in it.
+//! stay hidden until that user accepts the room. A user accepts a room, for example, by opening it or writing in it.
 
 use mongodb::bson::doc;
 use reqwest::Method;
@@ -43,13 +43,13 @@ async fn shown(one: &mut Client, before: &mut Vec<Value>) -> Value {
         } else if member(&frame["room"], 2)["online"] == true {
             return frame;
         } else {
-            // This event shows user 1's own email.
+            // This event is about user 1's own email, and must not show user 2's email or presence.
             assert_unseen(&frame["room"]);
         }
     }
 }
 
-/// Makes the direct room of the users 1 and 2 by a connect of user 1. Returns its id.
+/// Makes the direct room of the users 1 and 2, by connecting as user 1. Returns its id.
 async fn made_by_one(server: &Server) -> i64 {
     server.join(1, 2).await.leave().await;
     let (_, list) = server.api_get("/rooms?user_id=1").await;

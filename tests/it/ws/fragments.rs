@@ -45,7 +45,8 @@ async fn fragments_up_to_the_bound_make_a_message() {
     let server = Server::start(&[]).await;
     server.room(&[1, 2]).await;
     let mut raw = RawConnection::open(server.address(), TARGET, &server.token(1).sign()).await;
-    // Before the message with too many fragments, the server reads two whole messages. It must still answer them.
+    // Before the message with too many fragments, the server reads two whole messages. The server must still answer
+    // these two.
     raw.say(&[message(MOST + 1), frame(1, br#"{"action":"nobody"}"#), message(MOST + 2)].concat()).await;
     assert_eq!(error(&mut raw).await, "unknown_action");
     assert_eq!(error(&mut raw).await, "unknown_action");

@@ -43,7 +43,8 @@ async fn frames_before_the_end_of_a_connection_are_done() {
     let mut two = server.join(2, 1).await;
     let pair = "/ws/chat/?firts_user=1&second_user=2/";
     let level_2 = format!("{pair}&since=");
-    // The server can't write the pong, because the client is gone. It must still read the frames behind the ping.
+    // The server can't write the pong, because the client has disconnected. The server must still read the frames
+    // behind the ping.
     let ping = frame(9, b"are you there?");
     for (at, (target, room, between)) in [
         (pair, None, &[][..]),
@@ -86,7 +87,7 @@ async fn messages_are_not_read_for_a_client_that_has_ended() {
     is_told(&mut two, 0).await;
     two.say("do you read this?").await;
     two.until(chat(FRAMES + 1, 2, "do you read this?")).await;
-    // User 1 is disconnected by now, or will be soon. So this message does not become read.
+    // User 1's client has ended its connection. So this message of user 2 does not become read.
     let mut third = server.connect(2, 1).await;
     let history = third.history().await;
     assert_eq!(history[0]["status"], "send", "{:?}", history[0]);

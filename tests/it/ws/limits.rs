@@ -1,5 +1,5 @@
-//! The limits of rates and sizes. A frame over a rate gets an error, and the socket is closed if the client ignores ten
-//! errors. A frame over the size limit closes the socket.
+//! The limits of rates and sizes. A frame that exceeds a rate gets an error. If the client ignores ten of these errors,
+//! the server closes the socket. A frame over the size limit closes the socket.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! With `rooms.direct = "on_connect"`, a connect makes the direct room of two users. By default only the API makes
-//! rooms.
+//! With `rooms.direct = "on_connect"`, the server makes a direct room when one of its two users connects to it. By
+//! default, only the API makes rooms.
 
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -79,7 +79,7 @@ async fn rooms_over_the_limit_are_4029() {
         server.join(1, other).await;
     }
     assert_eq!(server.dial_as(1, "firts_user=1&second_user=4").refused().await, 4029);
-    // A connect to an existing room does not count, and another user has their own limit.
+    // A connection to an existing room does not count for the limit, and another user has their own limit.
     server.join(1, 2).await;
     server.join(4, 1).await;
     server.join(1, 4).await;

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::support::{Client, End, Server, chat, eventually, now};
 
-/// The time for which the server still accepts the token, in seconds. All of it is leeway after the token's expiry.
+/// The time for which the server still accepts the token, in seconds. The token has already expired, and this time is
+/// the rest of the leeway.
 const LEFT: u64 = 3;
 
 /// The longest allowed time from the token's end to the socket's close. It covers frames that are still on their way.
@@ -20,7 +21,7 @@ fn long() -> String {
     "x".repeat(4096)
 }
 
-/// Starts a server with small buffers, so that it soon notices a slow reader. Its other limits are high.
+/// Starts a server with small buffers, so that the server soon notices a slow reader. Its other limits are high.
 async fn server(overrides: &[(&str, &str)]) -> Server {
     let patient = [
         ("LIMITS__SEND_QUEUE", "10000"),

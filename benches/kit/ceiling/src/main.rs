@@ -2,9 +2,10 @@
 //!
 //! The program executes only the operations that every durable chat with receipts needs for each message. It inserts
 //! the message with write concern majority and receives the change event of this insert. Then it raises the reader's
-//! mark, the id of the last message that the reader has read. It does this with write concern majority, too, and
-//! receives the change event of this write. The program has no sockets and no chat logic. While a write runs, new
-//! messages or marks wait. The next write takes all waiting messages or marks as one batch.
+//! mark, the id of the last message that the reader has read. This write also has write concern majority, and the
+//! program receives its change event. The program has no sockets and no chat logic. While a write of messages runs,
+//! new messages wait. The next write takes the waiting messages as one batch, at most 500. Marks are written in the
+//! same way, at most 1,000 in a batch.
 //!
 //! Prints one JSON object. Latencies are in microseconds. Each latency starts when the program queues the message for
 //! the writer.
@@ -34,7 +35,7 @@ struct Args {
     /// How marks are written: one update for each room, or one journal document for each batch.
     #[arg(long, default_value = "update", value_parser = ["update", "journal"])]
     marks: String,
-    /// With rate 0: largest number of messages that wait for the writer.
+    /// Largest number of messages that wait for the writer. Applies only with rate 0.
     #[arg(long, default_value_t = 512)]
     waiting: usize,
 }

@@ -67,7 +67,7 @@ impl InsertOutcome {
     }
 
     /// Interprets an answer that is not valid UTF-8. The error for a duplicate key quotes the first 150 bytes of the
-    /// key. The quote may end in the middle of a character (SERVER-24007).
+    /// key. The quote may end in the middle of a character (MongoDB's issue SERVER-24007).
     fn unreadable(error: Error, messages: usize) -> Self {
         match error.server_response().map(Utf8Lossy::<Document>::try_from) {
             Some(Ok(Utf8Lossy(answer))) => Self::answered(answer, messages),
@@ -95,8 +95,8 @@ impl InsertOutcome {
         match StoreError::from(error.clone()) {
             StoreError::Fault(_) => {}
             error @ StoreError::Unreachable(_) => return Self::NotBegun(error),
-            // The outcome is unknown for all messages, even for those before a failed message: the majority has not
-            // confirmed them.
+            // The outcome is unknown for all messages, also for the messages before a failed message: no majority has
+            // confirmed any of them.
             error => return Self::Unknown(error),
         }
         let ErrorKind::InsertMany(insert) = &*error.kind else { return Self::AllRefused(error) };

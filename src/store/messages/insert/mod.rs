@@ -14,7 +14,7 @@
 //!   `write_id`. Messages that are not found keep their numbers in the next attempt. If the first attempt is still
 //!   running, only one of the two attempts can insert a message with a given number.
 //! - `client_id`: if a sender sends several messages with the same `client_id` to a room, a unique index lets only one
-//!   of these messages be written. Every caller that sent one of them gets the number of the written message.
+//!   of these messages be written. Every caller that sent one of these messages gets the number of the written message.
 
 pub(crate) mod attempt;
 mod numbers;
@@ -45,7 +45,7 @@ use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
 
 /// The pause before a failed batch is tried again. It is short, because a broken connection is replaced soon. The
-/// election of a new primary takes seconds, so the task then needs several attempts.
+/// election of a new primary takes seconds. During an election, the task tries again several times.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// A message that waits to be written, with the channel for its answer.
@@ -248,8 +248,9 @@ impl MessageWriterTask {
     /// Answers the callers of the messages whose deadline has passed. Returns the other messages.
     ///
     /// If an earlier attempt tried to write an expired message, the message may or may not be stored. If it is not
-    /// stored, its number stays unused. Later messages of the room that were in the earlier attempt would keep their
-    /// numbers, and so leave a hole. Therefore the callers of these messages are also answered with an error.
+    /// stored, its number stays unused. Later messages of the room that were in the earlier attempt keep their numbers
+    /// in the next attempt. The unused number before them would then be a hole. Therefore the callers of these later
+    /// messages are also answered with an error.
     fn expire(batch: Vec<QueuedMessage>) -> Vec<QueuedMessage> {
         let now = Instant::now();
         let mut given_up = HashSet::new();

@@ -24,8 +24,8 @@ struct FoundMessage {
 
 impl MessageWriterTask {
     /// Waits until a majority has stored the message with number `n`, or until the deadline of `entry`. Until a
-    /// majority has stored it, this message may be rolled back. A message with the number `n + 1` would then leave a
-    /// hole.
+    /// majority has stored the message `n`, the database may roll it back. If the writer had already written a message
+    /// with the number `n + 1`, the number `n` would then be a hole.
     pub(super) async fn await_majority(&self, entry: &QueuedMessage, n: i64) {
         self.numbers.remove(entry.draft.room);
         while entry.deadline > Instant::now() {
@@ -43,9 +43,9 @@ impl MessageWriterTask {
     /// For each message to which an earlier attempt gave the number n, one of these cases applies:
     ///
     /// - The message is stored with number n. Its caller gets the answer.
-    /// - A different message is stored with number n. The message loses its number. All later messages of the batch for
-    ///   whose numbers no message is stored also lose their numbers. The earlier attempt was ordered and ended at the
-    ///   message with number n, so it did not write the later messages.
+    /// - A different message is stored with number n. The message loses its number. All later messages of the batch
+    ///   that are not stored also lose their numbers. The earlier attempt was ordered and ended at the message with
+    ///   number n, so it did not write the later messages.
     /// - No message is stored with number n. The message keeps its number, because the earlier attempt may still be
     ///   running.
     pub(super) async fn look_up(&self, batch: Vec<QueuedMessage>) -> Vec<QueuedMessage> {

@@ -20,9 +20,9 @@ impl MessageWriterTask {
     /// Refuses the messages that have waited for [`RECHECK_AFTER`] and whose senders are no longer members. Returns the
     /// messages that are not refused. If the memberships can't be read, returns the error and all messages unchanged.
     ///
-    /// A message is never refused if an earlier attempt with an unknown outcome tried to write it. That attempt started
-    /// while the sender was a member, and may have written the message. Also, later messages of the room can keep their
-    /// numbers only if this message keeps its number.
+    /// A message is never refused if an earlier attempt with an unknown outcome tried to write it. The earlier attempt
+    /// started while the sender was a member, and may have written the message. Also, later messages of the room can
+    /// keep their numbers only if this message keeps its number.
     pub(super) async fn refuse_former_members(
         &self,
         mut batch: Vec<QueuedMessage>,

@@ -119,8 +119,8 @@ impl Overlay {
         self.state().fold(id, now);
     }
 
-    /// Takes over the content of the journal, because the change stream may have missed batches or deletions. Batches
-    /// that are not in `journal` count as folded.
+    /// Compares the overlay with the content of the journal, because the change stream may have missed batches or
+    /// deletions. Adds the batches that the overlay lacks. Batches that are not in `journal` count as folded.
     pub(crate) fn reload(&self, journal: &[Arc<JournalBatch>], now: Instant) {
         let mut state = self.state();
         let there: HashSet<_> = journal.iter().map(|batch| batch.id).collect();
@@ -140,8 +140,8 @@ impl Overlay {
         *self.state() = OverlayState::default();
     }
 
-    /// Removes the batches that were folded at least `grace` ago, and their markers. A batch also stays as long as an
-    /// earlier batch stays.
+    /// Removes the batches that were folded at least `grace` ago, and their markers. A batch also stays while a batch
+    /// with an earlier commit time stays.
     pub(crate) fn remove_expired(&self, grace: Duration, now: Instant) {
         let mut state = self.state();
         let before = state.batches.len();
@@ -281,8 +281,8 @@ impl OverlayState {
     }
 }
 
-/// Inserts a change after all changes that are not later. This position is usually at the end, so the search starts
-/// there.
+/// Inserts a change after all changes that are not later. This position is usually at the end, so the search starts at
+/// the end.
 fn insert(all: &mut Vec<MarkChange>, raised: MarkChange) {
     let at = all.iter().rposition(|other| other.time <= raised.time).map_or(0, |before| before + 1);
     all.insert(at, raised);

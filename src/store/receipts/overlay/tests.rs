@@ -105,7 +105,7 @@ fn own_batches_are_taken_immediately_and_others_after_the_age() {
     overlay.return_batches(std::slice::from_ref(&mine));
     assert_eq!(overlay.take_due_batches(own, AGE, now + AGE), [mine.clone(), theirs]);
     // The batch of the other server is taken again after `TAKEN`, because no event has reported its deletion. The
-    // deletion may have been undone when the database lost its primary.
+    // database may have rolled back the deletion when it lost its primary.
     overlay.mark_folded(mine.id, now);
     assert_eq!(overlay.take_due_batches(own, AGE, now + AGE + TAKEN).len(), 1);
 }

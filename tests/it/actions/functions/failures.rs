@@ -203,7 +203,7 @@ async fn hanging_function_at_its_limit_slows_no_other_action() {
     });
     assert!(matches(&expected, &refused), "{refused}");
     let during = two.median_send_time(61, 2).await;
-    // A `send` of user 2 takes as long as before. The tolerance is for other load on the machine.
+    // A `send` of user 2 must take as long as before the slow calls. The tolerance is for other load on the machine.
     assert!(during < 3 * before + Duration::from_millis(5), "{before:?} became {during:?}");
     assert_eq!(receiver.count(), 3);
 }
@@ -269,8 +269,8 @@ async fn the_log_says_what_was_wrong_but_nothing_of_what_was_said() {
     assert!(!log.contains("hunter2") && !log.contains(super::SECRET), "{log}");
 }
 
-/// While the function is called, the server reads nothing from the caller's socket. So it does not see the client's
-/// answers to pings, but must not close the socket as dead.
+/// While the function is called, the server reads nothing from the caller's socket. So the server does not see the
+/// client's answers to pings. Still, the server must not close the socket as dead.
 #[tokio::test]
 async fn caller_of_a_slow_function_is_not_disconnected() {
     let leave = Arc::new(Semaphore::new(0));
@@ -284,7 +284,7 @@ async fn caller_of_a_slow_function_is_not_disconnected() {
     assert!(early.is_err(), "{early:?}");
     leave.add_permits(1);
     one.expect(json!({"type": "translate"})).await;
-    // The socket also stays open afterwards.
+    // The socket also stays open after the function's answer.
     let early = timeout(Duration::from_secs(3), one.next_or_end()).await;
     assert!(early.is_err(), "{early:?}");
 }

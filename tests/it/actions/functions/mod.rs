@@ -189,8 +189,8 @@ async fn function_answer_may_hold_several_parts_or_none() {
         receiver.asked(2).await;
         one
     };
-    // The unknown action `fence` is answered with an error. If the empty answer of the function caused a frame, this
-    // frame would arrive before the error. Only the receipts of the message may come before it.
+    // The server answers the unknown action `fence` with an error. If the empty answer of the function caused a frame,
+    // this frame would arrive before the error. Only the receipt events of the message may arrive before the error.
     alone.send(json!({"action": "fence"})).await;
     let rest = alone.until(error("unknown_action", Some("fence"))).await;
     assert!(rest.iter().all(|frame| frame["type"] != "translate" && frame["code"] != "internal"), "{rest:?}");

@@ -59,8 +59,8 @@ async fn ends_well(signal: &str, overrides: &[(&str, &str)]) {
         let user = if name % 2 == 0 { 1 } else { 2 };
         clients.push(program.join(user, 3 - user).await);
     }
-    // The server receives some of these frames before the signal. It receives the other frames after the signal, or not
-    // at all.
+    // The server receives some of the clients' messages before the signal. It receives other messages after the signal,
+    // or not at all.
     let speaking = clients.into_iter().enumerate().map(async |(name, mut client)| {
         let mut heard = Vec::new();
         for n in 0..3 {

@@ -1,5 +1,5 @@
-//! A storm of reconnects. One of two servers shuts down. Then all its clients connect to the other server at the same
-//! time, each with its cursor.
+//! A storm of reconnects. One of two servers shuts down. Then all clients of this server connect to the other server at
+//! the same time, each with its cursor.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! SIGTERM while clients send, edit and delete messages, connect, resume, and post to the HTTP API. An acknowledged
-//! write must be stored once. A write without an answer must not have been started. A client that reconnects to the
-//! next server must receive all stored changes.
+//! The server receives SIGTERM while clients send, edit and delete messages, connect, resume, and post to the HTTP API.
+//! An acknowledged write must be stored once. A write without an answer must not have been started. A client that
+//! reconnects to the next server must receive all stored changes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ async fn revise(mut client: Client) -> (Revised, End) {
         let id = match client.say_and_hear(&text, &mut heard).await {
             Ok(frame) => frame["message"]["message_id"].as_i64().unwrap_or_else(|| panic!("{frame}")),
             Err(end) => {
-                // The server may have stored the message although the client could not write to the socket any more.
-                // Then the client has received the message's event before the socket ended.
+                // The client could not send the message, or received no answer. The server may still have stored the
+                // message. Then the client received the message's event before the socket ended.
                 let own = heard.iter().find(|frame| frame["message"]["text"] == *text);
                 revised
                     .extend(own.map(|frame| (frame["message"]["message_id"].as_i64().unwrap(), Some(text))));

@@ -56,14 +56,15 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     ("docs/start.md", "git clone", BUILDS),
 ];
 
-/// The reason for snippets that build Parlor. The test puts the program of its own build into PATH instead.
+/// The reason not to run snippets that build Parlor. The test puts the already built program into PATH instead.
 const BUILDS: &str = "it builds Parlor, for minutes";
 
-/// The reason for snippets of a page that adds an action to Parlor's source. The test runs the program of its own
-/// build, which does not have the new action.
+/// The reason not to run snippets of a page that adds an action to Parlor's source. The test runs the already built
+/// program, which does not have the new action.
 const IN_THE_SOURCE: &str = "it changes the source that the tests are built from";
 
-/// The reason for snippets that install the client library. The test compiles the library from the repository instead.
+/// The reason not to run snippets that install the client library. The test compiles the library from the repository
+/// instead.
 const INSTALLS: &str = "it needs a project of the reader's";
 
 /// Declares one test for each page with snippets that run.
@@ -188,7 +189,7 @@ async fn newer_node() -> Option<PathBuf> {
     Some(packages.join("node_modules").join(NODE).join("bin"))
 }
 
-/// Links the npm packages that the reader of a page has installed into the page's folder.
+/// Creates links in the page's folder to the npm packages that the page's reader has installed.
 async fn link_node_modules(folder: &Path) {
     let (packages, client) = (node_packages(&NODE_PACKAGES).await, client_library().await);
     let modules = folder.join("node_modules");

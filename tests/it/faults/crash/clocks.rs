@@ -24,7 +24,8 @@ const PRESENT: Duration = Duration::from_secs(7);
 /// connection, and a slow event on a busy machine must not make a server unready.
 const STALE: Duration = Duration::from_secs(5);
 
-/// Settings with frequent heartbeats, by which servers soon notice each other, and with a high limit for queues.
+/// Settings with a high limit for queues, and with frequent heartbeats, so that each server soon notices the other
+/// servers.
 const SETTINGS: [(&str, &str); 2] = [("FEED__HEARTBEAT_MS", "100"), ("LIMITS__SEND_QUEUE", "10000")];
 
 /// Opens an inbox connection (all rooms of a user), and reads its first frame.
@@ -192,8 +193,8 @@ async fn pending_post_is_not_repeated_when_server_clocks_differ() {
     assert_eq!(page["messages"].as_array().map(Vec::len), Some(1), "{page}");
 }
 
-/// A server holds a lease on an erasure. It makes a second pass some time after the first pass. The end of the lease
-/// and the start of the second pass must not depend on the server's clock.
+/// A server holds a lease on an erasure. The server makes a second pass some time after the first pass. The end of the
+/// lease and the start of the second pass must not depend on the server's clock.
 #[tokio::test]
 async fn erasure_ends_while_its_servers_clock_goes_back() {
     let clock = Clock::ahead_by(HOUR);
@@ -269,7 +270,7 @@ async fn times_go_by_the_databases_clock_whatever_a_servers_shows() {
     let mut sockets = Vec::new();
     for (at, room) in rooms.into_iter().enumerate() {
         sockets.push([late.enter(1, room).await, right.enter(1, room).await]);
-        // The two servers write in turn. The server whose clock is late writes last.
+        // The two servers write alternately. The server whose clock is behind writes last.
         let begin = DateTime::now().timestamp_millis();
         let mut before = 0;
         for n in 1..=8_i64 {
@@ -303,7 +304,7 @@ async fn times_go_by_the_databases_clock_whatever_a_servers_shows() {
         let [created, updated] = times(edited.unwrap());
         assert!(updated >= before && before >= created, "an edit is later than what was there: {edited:?}");
     }
-    // The server whose clock is late writes last.
+    // The server whose clock is behind writes last.
     for (server, room) in [(servers[1], rooms[0]), (servers[0], rooms[1])] {
         let message = json!({"sender_id": 1, "text": "here or there?"});
         let (status, posted) = server.api_post(&format!("/rooms/{room}/messages"), &message).await;

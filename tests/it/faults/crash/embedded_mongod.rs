@@ -1,5 +1,5 @@
-//! The embedded `mongod` (the database that Parlor starts itself) is killed. The kernel also does this when the machine
-//! is out of memory. The server must restart the `mongod`.
+//! The embedded `mongod` (the database that Parlor starts itself) is killed, as the kernel does when the machine has no
+//! free memory. The server must restart the `mongod`.
 
 use std::fs;
 use std::path::Path;

@@ -101,10 +101,10 @@ impl FaultTest {
         self.many_clients.until_refused().await;
     }
 
-    /// Asserts that all sockets stayed open and work again. No acknowledged message is lost, and no message is stored
-    /// twice. The message ids have no gap, and each socket received each message once, in order. `/readyz` was right
-    /// all the time, and the memory has not grown by more than [`GROWTH_KIB`]. `uri` is an address of the database that
-    /// the fault does not affect.
+    /// Asserts that all sockets stayed open during the fault and work after it. No acknowledged message is lost, and no
+    /// message is stored twice. The message ids have no gap, and each socket received each message once, in order.
+    /// `/readyz` was right all the time, and the memory has not grown by more than [`GROWTH_KIB`]. `uri` is an address
+    /// of the database that the fault does not affect.
     async fn assert_survived(self, uri: &str) {
         let Self { server, room, listener, many_clients, readiness, resident } = self;
         readiness.fault_ends();
@@ -153,7 +153,8 @@ async fn server_recovers_when_a_primary_of_three_was_killed() {
     fault_test.readiness.fault_begins();
     three[0].kill().await;
     fault_test.many_clients.until_acknowledged(100).await;
-    // When this member has loaded the writes that it missed, it becomes the primary again.
+    // This member has the highest priority. So it becomes the primary again when it has loaded the writes that it
+    // missed.
     three[0].again().await;
     fault_test.assert_survived(&uri).await;
 }
@@ -173,7 +174,8 @@ async fn server_recovers_when_its_database_keeps_stepping_down() {
     fault_test.assert_survived(&mongod.uri("the-test")).await;
 }
 
-/// Another member becomes the primary. It hands the role back to the first member as soon as possible.
+/// Another member becomes the primary. The first member has the highest priority, so it becomes the primary again as
+/// soon as possible.
 #[tokio::test]
 async fn server_recovers_when_a_primary_of_three_steps_down() {
     let three = Mongod::start_three().await;

@@ -13,7 +13,7 @@ use crate::support::{
 /// The number of messages that the server misses.
 const MISSED: i64 = 60;
 
-/// Receives frames until the message with the number `last` arrives. Returns all received frames.
+/// Receives frames until the message with the id `last` arrives. Returns all received frames.
 async fn hear(client: &mut Client, last: i64) -> Vec<Value> {
     let mut told = Vec::new();
     while ids_of(&told, "chat_message").last() != Some(&last) {

@@ -117,7 +117,7 @@ impl World {
             Fault::PrimaryCut(state) => {
                 let primary = self.primary().await;
                 self.links[primary].set(state);
-                // Depending on the kind of fault, the other members elect a new primary or not.
+                // In some of these states, the other members elect a new primary. In other states, they don't.
                 self.lasts(Duration::from_secs(4)).await;
                 self.links[primary].set(State::Open);
             }

@@ -32,9 +32,9 @@ const RECOVERY: Duration = Duration::from_mins(2);
 /// The value of `FEED__STALE_MS` in [`SETTINGS`].
 const STALE: Duration = Duration::from_secs(3);
 
-/// The value of `MONGODB__OPERATION_MS` in [`SETTINGS`]. A new primary may be elected so soon that the servers miss no
-/// heartbeat. Then a server is ready, but an operation on a hanging database connection fails only after this time. A
-/// client that connects to the same room waits for that operation.
+/// The value of `MONGODB__OPERATION_MS` in [`SETTINGS`]. The replica set may elect a new primary so soon that the
+/// servers miss no heartbeat and stay ready. But an operation on a hanging database connection fails only after this
+/// time. If the operation loads a room, each client that connects to this room waits for it.
 const OPERATION: Duration = Duration::from_secs(3);
 
 /// The allowed growth of a server's resident memory since the server first worked after its start.

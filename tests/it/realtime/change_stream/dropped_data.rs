@@ -51,7 +51,7 @@ async fn rooms_of_a_pair(server: &Server, database: &Database, pair: [i64; 2]) -
     usize::try_from(rooms.count_documents(of_pair).await.unwrap()).unwrap()
 }
 
-/// Repeats the request until the pair has a room. Returns the room's id.
+/// Requests the pair's direct room again and again until a room is made. Returns the room's id.
 pub(super) async fn made(server: &Server, pair: [i64; 2]) -> i64 {
     let body = json!({"members": [{"user_id": pair[0]}, {"user_id": pair[1]}]});
     let answer = async || server.api_post("/rooms", &body).await;
@@ -85,8 +85,8 @@ async fn a_dropped_database_is_prepared_again() {
     for server in [&server, &other] {
         assert!(rooms_of_a_pair(server, &database, [7, 8]).await <= 1);
     }
-    // Room ids begin at 1 again, so a new room gets the id of a dropped room. The new room's message ids also begin at
-    // 1, on both servers.
+    // After the drop of the database, room ids begin at 1 again. So a new room gets the id of a dropped room. The new
+    // room's message ids also begin at 1, on both servers.
     database.drop().await.unwrap();
     made(&server, [1, 2]).await;
     until_there(&database, &wanted).await;

@@ -1,5 +1,5 @@
-//! A server lost its change stream (the source of all changes in the database), and a room has too many missed changes
-//! to send. The server closes the room's sockets. Each client gets the current state when it reconnects.
+//! A server lost its change stream, by which it receives all changes in the database. A room then has too many missed
+//! changes to send. The server closes the room's sockets. Each client gets the current state when it reconnects.
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{DateTime, Document, doc};
@@ -7,7 +7,7 @@ use mongodb::bson::{DateTime, Document, doc};
 use super::{break_stream, say};
 use crate::support::{Client, End, Mongod, Server, chat, eventually_some};
 
-/// One more than the number of missed messages that a server sends to a room's sockets.
+/// One more than the largest number of missed messages that a server sends to a room's sockets.
 const TOO_MANY: i64 = 1001;
 
 /// Writes [`TOO_MANY`] messages into the database, with ids from `first` on, as if another server had written them.

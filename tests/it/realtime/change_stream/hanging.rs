@@ -55,7 +55,7 @@ async fn hanging_streams_are_bounded_and_counted() {
     let room = server.room(&[1, 2]).await;
     let mut one = server.enter(1, room).await;
     let mut elsewhere = other.enter(2, room).await;
-    // The hanging stream takes the only permit, so the server does not open another stream.
+    // `feed.hanging` permits one hanging stream. The open stream hangs, so the server does not open another stream.
     link.set_streams(Streams::OpenOnesHang);
     elsewhere.say("while it hangs").await;
     metered.until_at_least("parlor_limits_hit_total{bound=\"feed_hanging\"}", 1).await;

@@ -1,5 +1,5 @@
-//! Faults of the database that a test injects: the change stream is lost or hangs, data is dropped, and writes fail.
-//! Some failed writes were applied nevertheless. Servers follow all changes of the database by a change stream.
+//! Servers receive all changes of the database through a MongoDB change stream. The tests inject faults: the change
+//! stream is lost or hangs, data is dropped, and writes fail. The database may have applied a write that failed.
 
 mod dropped_data;
 mod far_behind;
@@ -33,7 +33,8 @@ async fn unharmed(mongod: &Mongod, server: &Server) -> Server {
     server.beside_over(&mongod.uri("unharmed"), &[("LIMITS__SEND_QUEUE", "10000")]).await
 }
 
-/// Breaks the server's change stream with this error code. The server can't open it again until [`Mongod::heal`].
+/// Breaks the server's change stream with this error code. The server can't open the stream again until the test calls
+/// [`Mongod::heal`].
 async fn break_stream(mongod: &Mongod, server: &Server, code: i32) {
     server.until_status("/readyz", 200).await;
     let fault = doc! { "failCommands": ["aggregate", "getMore"], "errorCode": code };
@@ -86,8 +87,8 @@ async fn missed_changes_arrive_after_the_streams_history_was_lost() {
         elsewhere.until(deleted(first + 1)).await;
         let reader = other.join(2, 1).await;
         while elsewhere.until_kind("mark_message_as_read").await["message"]["message_id"] != first + 4 {}
-        // The server without its change stream still accepts a message. Its sockets receive the message after the
-        // stream is open again.
+        // The server without its change stream still accepts a message. The server's sockets receive the message after
+        // the stream is open again.
         theirs.say("written, but not told yet").await;
         reader.leave().await;
 
@@ -107,7 +108,7 @@ async fn missed_changes_arrive_after_the_streams_history_was_lost() {
         theirs.expect(chat(n + 1, 3, "written, but not told yet")).await;
         server.until_status("/readyz", 200).await;
     }
-    // After both faults, events reach all sockets as before.
+    // After the two faults of the stream, events reach all sockets as before.
     say(&mut one, 11, 1, "on we go").await;
     elsewhere.until(chat(11, 1, "on we go")).await;
     quiet.quiet().await;
@@ -145,8 +146,8 @@ async fn changes_are_not_missed_while_the_stream_reopens() {
     }
 }
 
-/// The stream hangs for 2 s before it fails, so the server does not know yet that it is lost. A socket that joins
-/// during this time must get each message once: in its history or as an event.
+/// The stream hangs for 2 s before it fails, so the server does not know yet that the stream is lost. A socket that
+/// joins during this time must get each message once: in its history or as an event.
 #[tokio::test]
 async fn joining_socket_gets_events_once_while_the_stream_hangs() {
     let mongod = Mongod::start().await;

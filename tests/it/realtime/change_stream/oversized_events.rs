@@ -1,5 +1,5 @@
-//! Change events over MongoDB's limit of 16 MiB. The database can't send such an event and ends the stream. The
-//! server's change stream and the hook's stream must continue after the event.
+//! Change events over MongoDB's limit of 16 MiB. The database can't send an event over this limit, and ends the stream.
+//! The server's change stream and the hook's stream must continue after the event.
 
 use mongodb::bson::{Document, doc};
 
@@ -26,7 +26,7 @@ async fn events_of_other_collections_do_not_break_the_stream() {
     server.room(&[1, 2]).await;
     let (mut one, mut two) = (server.join(1, 2).await, server.join(2, 1).await);
     insert(&mongod, &server, "somebody_elses", 1).await;
-    // The same insert, but in a transaction.
+    // The test also makes such an insert in a transaction.
     let database = mongod.database(&server.database().name).await;
     let mut session = database.client().start_session().await.unwrap();
     session.start_transaction().await.unwrap();

@@ -69,7 +69,7 @@ impl Client {
     /// Sends `text` and waits for its acknowledgement or for an error. Adds all received frames to `heard`.
     pub(crate) async fn say_and_hear(&mut self, text: &str, heard: &mut Vec<Value>) -> Result<Value, End> {
         if !self.try_send(serde_json::json!({"action": "send", "message": text})).await {
-            // The write failed, but the frames that arrived before can still be read.
+            // The write failed, but the frames that arrived before the failure can still be read.
             let (frames, end) = self.hear_out().await;
             heard.extend(frames);
             return Err(end);

@@ -45,11 +45,11 @@ impl Oplog {
     }
 }
 
-/// The size of the disk of [`Mongod::start_on_a_disk`], in MiB. It is enough for an empty database with its journal and
-/// oplog, and for the writes of one test.
+/// The size of the disk of [`Mongod::start_on_a_disk`], in MiB. This size is enough for an empty database with its
+/// journal and oplog, and for the writes of one test.
 const DISK_MIB: u32 = 320;
 
-/// The size of each disk of [`Mongod::start_three_behind_links`], in MiB. It is enough for hours of writes.
+/// The size of each disk of [`Mongod::start_three_behind_links`], in MiB. This size is enough for hours of writes.
 const LARGE_DISK_MIB: u32 = 2_048;
 
 impl Mongod {
@@ -129,8 +129,8 @@ impl Mongod {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Returns the URI for a server called `app`. The driver's heartbeat is short: an injected "not primary" error
-    /// causes no election, so the driver finds the primary again only by its next heartbeat.
+    /// Returns the URI for a server called `app`. The interval of the driver's heartbeat is short. An injected "not
+    /// primary" error causes no election, so the driver finds the primary again only by its next heartbeat.
     pub(crate) fn uri(&self, app: &str) -> String {
         format!("mongodb://127.0.0.1:{}/?replicaSet=rs0&appName={app}&heartbeatFrequencyMS=500", self.port)
     }
@@ -154,7 +154,7 @@ impl Mongod {
         self.is_there().await;
     }
 
-    /// Waits until `mongod` answers. After a crash it first replays its journal.
+    /// Waits until `mongod` answers. After a crash, `mongod` first replays its journal.
     async fn is_there(&self) {
         let admin = self.database("admin").await;
         let pong = async || admin.run_command(doc! { "ping": 1 }).await;
@@ -168,7 +168,7 @@ impl Mongod {
         self.admin(doc! { "configureFailPoint": "failCommand", "mode": mode.into(), "data": data }).await;
     }
 
-    /// Delays the next command of this name from the server called `app`.
+    /// Delays the next command with this name from the server called `app`.
     pub(crate) async fn hold_up(&self, app: &str, command: &str, wait: Duration) {
         let wait = i64::try_from(wait.as_millis()).unwrap();
         let data = doc! { "failCommands": [command], "blockConnection": true, "blockTimeMS": wait };
@@ -202,9 +202,11 @@ impl Mongod {
         answer.unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// Makes the primary step down, even if no other member can take over. It may be elected again after 2 s.
+    /// Makes the primary step down, even if no other member can take over. The former primary may be elected again
+    /// after 2 s.
     pub(crate) async fn steps_down(&self) {
-        // A busy `mongod` may begin the step-down only after the 2 s are over. It then answers with this error code.
+        // A busy `mongod` may begin the step-down only after the 2 s are over. Then `mongod` answers with this error
+        // code.
         const TOO_LATE: i32 = 262;
         let admin = self.database("admin").await;
         let step_down = doc! { "replSetStepDown": 2, "secondaryCatchUpPeriodSecs": 1, "force": true };
@@ -219,7 +221,8 @@ impl Mongod {
         eventually("mongod steps down", step_down, Result::is_ok).await.unwrap();
     }
 
-    /// Sets whether this secondary applies the primary's writes. If most members don't, no write reaches a majority.
+    /// Sets whether this secondary applies the primary's writes. If most members don't apply writes, no write reaches a
+    /// majority.
     pub(crate) async fn applies(&self, it_does: bool) {
         let mode = if it_does { "off" } else { "alwaysOn" };
         self.admin(doc! { "configureFailPoint": "rsSyncApplyStop", "mode": mode }).await;
@@ -237,8 +240,8 @@ impl Mongod {
         eventually_within(2 * PATIENCE, "mongod is the primary", elected, |elected| *elected).await;
     }
 
-    /// Returns whether `mongod` answers that it is the primary. An error counts as no: during a rollback, `mongod`
-    /// closes connections.
+    /// Returns whether `mongod` answers that it is the primary. An error counts as no, because `mongod` closes
+    /// connections during a rollback.
     pub(crate) async fn is_primary_now(&self) -> bool {
         let hello = self.database("admin").await.run_command(doc! { "hello": 1 }).await;
         hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false))

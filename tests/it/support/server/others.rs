@@ -47,7 +47,7 @@ impl Server {
         server
     }
 
-    /// Wraps a server that already runs at this address. [`Server::shut_down`] has no effect on it.
+    /// Wraps a server that already runs at this address. [`Server::shut_down`] has no effect on the wrapped server.
     pub(crate) fn at(address: SocketAddr, database: Arc<Database>, transcript: Transcript) -> Self {
         Self {
             address,

@@ -109,7 +109,7 @@ fn answered(text: impl AsRef<[u8]>) -> Hostile {
 }
 
 impl Hostile {
-    /// Returns a hostile frame of a random kind. About one in 2,000 ends its socket.
+    /// Returns a hostile frame of a random kind. About one frame in 2,000 makes the server close the socket.
     pub(super) fn thrown(rng: &mut SeededRng) -> Self {
         if rng.below(2_000) == 0 {
             return Self::fatal(rng);

@@ -59,8 +59,8 @@ async fn a_million_hostile_frames_leave_the_server_as_it_was() {
     hostile(A_MILLION).await;
 }
 
-/// Sends hostile frames: first a warm-up, then the rest while an honest client chats. Checks the answers, the latency
-/// of the honest client, the server's memory, its log and its metrics.
+/// Sends hostile frames: first a warm-up, then the other frames while an honest client chats. Checks the answers, the
+/// latency of the honest client, the server's memory, its log and its metrics.
 async fn hostile(frames: usize) {
     let metered = Metered::new();
     let program = Program::start(&[
@@ -172,7 +172,8 @@ struct Attacker {
     told: BTreeMap<String, usize>,
     fences: usize,
     /// `asked` is the number of answers that the server may send for the frames so far. `heard` is the number of
-    /// received answers. They can differ, because an event arrives later, through the change stream.
+    /// received answers. The numbers can differ, because some answers are events, which arrive later through the change
+    /// stream.
     asked: usize,
     heard: usize,
 }

@@ -143,7 +143,7 @@ async fn deleted_messages_of_others_are_counted_once() {
 
 #[tokio::test]
 async fn unread_is_exact_with_many_deleted_messages() {
-    // Each connect makes hundreds of messages delivered, and the open socket receives an event for each.
+    // Each new connection makes hundreds of messages delivered, and the open socket receives an event for each message.
     let server = Server::start(&[("LIMITS__SEND_QUEUE", "10000")]).await;
     let room = half_deleted(&server, 2_000).await;
     let other = server.beside().await;
@@ -188,7 +188,7 @@ async fn unread_is_exact_with_many_deleted_messages() {
         assert_eq!(unread_in(&ready), i64::try_from(expected).unwrap(), "read up to {mark}");
         client.leave().await;
     }
-    // User 3's read marker is lower than all markers for which the server has counted before.
+    // User 3's read marker is lower than all markers after which the server has counted messages so far.
     let (_, ready) = inbox(&other, 3).await;
     assert_eq!(unread_in(&ready), 997);
 }

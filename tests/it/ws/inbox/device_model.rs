@@ -48,7 +48,8 @@ impl Room {
         Self { members, said: BTreeMap::new(), deleted: BTreeSet::new(), read }
     }
 
-    /// Returns the expected unread count: messages of others after the user's marker that are not deleted.
+    /// Returns the expected unread count: the messages after the user's read marker that others wrote and that are not
+    /// deleted.
     pub(super) fn unread(&self, user: i64) -> i64 {
         let others = self.said.range(self.read[&user] + 1..);
         let others = others.filter(|(id, sender)| **sender != user && !self.deleted.contains(id));
@@ -162,7 +163,7 @@ impl Device {
         frame
     }
 
-    /// Applies all frames until the socket ends. Returns how it ended.
+    /// Applies all frames until the socket ends. Returns how the socket ended.
     pub(super) async fn hear_out(&mut self, model: &mut Model) -> End {
         let (frames, end) = self.client.hear_out().await;
         for frame in &frames {
@@ -171,8 +172,8 @@ impl Device {
         end
     }
 
-    /// Handles the kill of the device's server. Sent frames without an answer never get one, and the device has no open
-    /// room any more. Returns the number of these frames.
+    /// Handles the kill of the device's server. The device then has no open room, and its unanswered frames never get
+    /// an answer. Returns the number of unanswered frames.
     pub(super) async fn cut_off(&mut self, model: &mut Model) -> usize {
         self.hear_out(model).await;
         self.rooms.values_mut().for_each(|view| view.open = false);

@@ -192,7 +192,8 @@ async fn changed_address_in_the_token_is_sent_to_others() {
     for (target, email) in [("/ws/?since=", "a@example.com"), (room.as_str(), "b@example.com")] {
         let _two = with_address(&server, target, email).await;
         assert_eq!(next(&mut one).await.0, email);
-        // Two more connects with the same email change nothing. So the next event is about the new name of the group.
+        // Two more connections with the same email change nothing. So the next event is about the new name of the
+        // group.
         let _again = with_address(&server, target, email).await;
         let _again = with_address(&server, "/ws/?since=", email).await;
         let named = server.call(Method::PATCH, &format!("/rooms/{group}"), json!({"name": email})).await;
@@ -216,7 +217,7 @@ async fn alternating_addresses_are_kept_so_often_in_a_minute() {
         let filter = doc! { "_id.user": 2, "email": email };
         eventually_count(&members, filter.clone(), |count| count != 0).await;
     };
-    // The first email of a user that the server sees is no change of the email.
+    // The first email that the server sees of a user is no change of the email.
     for email in ["a@example.com", "b@example.com"] {
         let _two = with_address(&server, &room, email).await;
         kept(email).await;

@@ -12,8 +12,8 @@ use crate::support::{Client, SeededRng, Server, encoded, seed};
 /// The number of sockets that the user opens, one after another.
 const ROUNDS: usize = 80;
 
-/// The bound for two random numbers of changes: those while a socket is open, and those between two sockets. Each
-/// number is less than this bound.
+/// The test makes a random number of changes while a socket is open, and a random number before it opens the next
+/// socket. Each of the two numbers is less than this bound.
 const CHANGES: usize = 6;
 
 /// A room as the user's client knows it.

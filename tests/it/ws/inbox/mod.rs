@@ -37,7 +37,8 @@ async fn next(client: &mut Client) -> Value {
     }
 }
 
-/// Returns a frame as an inbox connection sends it: with the room's id, and with any cursor.
+/// Returns an expected frame in the form of an inbox connection: with the room's id, and with a placeholder for any
+/// cursor.
 fn in_room(room: i64, mut frame: Value) -> Value {
     frame["room_id"] = room.into();
     frame["cursor"] = "<a cursor>".into();

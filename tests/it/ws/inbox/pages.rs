@@ -63,8 +63,8 @@ async fn messages_of_an_unsent_page_are_not_delivered() {
     // The client doesn't read the answer, so the server closes the socket before it has written all of the answer.
     metered.until("parlor_limits_hit_total{bound=\"write_ms\"}", 1).await;
     metered.until("parlor_sockets", 0).await;
-    // The server waited for the write for 500 ms. If it had raised the marker, it would have stored it during this
-    // time.
+    // The server waited for the write for 500 ms. If the server had raised the marker `delivered`, it would have stored
+    // the marker during this time.
     assert_eq!(delivered_in(&server, rooms[0]).await, 0);
 }
 
@@ -109,8 +109,8 @@ async fn rooms_of_one_millisecond_are_each_shown_once_by_next() {
         last = page(&mut one, json!({"next": last["next"]})).await;
     }
     assert_eq!((seen.len(), seen.into_iter().collect::<BTreeSet<_>>()), (made.len(), made));
-    // The value `next` of a page also works on another socket and on another server. A client may use it more than
-    // once.
+    // The value `next` of a page also works on another socket and on another server. A client may use the same `next`
+    // more than once.
     let other = server.beside().await;
     let (mut two, _) = inbox(&other, 1).await;
     let again = page(&mut two, json!({"next": first["next"]})).await;
@@ -141,8 +141,8 @@ async fn rooms_of_one_millisecond_are_all_shown_by_before_alone() {
         assert_eq!(last["has_more"], false, "it comes to an end");
         assert_eq!(seen, made);
     }
-    // After the last page, the socket remembers no position in this millisecond. So `before` shows the rooms of this
-    // millisecond again, from the first one on.
+    // After the last page, the server forgets the socket's position among the rooms of this millisecond. So a page with
+    // `before` shows these rooms again, from the first room on.
     let shown = page(&mut one, json!({"before": first["rooms"][0]["last_activity"]})).await;
     assert_eq!(ids(&shown), ids(&first));
 }

@@ -8,7 +8,8 @@ use serde_json::json;
 use super::inbox;
 use crate::support::{Program, SLACK, Server, eventually_count, shared_uri};
 
-/// The longest time from a change until the shown presence of every user must be right (docs/protocol.md, Events).
+/// The longest time from a change until the connection must show the right presence of every user (docs/protocol.md,
+/// Events).
 const WITHIN: Duration = Duration::from_secs(5);
 
 #[tokio::test]

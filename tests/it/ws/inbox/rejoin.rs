@@ -124,7 +124,7 @@ async fn a_room_known_to_a_socket_is_not_added_when_it_resumes() {
             assert_eq!((room.get("added"), &room["messages"]), (None, &json!([])), "{ready}");
         }
     }
-    // A cursor from a first frame without a resume has the same effect.
+    // The cursor of a first frame that did not resume has the same effect.
     let (_, ready) = inbox(&other, 1).await;
     let (_, ready) = resume(&server, 1, cursor(&ready)).await;
     for room in listed(&ready) {

@@ -64,7 +64,7 @@ async fn changes_since_the_cursor_are_resumed_once() {
     }
     let (client, ready) = inbox(&server, 1).await;
     drop(client);
-    // The first frame already contained these messages. So a resume from its cursor must not repeat them.
+    // The first frame already contained these messages. So a resume from the first frame's cursor must not repeat them.
     let (mut client, again) = resume(&server, 1, &cursor(&ready)).await;
     assert_eq!(again["resumed"], true);
     for room in again["rooms"].as_array().unwrap() {

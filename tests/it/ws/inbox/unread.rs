@@ -127,8 +127,8 @@ async fn a_room_that_is_read_to_its_end_is_not_counted() {
 }
 
 /// Keeps the unread count as a client does, until the count is `until` and `events` messages and deletes were received.
-/// A count from the server includes all messages before it, and none after it. Returns the number of counts from the
-/// server.
+/// When the server sends a count, this count includes all earlier messages and no later message. Returns the number of
+/// counts that the server sent.
 async fn reckon(one: &mut Client, mut unread: i64, until: i64, events: usize) -> u64 {
     let (mut heard, mut told) = (0, 0);
     let reckoning = async {
@@ -173,8 +173,8 @@ async fn deletes_of_what_waits_to_be_read_are_told_and_not_counted() {
     noted.end().await;
 }
 
-/// If a deleted message is no longer in the server's memory, the server must count again for every socket whose user
-/// had not read it. Between such counts, the server waits for a minimum time.
+/// A deleted message may no longer be in the server's memory. Then the server must count again for every socket whose
+/// user had not read this message. Between two of these counts, the server waits for a minimum time.
 #[tokio::test]
 async fn deletes_that_have_to_be_counted_are_counted_a_few_times() {
     let metered = Metered::new();

@@ -16,8 +16,8 @@ const ROUNDS: usize = 12;
 /// The number of actions in a burst is random and less than this bound.
 const BURST: usize = 60;
 
-/// Only the last messages of a room are changed and read. So most older messages are read, and the server need not
-/// count them.
+/// Devices choose the message to edit, delete or mark as read only among this number of last messages. A `read` also
+/// marks all earlier messages as read. So most older messages are read, and the server need not count them.
 const LATEST: usize = 10;
 
 /// Two server processes, the devices of three users on them, and the contents of their database.

@@ -123,7 +123,7 @@ impl World {
         }
     }
 
-    /// Waits until every device has received everything. For this, one device sends a last message in each room, which
+    /// Waits until every device has received all changes. For this, one device sends a last message in each room, which
     /// comes after all other events except receipt markers. The test also waits for the markers.
     async fn settle(&mut self) {
         self.answered().await;

@@ -26,7 +26,8 @@ async fn a_cursor_that_is_none_gives_the_plain_start() {
     for since in none {
         assert_no_good(&server, room, since, &all).await;
     }
-    // If the server can parse these texts as cursors at all, their numbers are greater than the room's numbers.
+    // The server may be able to parse these texts as cursors. Then the numbers in the cursor are greater than the
+    // room's numbers.
     for since in [format!("{}9", one.cursor), format!("{0}{0}", one.cursor)] {
         assert_no_good(&server, room, &since, &all).await;
     }

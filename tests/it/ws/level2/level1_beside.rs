@@ -31,8 +31,8 @@ async fn a_level_1_socket_sees_exactly_the_documented_keys() {
     one.hear(with_ref(sent.clone(), "x")).await;
     one.hear_all(&marks).await;
     hear(&mut level1, &mut level2, &said(1, 1, "Hello")).await;
-    // The next frames are answers for one socket and events for Level 2 sockets. The Level 1 sockets must not receive
-    // these frames.
+    // The next frames are answers for one socket, and events that only Level 2 sockets receive. The Level 1 sockets
+    // must not receive these frames.
     one.send(hello).await;
     assert_eq!(one.next().await["message"]["status"], "read");
     one.send(json!({"action": "typing"})).await;

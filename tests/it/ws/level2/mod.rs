@@ -228,13 +228,13 @@ fn mark(frame: &Value, user: i64) -> (i64, i64) {
     (own[0]["delivered"].as_i64().unwrap(), own[0]["read"].as_i64().unwrap())
 }
 
-/// Returns the event in the form of Level 2, with any cursor.
+/// Returns an expected event in the form of Level 2, with a placeholder for any cursor.
 fn with_cursor(mut event: Value) -> Value {
     event["cursor"] = json!(WORDS);
     event
 }
 
-/// Returns the frame with this `ref`, the text by which a client matches an answer to its request.
+/// Adds this `ref` to the frame. A `ref` is a text by which a client matches an answer to a request.
 fn with_ref(mut frame: Value, name: &str) -> Value {
     frame["ref"] = json!(name);
     frame

@@ -132,7 +132,8 @@ async fn a_client_id_has_1_to_64_characters() {
         one.send(json!({"action": "send", "message": "x", "client_id": bad})).await;
         next_error(&mut one, "invalid_request", "send", "client_id").await;
     }
-    // For the last id, the database's error quotes only the first 150 bytes, which end in the middle of a character.
+    // The last id is so long that the database's error quotes only its beginning: 150 bytes, which end in the middle of
+    // a character.
     let all_good =
         ["x".repeat(64), "é".repeat(64), " ".to_owned(), "5".to_owned(), "$a.b".to_owned(), "😀".repeat(64)];
     for (id, good) in (1..).zip(all_good) {

@@ -80,7 +80,7 @@ async fn changed_messages_are_resumed_once_in_their_current_form() {
     assert!(matches(&changed, &frame["edited"]), "{frame}");
     assert_eq!(frame["deleted"], json!([5, 4]), "in the order of the changes");
 
-    // Later changes come as events. No earlier change comes again.
+    // Later changes arrive as events. No earlier change arrives a second time.
     one.say("and on").await;
     late.hear(chat(10, 1, "and on")).await;
     late.quiet().await;

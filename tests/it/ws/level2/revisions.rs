@@ -9,7 +9,7 @@ use crate::support::{Program, Server, chat, edited, eventually, shared_uri};
 
 /// Each edit has a revision, and a message stores only the revision of its last edit. So a second edit leaves the
 /// revision of the first edit unused. Another server, which wrote before both edits, must not use this revision for a
-/// later change. Otherwise a client with a cursor at the second edit would never receive that change.
+/// later change. Otherwise a client with a cursor at the second edit would never receive this later change.
 #[tokio::test]
 async fn a_number_that_is_free_again_is_nobodys() {
     let here = Server::start(&[]).await;

@@ -165,8 +165,8 @@ async fn typing_is_not_written_when_no_socket_would_get_it() {
     level1.quiet().await;
 }
 
-/// If no other server runs on the database, the server knows all sockets. So it does not read the members or their
-/// presence.
+/// If no other server runs on the database, the server knows all sockets. So this server does not read the members or
+/// their presence from the database.
 #[tokio::test]
 async fn typing_reads_nothing_when_no_socket_can_get_it() {
     let server = Server::start(&[]).await;
@@ -189,8 +189,8 @@ async fn typing_reads_nothing_when_no_socket_can_get_it() {
         if read().await == before {
             break;
         }
-        // A server that has just started does not know yet that no other server runs. Until it knows this, it reads the
-        // database. So the test tries again.
+        // A server that has just started does not know yet that no other server runs. Until then, it reads the
+        // database. So the test repeats the check with another room.
         assert!(began.elapsed() < PATIENCE, "it is read who might hear");
     }
     assert_eq!(server.collection("signals").await.count_documents(doc! {}).await.unwrap(), 0);

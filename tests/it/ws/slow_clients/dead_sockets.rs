@@ -1,5 +1,5 @@
-//! A user with the maximum number of sockets connects once more. A socket whose client no longer answers pings is
-//! closed to make room.
+//! A user with the maximum number of sockets connects once more. The server then closes a socket whose client no longer
+//! answers pings, and accepts the new socket.
 
 use tokio::time::timeout;
 

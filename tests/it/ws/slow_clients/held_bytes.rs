@@ -37,7 +37,7 @@ fn ids(messages: &Value) -> Vec<i64> {
     messages.as_array().unwrap().iter().map(|message| message["message_id"].as_i64().unwrap()).collect()
 }
 
-/// Opens [`SOCKETS`] sockets of user 1, of four kinds in turn. None of them reads.
+/// Opens [`SOCKETS`] sockets of user 1, which use the four `targets` alternately. No client reads from its socket.
 async fn open_all(program: &Program, room: i64, inbox: &str) -> Vec<Client> {
     let level_2 = format!("/ws/chat/?room_id={room}&since=r1.{room}.0.0");
     let targets = [
@@ -269,8 +269,8 @@ async fn the_fullest_socket_ends_when_a_server_holds_too_much() {
     drop(deaf);
 }
 
-/// The limit `min_bytes_per_second` applies to the whole time for which bytes wait for a socket, not to each part of a
-/// write alone.
+/// The limit `min_bytes_per_second` applies to the total time for which bytes wait for a socket. It does not start
+/// again with each part of a write.
 #[tokio::test]
 async fn a_client_below_the_floor_is_let_go() {
     let metered = Metered::new();

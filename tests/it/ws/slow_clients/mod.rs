@@ -158,7 +158,7 @@ async fn a_peer_that_is_cut_off_gives_its_place_back() {
         // The connection breaks without a close frame.
         drop(until_let_in(&server, 1, 2).await);
     }
-    // A socket that the server refused does not count for the limit either, for every kind of refusal.
+    // A socket that the server refused does not count for the limit. The test checks every kind of refusal.
     for query in ["", "firts_user=1", "firts_user=2&second_user=1", "firts_user=1&second_user=9"] {
         let dial = async || server.dial_as(1, query).open_unless(503).await;
         eventually_some("a socket's permit is returned", dial).await.closed().await;

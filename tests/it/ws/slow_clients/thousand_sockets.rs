@@ -78,7 +78,7 @@ async fn round(server: &Server, samples: &Samples, peer: i64) {
     let closed = samples.number(CLOSED).await;
     let deaf = deaf(server, peer).await;
     // The chat begins only after all sockets are open. A socket that connects later would get these messages in its
-    // history, and another limit than the queue would end it.
+    // history. Then a limit other than the queue's would end this socket.
     let (expected, open) =
         (u32::try_from(DEAF + 2).unwrap(), async || samples.number("parlor_sockets").await);
     eventually_within(4 * PATIENCE, "all sockets are open", open, |open| *open >= expected).await;
@@ -93,7 +93,7 @@ async fn round(server: &Server, samples: &Samples, peer: i64) {
     eprintln!("{} messages, the slowest in {slowest:?}, all closed in {:?}", talk.last, began.elapsed());
     let ends = timeout(PATIENCE, join_all(deaf.into_iter().map(async |mut deaf| deaf.hear_out().await.1)));
     for end in ends.await.expect("they end") {
-        // A client that starts to read again soon enough receives the close code.
+        // A client that starts to read soon enough receives the close code. Otherwise its connection is lost.
         assert!(matches!(end, End::Closed(4008) | End::Lost), "{end:?}");
     }
     for client in talk.two {

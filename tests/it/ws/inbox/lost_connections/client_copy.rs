@@ -29,7 +29,8 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    /// Applies a first frame. Returns false if the server did not resume: then the client must read all rooms again.
+    /// Applies a first frame. Returns false if the server did not resume. In this case the client must read all rooms
+    /// again.
     pub(super) fn begin(&mut self, ready: &Value) -> bool {
         assert_eq!(ready["type"], "ready", "{ready}");
         if ready["resumed"] != true {
@@ -62,8 +63,9 @@ impl Copy {
         for listed in ready["rooms"].as_array().unwrap() {
             let id = listed["room_id"].as_i64().unwrap();
             let messages = history(client, id, |frame| meanwhile.push(frame)).await?;
-            // A history page is loaded after the first frame, so it may have newer messages. These messages also arrive
-            // as events. Therefore `newest` comes from the first frame, so that `add` accepts these events.
+            // The pages are loaded after the first frame, so they may contain newer messages. The events of these newer
+            // messages also arrive. `add` accepts only an id above `newest`, so `newest` is the last message id in the
+            // first frame.
             let newest = listed["last_message"]["message_id"].as_i64().unwrap_or_default();
             rooms.insert(id, Room { messages, newest, live: None });
         }
@@ -75,8 +77,8 @@ impl Copy {
         Ok(())
     }
 
-    /// Stores the cursor of a first frame. Also clears `live`, because the next `chat_message` event need not follow an
-    /// event of the previous socket.
+    /// Stores the cursor of a first frame. Also clears `live`: the first event of a new socket need not directly follow
+    /// the last event of the previous socket.
     fn note(&mut self, ready: &Value) {
         ready["cursor"].as_str().unwrap().clone_into(&mut self.cursor);
         self.rooms.values_mut().for_each(|room| room.live = None);
@@ -125,7 +127,7 @@ impl Room {
 
     fn edit(&mut self, message: &Value) {
         let (id, text) = parts(message);
-        // The copy may lack the message, if it was deleted before the client loaded the room's history.
+        // The copy lacks the message if the message was deleted before the client loaded the room's history.
         assert!(id <= self.newest, "it was never told of: {message}");
         if let Some(known) = self.messages.get_mut(&id) {
             *known = text;

@@ -21,12 +21,12 @@ use crate::support::{Client, Dial, End, Mongod, PATIENCE, Program, SeededRng, en
 /// The number of disconnects of the reading client.
 const CUTS: usize = 1_000;
 
-/// The disconnects that kill the reader's server: the first of them, and the number of disconnects from one kill to the
-/// next. All other disconnects drop the reader's socket.
+/// The disconnects at which the test kills the reader's server: the first one, and the number of disconnects from one
+/// kill to the next. All other disconnects drop the reader's socket.
 const KILLED: (usize, usize) = (50, 100);
 
-/// The disconnects while the database has just stepped down: the first of them, and the number of disconnects from one
-/// step-down to the next.
+/// The disconnects at which the test makes the database step down: the first one, and the number of disconnects from
+/// one step-down to the next.
 const STEPPED_DOWN: (usize, usize) = (200, 300);
 
 /// At each disconnect, the writers make a random number of changes below this bound.
@@ -53,8 +53,8 @@ impl Servers {
         Self([one, two].map(|program| Arc::new(RwLock::new(program))))
     }
 
-    /// Returns a handshake with the wanted server. While that server restarts, returns a handshake with the other
-    /// server. Also returns the index of the chosen server.
+    /// Returns a handshake with the wanted server, or with the other server while the wanted server restarts. Also
+    /// returns the index of the chosen server.
     async fn dial(&self, wanted: usize, user: i64, since: &str) -> (usize, Dial) {
         let (at, program) = match self.0[wanted].try_read() {
             Ok(program) => (wanted, program),
@@ -123,7 +123,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Waits until the server that is restarting runs again.
+    /// Waits until no server is restarting.
     async fn restarted(&mut self) {
         if let Some(starting) = self.starting.take() {
             starting.await.unwrap();
@@ -136,7 +136,7 @@ impl Reader {
         while cuts < CUTS {
             let (killed, stepped_down) = (is_due(cuts, KILLED), is_due(cuts, STEPPED_DOWN));
             if !killed && !stepped_down && self.rng.below(5) == 0 {
-                // The socket is dropped before it has read anything.
+                // The test drops the socket before the client has read anything.
                 cuts += usize::from(self.dial().await.is_some());
                 continue;
             }
@@ -197,8 +197,8 @@ fn assert_alike(one: &str, has: &History, other: &str, must: &History) {
     assert!(differ.is_empty(), "{}", differ.join("\n"));
 }
 
-/// Asserts that each room's message ids, with those of deleted messages, have no gap. For each `client_id`, exactly one
-/// message must exist, with the id that the writer's acknowledgement named.
+/// Asserts that each room's message ids have no gap. The ids include those of deleted messages. For each `client_id`,
+/// exactly one message must exist, with the id that the writer's acknowledgement named.
 fn assert_made_once(stored: &[Document], made: &BTreeMap<(i64, String), i64>) {
     let mut last = BTreeMap::new();
     let mut found = BTreeMap::new();

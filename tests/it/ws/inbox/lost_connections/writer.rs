@@ -1,4 +1,5 @@
-//! A client that writes all the time. If a frame gets no answer, the client repeats it on any running server.
+//! A client that writes all the time. If a frame gets no answer, the client sends this frame again to any running
+//! server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
