@@ -28,7 +28,7 @@ export type ChatMessageFrame = {
   cursor?: string;
   /** The message, with status `send`. */
   message: {
-    /** The time at which the server stored the message, by the server's clock. */
+    /** The time at which the server stored the message, by the clock of the database. */
     created_at: string;
     /** The number of the message in its room. */
     message_id: number;
@@ -63,7 +63,7 @@ export type CloseFrame = {
   room_id?: number;
 };
 
-/** An event that a function of the application has sent. It is not stored. */
+/** An event that a function of the application has sent. The event is not stored with the messages. */
 export type CustomFrame = {
   /** The cursor after this event. Absent on basic connections (Level 1). */
   cursor?: string;
@@ -103,7 +103,7 @@ export type EditFrame = {
 export type ErrorFrame = {
   /** The `action` of the failed frame, cut to 64 characters. Absent if the frame had no `action`. */
   action?: string | null;
-  /** The stable code. Decide by it what to do. */
+  /** The stable code. A client decides by this code what to do. */
   code:
     /** The frame is not JSON, is not an object, or is binary. */
     | "bad_json"
@@ -121,17 +121,17 @@ export type ErrorFrame = {
     | "rejected"
     /** The user exceeded a rate, or too many calls of this action are running on the server. */
     | "rate_limited"
-    /** The action did not end in time. It may still succeed. Then its event follows. */
+    /** The action did not end in time. The action may still succeed. The socket then receives the action's event. */
     | "timeout"
     /** The database, or the server of a function or hook, can't be reached. Nothing was written. */
     | "unavailable"
-    /** The server has an error. `message` contains an id by which the operator finds the cause in the log. */
+    /** An error of the server. `message` contains an id by which the operator finds the cause in the log. */
     | "internal";
   /** An explanation for people. */
   message: string;
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
-  /** Only with `rate_limited`: how long to wait before sending the frame again, in milliseconds. */
+  /** Only with `rate_limited`: the time that the client should wait before it sends the frame again, in milliseconds. */
   retry_after_ms?: number | null;
   /** The room, on inbox connections (Level 3). */
   room_id?: number;
@@ -140,7 +140,7 @@ export type ErrorFrame = {
 
 /** The first frame of a basic connection (Level 1) */
 export type FirstHistoryFrame = {
-  /** The time at which the server stored the message, by the server's clock. */
+  /** The time at which the server stored the message, by the clock of the database. */
   created_at: string;
   /** The number of the message in its room. */
   message_id: number;
@@ -182,11 +182,14 @@ export type HistoryFrame = {
 
 /** A page of the room's messages. */
 export type HistoryAnswerFrame = {
-  /** Whether there are more messages in the same direction. */
+  /**
+   * Whether the room has more messages beyond this page: older messages, or newer messages if the request has
+   * `after`.
+   */
   has_more: boolean;
   /** The messages, newest first. If the request has `after`: oldest first. */
   messages: {
-    /** The time at which the server stored the message, by the server's clock. */
+    /** The time at which the server stored the message, by the clock of the database. */
     created_at: string;
     /** The number of the message in its room. */
     message_id: number;
@@ -220,7 +223,7 @@ export type MarkMessageAsDeliveredFrame = {
   cursor?: string;
   /** The message, with status `delivered`. */
   message: {
-    /** The time at which the server stored the message, by the server's clock. */
+    /** The time at which the server stored the message, by the clock of the database. */
     created_at: string;
     /** The number of the message in its room. */
     message_id: number;
@@ -250,7 +253,7 @@ export type MarkMessageAsReadFrame = {
   cursor?: string;
   /** The message, with status `read`. */
   message: {
-    /** The time at which the server stored the message, by the server's clock. */
+    /** The time at which the server stored the message, by the clock of the database. */
     created_at: string;
     /** The number of the message in its room. */
     message_id: number;
@@ -314,7 +317,7 @@ export type OpenFrame = {
   room_id?: number;
 };
 
-/** Asks whether the server is alive. It is for clients that can't see the pings of the WebSocket protocol. */
+/** Asks whether the server is alive. This action is for clients that can't see the pings of the WebSocket protocol. */
 export type PingFrame = {
   action: "ping";
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
@@ -346,7 +349,10 @@ export type PresenceFrame = {
 /** Raises the caller's read marker: all messages up to `message_id` are read. */
 export type ReadFrame = {
   action: "read";
-  /** The last message that was read. A larger number means the room's last message. */
+  /**
+   * The id of the last message that the user has read. An id greater than the id of the room's
+   * last message stands for this last message.
+   */
   message_id: number | string;
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
@@ -362,7 +368,10 @@ export type ReadyFrame = {
   has_more: boolean;
   /** If `has_more`: the value to send as `next` with the action `rooms`. */
   next?: string;
-  /** The users who are online, among the members of `rooms` or, if resumed, of all rooms of the caller. */
+  /**
+   * The users who are online. If resumed: among the members of all rooms of the caller. Otherwise: among the members
+   * of `rooms`.
+   */
   online: (number | string)[];
   /** Whether `rooms` has all changes since the cursor. If false, `rooms` is the first page of the caller's rooms. */
   resumed: boolean;
@@ -381,7 +390,7 @@ export type ReadyFrame = {
     delivered: number;
     /** The messages that were sent before the cursor and edited after it, in their current state. */
     edited?: {
-      /** The time at which the server stored the message, by the server's clock. */
+      /** The time at which the server stored the message, by the clock of the database. */
       created_at: string;
       /** The number of the message in its room. */
       message_id: number;
@@ -402,7 +411,10 @@ export type ReadyFrame = {
       /** The time of the last change of the text. */
       updated_at: string;
     }[];
-    /** Whether more messages follow after the last one in `messages`. The action `history` returns them. */
+    /**
+     * Whether the room has more messages after the last message in `messages`. The client loads them with the action
+     * `history`.
+     */
     has_more?: boolean;
     /** Whether the room is a direct room or a group. */
     kind:
@@ -417,7 +429,7 @@ export type ReadyFrame = {
     last_activity: string;
     /** The last message that is not deleted. */
     last_message: {
-      /** The time at which the server stored the message, by the server's clock. */
+      /** The time at which the server stored the message, by the clock of the database. */
       created_at: string;
       /** The number of the message in its room. */
       message_id: number;
@@ -462,7 +474,7 @@ export type ReadyFrame = {
     }[];
     /** The messages sent after the cursor, in their current state. The oldest is first. At most 1,000. */
     messages?: {
-      /** The time at which the server stored the message, by the server's clock. */
+      /** The time at which the server stored the message, by the clock of the database. */
       created_at: string;
       /** The number of the message in its room. */
       message_id: number;
@@ -504,11 +516,11 @@ export type ReadyFrame = {
 export type ResumedFrame = {
   /** The cursor after this frame. */
   cursor: string;
-  /** Messages from before the cursor that were deleted since. */
+  /** The ids of messages from before the cursor that were deleted after the cursor. */
   deleted: number[];
-  /** Messages from before the cursor whose text has changed since, in their current state. */
+  /** Messages from before the cursor whose text changed after the cursor, in their current state. */
   edited: {
-    /** The time at which the server stored the message, by the server's clock. */
+    /** The time at which the server stored the message, by the clock of the database. */
     created_at: string;
     /** The number of the message in its room. */
     message_id: number;
@@ -529,9 +541,12 @@ export type ResumedFrame = {
     /** The time of the last change of the text. */
     updated_at: string;
   }[];
-  /** Whether the room has more messages. If resumed, they come after `messages`; otherwise before `messages`. */
+  /**
+   * Whether the room has more messages than `messages`. If resumed, newer messages are missing. Otherwise, older
+   * messages are missing.
+   */
   has_more: boolean;
-  /** The receipt markers of every member. The status of each message follows from them. */
+  /** The receipt markers of every member. The client computes the status of each message from these markers. */
   marks: {
     /** The number of the last message that was written to one of the member's sockets. */
     delivered: number;
@@ -542,7 +557,7 @@ export type ResumedFrame = {
   }[];
   /** New messages in their current state, oldest first. If not resumed: the room's last messages. */
   messages: {
-    /** The time at which the server stored the message, by the server's clock. */
+    /** The time at which the server stored the message, by the clock of the database. */
     created_at: string;
     /** The number of the message in its room. */
     message_id: number;
@@ -589,7 +604,7 @@ export type RoomAddedFrame = {
     last_activity: string;
     /** The last message that is not deleted. */
     last_message: {
-      /** The time at which the server stored the message, by the server's clock. */
+      /** The time at which the server stored the message, by the clock of the database. */
       created_at: string;
       /** The number of the message in its room. */
       message_id: number;
@@ -700,11 +715,17 @@ export type RoomRemovedFrame = {
 /** Reads a page of the caller's rooms. */
 export type RoomsFrame = {
   action: "rooms";
-  /** Instead of `next`: the `last_activity` of the client's last room. Rooms of that millisecond may be repeated. */
+  /**
+   * Instead of `next`: the `last_activity` of the last room that the client has received. The page may repeat rooms
+   * with exactly this `last_activity`.
+   */
   before?: string | null;
-  /** With `before`: the id of the client's last room. Then no room is repeated. */
+  /** With `before`: the id of the last room that the client has received. With this id, the page repeats no room. */
   before_room?: number | null;
-  /** The `next` of `ready` or of the last page, unchanged. Without `next` and `before`: the latest rooms. */
+  /**
+   * The `next` of the frame `ready` or of the previous page, unchanged. Without `next` and `before`, the page has
+   * the rooms with the latest activity.
+   */
   next?: string | null;
   /** The frame's own reference, up to 64 characters. Its reply, error or event carries it back. */
   ref?: string;
@@ -739,7 +760,7 @@ export type RoomsAnswerFrame = {
     last_activity: string;
     /** The last message that is not deleted. */
     last_message: {
-      /** The time at which the server stored the message, by the server's clock. */
+      /** The time at which the server stored the message, by the clock of the database. */
       created_at: string;
       /** The number of the message in its room. */
       message_id: number;
@@ -811,7 +832,7 @@ export type SendFrame = {
 export type SendAnswerFrame = {
   /** The message in its current state. */
   message: {
-    /** The time at which the server stored the message, by the server's clock. */
+    /** The time at which the server stored the message, by the clock of the database. */
     created_at: string;
     /** The number of the message in its room. */
     message_id: number;
@@ -854,7 +875,7 @@ export type TypingFrame = {
   room_id?: number;
 };
 
-/** Another user is typing. Basic connections (Level 1) don't receive it. */
+/** Another user is typing. Basic connections (Level 1) don't receive this event. */
 export type TypingEventFrame = {
   /** The room, on inbox connections (Level 3). */
   room_id?: number;
