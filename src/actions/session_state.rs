@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bson::oid::ObjectId;
 use handlers::{Code, Error, Fields, RoomId, UserId};
 
-use crate::auth::{CurrentKey, KeyState};
+use crate::auth::{CurrentKey, KeyState, TokenEnd};
 use crate::limits::rate::{Rates, whole_ms};
 use crate::limits::user_quota::UserSlot;
 use crate::protocol::close::Close;
@@ -86,9 +86,9 @@ impl SocketSession {
         self.key.replace(key);
     }
 
-    /// Returns whether the key that signed the token was removed from the configuration or by the issuer.
-    pub(crate) fn has_lost_key(&self) -> bool {
-        self.key.is_removed()
+    /// Returns why the socket's token is no longer accepted. None if it is still accepted.
+    pub(crate) fn token_end(&self) -> Option<TokenEnd> {
+        self.key.end()
     }
 
     /// Returns whether the client itself sends read receipts. Then a message that is written to the socket counts

@@ -40,6 +40,24 @@ impl ClaimRules {
         }
     }
 
+    /// Returns whether these rules may refuse a token that the rules `before` accept, or name another user by it.
+    pub(super) fn refuse_more_than(&self, before: &Self) -> bool {
+        let names_another = |new: &Option<String>, old: &Option<String>| new.is_some() && new != old;
+        let lacks_a_type = |old: &String| !self.types.contains(old);
+        let shorter = |most| before.max_lifetime.is_none_or(|before| most < before);
+        self.user_claim != before.user_claim
+            || names_another(&self.issuer, &before.issuer)
+            || names_another(&self.audience, &before.audience)
+            || self.require.iter().any(|pair| !before.require.contains(pair))
+            // Without configured types, a token needs no type.
+            || (!self.types.is_empty() && (before.types.is_empty() || before.types.iter().any(lacks_a_type)))
+            || (self.types.is_empty() && !before.types.is_empty())
+            // A required claim is exempt from the rules for a token's purpose, and so are tokens with an audience.
+            || before.require.iter().any(|(name, _)| !self.require.iter().any(|(kept, _)| kept == name))
+            || (before.audience.is_some() && self.audience.is_none())
+            || self.max_lifetime.is_some_and(shorter)
+    }
+
     /// Checks all claims and the header's `typ` (the media type of the token), and returns the user that the token
     /// names.
     ///
@@ -199,5 +217,51 @@ fn is_false(value: &Value) -> bool {
         Value::String(text) => text.eq_ignore_ascii_case("false") || text == "0",
         Value::Number(number) => number.as_f64() == Some(0.0),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(change: impl FnOnce(&mut ClaimRules)) -> ClaimRules {
+        let texts = |text: &str| Some(text.to_owned());
+        let mut rules = ClaimRules {
+            user_claim: "user_id".to_owned(),
+            email_claim: "email".to_owned(),
+            issuer: texts("issuer"),
+            audience: None,
+            require: vec![("tenant".to_owned(), "a".to_owned())],
+            types: Vec::new(),
+            max_lifetime: Some(Duration::from_secs(60)),
+        };
+        change(&mut rules);
+        rules
+    }
+
+    #[test]
+    fn rules_refuse_more_only_when_they_are_stricter() {
+        let before = rules(|_| ());
+        let stricter = |change: fn(&mut ClaimRules)| rules(change).refuse_more_than(&before);
+        assert!(stricter(|rules| rules.user_claim = "sub".to_owned()));
+        assert!(stricter(|rules| rules.issuer = Some("another".to_owned())));
+        assert!(stricter(|rules| rules.audience = Some("chat".to_owned())));
+        assert!(stricter(|rules| rules.require.push(("chat".to_owned(), "true".to_owned()))));
+        assert!(stricter(|rules| rules.require[0].1 = "b".to_owned()));
+        assert!(stricter(|rules| rules.require.clear()), "a required claim is exempt from other checks");
+        assert!(stricter(|rules| rules.types.push("at+jwt".to_owned())));
+        assert!(stricter(|rules| rules.max_lifetime = Some(Duration::from_secs(59))));
+
+        assert!(!stricter(|_| ()));
+        assert!(!stricter(|rules| rules.email_claim = "mail".to_owned()));
+        assert!(!stricter(|rules| rules.issuer = None));
+        assert!(!stricter(|rules| rules.max_lifetime = None));
+        assert!(!stricter(|rules| rules.max_lifetime = Some(Duration::from_secs(61))));
+
+        let typed = rules(|rules| rules.types = vec!["at+jwt".to_owned(), "jwt".to_owned()]);
+        assert!(rules(|rules| rules.types = vec!["jwt".to_owned()]).refuse_more_than(&typed));
+        assert!(before.refuse_more_than(&typed));
+        let audience = rules(|rules| rules.audience = Some("chat".to_owned()));
+        assert!(before.refuse_more_than(&audience), "an ID token needs an audience");
     }
 }

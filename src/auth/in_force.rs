@@ -7,21 +7,34 @@
 //! still publish an old key set. One answer with an old key set must not close every socket.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use arc_swap::ArcSwap;
 use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 
 use super::{TokenRules, VerificationKeys};
 
-/// The state of one key: in use, or removed. Clones share the state.
+/// The reason why a token that was accepted is no longer accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenEnd {
+    /// The key that signed the token was removed.
+    KeyRemoved,
+    /// A reload has changed the rules for claims, and the token was checked by the old rules.
+    RulesChanged,
+}
+
+const IN_USE: u8 = 0;
+const REMOVED: u8 = 1;
+const OUTDATED: u8 = 2;
+
+/// The state of one key: in use, removed, or used by outdated rules. Clones share the state.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct KeyState(Arc<AtomicBool>);
+pub(crate) struct KeyState(Arc<AtomicU8>);
 
 /// The state of the key that signed a socket's current token. The socket checks this state often. Therefore a check is
-/// cheap: it only reads one flag.
+/// cheap: it only reads one number.
 #[derive(Default)]
-pub(crate) struct CurrentKey(ArcSwap<AtomicBool>);
+pub(crate) struct CurrentKey(ArcSwap<AtomicU8>);
 
 impl CurrentKey {
     /// Starts with the key of the socket's first token.
@@ -34,9 +47,13 @@ impl CurrentKey {
         self.0.store(key.0);
     }
 
-    /// Returns whether the key was removed.
-    pub(crate) fn is_removed(&self) -> bool {
-        self.0.load().load(Ordering::Relaxed)
+    /// Returns why the token is no longer accepted. None if it is still accepted.
+    pub(crate) fn end(&self) -> Option<TokenEnd> {
+        match self.0.load().load(Ordering::Relaxed) {
+            IN_USE => None,
+            OUTDATED => Some(TokenEnd::RulesChanged),
+            _ => Some(TokenEnd::KeyRemoved),
+        }
     }
 }
 
@@ -70,6 +87,16 @@ pub(super) enum KeyRemover {
 }
 
 impl KeysInForce {
+    /// Marks all tokens so far as outdated, because the new rules refuse some of them. The server does not store the
+    /// tokens of its sockets, so it can't tell which tokens the new rules still accept. Returns whether there was a key.
+    pub(super) fn outdate(&mut self) -> bool {
+        for known in &mut self.0 {
+            known.state.0.store(OUTDATED, Ordering::Relaxed);
+            known.state = KeyState::default();
+        }
+        !self.0.is_empty()
+    }
+
     /// Gives each key of the new rules the state that the key had before. Marks the keys that the new rules lack as
     /// removed. If the issuer replaces the keys, marks a missing key only if the previous fetch lacked the key too.
     /// Returns whether a key was removed.
@@ -86,7 +113,7 @@ impl KeysInForce {
         }
         let (removed, missed): (Vec<_>, Vec<_>) = missing.into_iter().partition(|known| known.missed);
         for known in &removed {
-            known.state.0.store(true, Ordering::Relaxed);
+            known.state.0.store(REMOVED, Ordering::Relaxed);
         }
         kept.extend(missed.into_iter().map(|known| KnownKey { missed: true, ..known }));
         self.0 = kept;

@@ -32,7 +32,7 @@ use serde_json::Map;
 use tokio::sync::Notify;
 
 use self::claims::ClaimRules;
-pub(crate) use self::in_force::{CurrentKey, KeyState};
+pub(crate) use self::in_force::{CurrentKey, KeyState, TokenEnd};
 use self::in_force::{KeyRemover, KeysInForce};
 use self::issuer::Issuer;
 pub use self::refused::TokenError;

@@ -74,8 +74,9 @@ impl Verifier {
         if let Some(before) = self.0.issuer.swap(None) {
             before.stop();
         }
+        let outdated = rules.claims.refuse_more_than(&self.0.rules.load().claims) && in_force.outdate();
         let removed = in_force.replace(&mut rules, KeyRemover::Operator);
-        self.store(rules, removed);
+        self.store(rules, removed || outdated);
         if let Some(issuer) = issuer {
             self.follow(issuer);
         }

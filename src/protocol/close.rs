@@ -18,7 +18,7 @@ pub(crate) const CODES: &[(u16, &str)] = &[
     (
         4001,
         "there is no token, or it fails a check; the user is being erased; later: the token has expired, its key was \
-         removed, or the application has disconnected the user",
+         removed, the rules for tokens were changed, or the application has disconnected the user",
     ),
     (4003, "the caller is not the token's user, or not a member of the room"),
     (4004, "the room does not exist, or was deleted"),
@@ -43,6 +43,8 @@ pub(crate) enum Close {
     Expired,
     /// 4001: the key that signed the token was removed.
     KeyRemoved,
+    /// 4001: a reload has changed the rules for tokens, so that they may refuse this token.
+    TokenRulesChanged,
     /// 4001: the application disconnected this user.
     Disconnected,
     /// 4001: the user is being erased at the application's request.
@@ -100,9 +102,12 @@ impl Close {
             Self::Internal => 1011,
             Self::GoingAway => 1012,
             Self::Unavailable | Self::Busy | Self::NoKeys | Self::PeerErasing => 1013,
-            Self::Unauthorized(_) | Self::Expired | Self::KeyRemoved | Self::Disconnected | Self::Erased => {
-                4001
-            }
+            Self::Unauthorized(_)
+            | Self::Expired
+            | Self::KeyRemoved
+            | Self::TokenRulesChanged
+            | Self::Disconnected
+            | Self::Erased => 4001,
             Self::NotCaller | Self::NotMember => 4003,
             Self::NoRoom => 4004,
             Self::TooSlow => 4008,
@@ -129,6 +134,7 @@ impl Close {
             Self::Unauthorized(reason) | Self::Malformed(reason) => reason,
             Self::Expired => "the token has expired",
             Self::KeyRemoved => "the token's key was removed",
+            Self::TokenRulesChanged => "the rules for tokens were changed",
             Self::Disconnected => "disconnected by the application",
             Self::Erased => "the user was erased",
             Self::NotCaller => "the token is another user's",
@@ -179,6 +185,7 @@ impl Close {
             Self::Unauthorized(_) => "unauthorized",
             Self::Expired => "expired",
             Self::KeyRemoved => "key_removed",
+            Self::TokenRulesChanged => "token_rules_changed",
             Self::Disconnected => "disconnected",
             Self::Erased => "erased",
             Self::NotCaller => "not_caller",
@@ -205,6 +212,7 @@ mod tests {
         for close in [
             Close::Expired,
             Close::KeyRemoved,
+            Close::TokenRulesChanged,
             Close::Disconnected,
             Close::Erased,
             Close::NotCaller,

@@ -22,6 +22,7 @@ use super::view::SocketView;
 use super::write_pace::WritePace;
 use crate::actions::envelope::FrameAnswer;
 use crate::actions::session_state::SocketSession;
+use crate::auth::TokenEnd;
 use crate::presence::tracker::PresenceGuard;
 use crate::protocol::close::Close;
 use crate::realtime::frame::Frame;
@@ -78,8 +79,10 @@ impl SocketTask<'_> {
         tokio::pin!(timer);
         loop {
             self.write_waiting().await?;
-            if self.caller.has_lost_key() {
-                return Err(Close::KeyRemoved.into());
+            match self.caller.token_end() {
+                Some(TokenEnd::KeyRemoved) => return Err(Close::KeyRemoved.into()),
+                Some(TokenEnd::RulesChanged) => return Err(Close::TokenRulesChanged.into()),
+                None => {}
             }
             if !self.is_lost() {
                 self.view.flush_receipts(&self.services.receipts, &self.caller);

@@ -139,6 +139,31 @@ async fn limits_change_for_who_is_connected() {
 }
 
 #[tokio::test]
+async fn sockets_end_when_the_rules_for_tokens_get_stricter() {
+    let case = Case::start(&secret(ONE, "[auth.require]\ntenant = \"a\"\n")).await;
+    let a = Token::of(ONE, 1).with("tenant", "a").sign();
+    let both = Token::of(ONE, 1).with("tenant", "a").with("chat", true).sign();
+    let mut one = case.server.dial(QUERY, &a).open().await;
+    one.history().await;
+
+    // A rule that accepts more leaves the socket open.
+    case.reload(
+        &secret(ONE, "max_lifetime_seconds = 0\nemail_claim = \"mail\"\n[auth.require]\ntenant = \"a\"\n"),
+        TAKEN,
+    )
+    .await;
+    one.say("still here").await;
+    one.expect(chat(1, 1, "still here")).await;
+
+    let stricter = "[auth.require]\ntenant = \"a\"\nchat = \"true\"\n";
+    case.reload(&secret(ONE, stricter), TAKEN).await;
+    assert_eq!(one.closed().await, (4001, "the rules for tokens were changed".to_owned()));
+    assert_eq!(case.refusal(&a).await, Some(4001));
+    assert_eq!(case.refusal(&both).await, None);
+    case.server.stop().await;
+}
+
+#[tokio::test]
 async fn removed_keys_end_the_sockets_they_opened() {
     let case = Case::start(&secret(ONE, "")).await;
     let (old, new) = (Token::of(ONE, 1).sign(), Token::of(TWO, 1).sign());
