@@ -10,7 +10,8 @@ use super::ranges::{FEED_MS, NumberRange};
 
 /// Zero stands for the default: `heartbeat_ms` plus one second, but at most `stale_ms`.
 const OVERDUE_MS: NumberRange = 0..=600_000;
-/// Each hanging call keeps a database connection and some memory until it ends.
+/// The range of `feed.hanging`. A hanging call keeps a database connection and some memory until it ends. Therefore
+/// the range ends at 100.
 const HANGING: NumberRange = 1..=100;
 
 /// `[feed]`
@@ -22,8 +23,9 @@ pub struct FeedConfig {
     /// If the server receives no heartbeat from its change stream for this long, the server's readiness probe fails.
     /// Must be longer than `heartbeat`.
     pub stale: Duration,
-    /// If the server receives no heartbeat for this long, the change stream is overdue. The server then checks
-    /// memberships in the database. Must be longer than `heartbeat`, and at most `stale`.
+    /// If the server receives no heartbeat for this long, the change stream is overdue. Until the next heartbeat, the
+    /// server reads the sender's membership from the database before it executes a frame. If heartbeats are written but
+    /// do not arrive, the server also opens another stream. Must be longer than `heartbeat`, and at most `stale`.
     pub overdue: Duration,
     /// If the server receives no heartbeat for this long, the server closes all sockets. Must be longer than `overdue`.
     pub close: Duration,

@@ -115,7 +115,8 @@ impl ErasureRun {
     }
 
     /// Removes the user's memberships and other data, and the text and the sender of the user's messages. Returns the
-    /// number of memberships that were removed. Returns `None` if another server has taken over the erasure.
+    /// number of memberships that were removed. Returns `None` only if the erasure was requested again, or if another
+    /// server has finished it.
     async fn erase(&self, erasure: &Erasure) -> Result<Option<usize>, StoreError> {
         let user = &erasure.user;
         let mut rooms = 0;
@@ -135,8 +136,8 @@ impl ErasureRun {
         Ok(self.erase_messages(erasure).await?.then_some(rooms))
     }
 
-    /// Removes the text and the sender of the user's messages. Returns false if another server has taken over the
-    /// erasure.
+    /// Removes the text and the sender of the user's messages. Returns false only if the erasure was requested again,
+    /// or if another server has finished it.
     async fn erase_messages(&self, erasure: &Erasure) -> Result<bool, StoreError> {
         while self.store.erase_messages(&erasure.user, BATCH).await? > 0 {
             if !self.store.hold_erasure(erasure, self.lease).await? {

@@ -25,7 +25,8 @@ use crate::telemetry::metrics::Metrics;
 /// The interval between two checks of the heartbeats.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// The interval between two searches for users of servers that have no heartbeat document left.
+/// The interval between two searches for orphans: servers that have no heartbeat document, although the presence of a
+/// user lists them.
 const ORPHAN_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Searches for dead servers.
@@ -33,8 +34,8 @@ pub(super) struct DeadServerSearch {
     store: Store,
     heartbeat: Arc<Heartbeat>,
     silence: Duration,
-    /// The last observed heartbeat of each server (number and dead flag), and the time when this heartbeat last
-    /// changed.
+    /// For each server: the number of its last observed heartbeat, and whether the server was declared dead. The time
+    /// is the local time when the search last observed a change of these two values, or first observed the server.
     seen: HashMap<ObjectId, (i64, bool, Instant)>,
     orphans_at: Option<Instant>,
     metrics: Arc<Metrics>,

@@ -43,7 +43,7 @@ pub enum EphemeralEvent {
 #[derive(Clone, Debug)]
 pub struct CustomEvent(Utf8Bytes);
 
-/// The number of characters of a field's name that an error shows. The rest of a longer name is cut off.
+/// The maximum number of characters that [`InvalidEvent::Twice`] shows of a field's name.
 const SHOWN_CHARS: usize = 64;
 
 /// The reason why an event is invalid.

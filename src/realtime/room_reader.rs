@@ -1,4 +1,5 @@
-//! Reads a room for a connection that has just joined the room in the hub.
+//! Reads a room for a connection that has just joined the room in the [hub](super::hub). The hub sends a room's events
+//! to its sockets on this server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use crate::retry::{self, AttemptError};
 use crate::store::{LastMessage, ResumedRoom, Snapshot, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The mean pause before a read is repeated. A read is repeated, for example, if its data is older than the last change
-/// that the hub had received when the socket joined.
+/// The mean pause before a read is repeated. For example, a read is repeated if the hub had received a change before
+/// the socket joined, and the read's data is older than this change.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Reads the history (the first frame) of a room for its joining sockets. Cheap to clone.
@@ -29,8 +30,9 @@ pub(crate) struct RoomReader {
 }
 
 impl RoomReader {
-    /// Reads a room for a connection that has joined the room. The result is not older than the last change that the
-    /// hub had received at the join. If the hub needs the room's state, also passes the result to the hub.
+    /// Reads a room for a connection that has joined the room in the hub. The hub sends only later changes to the
+    /// connection. Therefore the result contains all changes that the hub received before the join. If the hub needs
+    /// the room's state, also passes the result to the hub.
     ///
     /// # Errors
     /// The room's members can't be read, or no data that is new enough is read within `mongodb.operation_ms`.
@@ -99,8 +101,8 @@ impl RoomReader {
         Ok((snapshot, changed))
     }
 
-    /// Returns the close code for a client whose room or membership can't be read. Counts and logs the error, except
-    /// for an erasure of the user.
+    /// Returns the close code for a client whose room or membership can't be read. Counts and logs the error, with one
+    /// exception: the error that a member of the room is being erased is expected.
     pub(crate) fn refused(&self, error: &StoreError) -> Close {
         if !matches!(error, StoreError::Erasing(_)) {
             self.metrics.count_fault("connect");

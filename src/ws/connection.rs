@@ -84,8 +84,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CountedStream<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // Only the next read after the excess fragment returns the error. So the socket first handles the frames before
-        // that fragment.
+        // The read that receives the head of the excess fragment still succeeds, and returns the bytes up to that head.
+        // The next read returns the error. So the socket first handles the frames before that fragment.
         if this.is_too_fragmented() {
             return Poll::Ready(Err(io::Error::other("too many fragments")));
         }
@@ -147,15 +147,16 @@ struct FrameHeads {
     come: usize,
     /// The remaining bytes of the current frame's payload.
     payload: u64,
-    /// The fragments of the current message, without the last fragment.
+    /// The number of received fragments of the current message. The last fragment of a message does not count.
     fragments: u32,
-    /// The fragments of all messages that [`take_fragments`](CountedStream::take_fragments) has not returned yet.
+    /// The number of fragments, of all messages, since the last call of
+    /// [`take_fragments`](CountedStream::take_fragments). The last fragment of each message does not count.
     uncounted: u32,
 }
 
 impl FrameHeads {
-    /// Counts the fragments that begin in these bytes. Returns the number of scanned bytes. The scan stops after the
-    /// head of the frame with which a message has more than `most_fragments` fragments.
+    /// Counts the fragments whose heads end in these bytes. Returns the number of scanned bytes. If a message has more
+    /// than `most_fragments` fragments, the scan stops after the head of the first excess fragment.
     fn scan(&mut self, read: &[u8], most_fragments: u32) -> usize {
         let mut bytes = read;
         loop {

@@ -20,7 +20,8 @@ pub(super) struct OneRoomView {
     pub(super) _subscription: HubSubscription,
     /// The events that the first frame (the history) already contained. None if the history could not be read.
     pub(super) shown: Option<HistoryWatermark>,
-    /// The position in the room's history that the client has received. None for a Level 1 socket.
+    /// The client's position in the room's history: this socket has written all messages and revisions (edits and
+    /// deletes) up to this position. None for a Level 1 socket, or if the history could not be read.
     pub(super) position: Option<Position>,
     /// The number of the newest message of other users that was written to this socket and has no receipt yet.
     pub(super) unacked_up_to: i64,
@@ -38,7 +39,7 @@ impl OneRoomView {
             RoomFrame::MemberRemoved(_) => Ok(None),
             // Level 1 sockets receive no typing events.
             RoomFrame::Typing(user) if *user == caller.user || self.position.is_none() => Ok(None),
-            // A typing event is not stored, so it gets no cursor.
+            // A typing event gets no cursor: it does not change the position, and is not kept for later.
             RoomFrame::Typing(_) => Ok(Some(frame.json.clone())),
             event => Ok(Some(self.render(&frame.json, event, caller))),
         }
@@ -70,8 +71,9 @@ impl OneRoomView {
         }
     }
 
-    /// Queues the receipt markers of written messages. The client has opened the room, so each written message counts
-    /// as read, unless the client sends read receipts itself (`receipts=manual`).
+    /// Queues the new receipt markers of the socket's user. Each message of another user that was written to the socket
+    /// counts as delivered. It also counts as read, because the client has opened the room, unless the client sends
+    /// read receipts itself (`receipts=manual`).
     pub(super) fn flush_receipts(&mut self, receipts: &Receipts, caller: &SocketSession) {
         let read = if caller.has_manual_receipts() { 0 } else { self.unacked_up_to };
         let marks = Marks { delivered: self.unacked_up_to, read };

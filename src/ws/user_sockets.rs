@@ -1,7 +1,10 @@
-//! Limits the number of sockets of a user: each socket takes a slot. On a mobile network, a client may lose its
-//! connection and open a new one before the server notices that the old connection is dead. Therefore, when all slots
-//! of a user are taken, the server sends a ping to each of the user's connected clients. If some clients do not answer,
-//! the server closes the socket that was silent for the longest time, and the new socket takes its slot.
+//! Limits the number of sockets of a user on this server. Each user has `limits.sockets_per_user` slots, and each
+//! socket takes one slot.
+//!
+//! On a mobile network, a client may lose its connection and open a new connection. If the server has not noticed the
+//! loss yet, the old socket still takes a slot. Therefore, when all slots of a user are taken, the server sends a ping
+//! to each of the user's connected clients. If some clients do not answer, the server closes the socket that was silent
+//! for the longest time, and the new socket takes its slot.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -31,9 +34,12 @@ pub(super) async fn take(services: &SocketServices, user: &UserId) -> Result<Use
     })
 }
 
-/// Pings the sockets of the user, and takes the slot of a socket whose client does not answer. None if all clients
-/// answer. Also None if too many new connections of the user already wait for a slot. At most `most` new connections
-/// may wait: as many as the user may have sockets.
+/// Sends a ping to the user's clients. If a client does not answer within `probe`, closes its socket and takes the slot
+/// of this socket.
+///
+/// Returns none if all clients answer, if other new connections are already closing the sockets of all silent clients,
+/// or if no slot is freed within a second `probe`. Also returns none if `most` new connections of the user already wait
+/// for a slot. `most` is the number of the user's slots.
 async fn after_probe(
     services: &SocketServices,
     user: &UserId,
@@ -83,7 +89,9 @@ pub(super) async fn take_slot(services: &SocketServices, user: &UserId) -> Resul
     Ok(slot)
 }
 
-/// Fails if the user's new connections in the last minute have read more documents than allowed.
+/// Fails if the user is over `limits.documents_per_minute`. The user's connects and lists of rooms have then read too
+/// many documents (rooms, memberships and messages) from the database. A limit on the number of connects is not enough,
+/// because one connect may read 50,000 documents.
 pub(super) fn may_read(services: &SocketServices, slot: &UserSlot) -> Result<(), Close> {
     slot.check_read_budget(&services.runtime.rates()).map_err(|_| {
         services.metrics.bound_hit("documents_per_minute");

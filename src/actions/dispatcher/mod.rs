@@ -1,9 +1,9 @@
 //! Finds the action that a frame names, and runs the action within its limits and its deadline.
 //!
 //! An action runs as a separate task, so a failed action does not end its socket. If the action panics, the client
-//! receives one `internal` error. At its deadline the action is dropped, and the client receives the error `timeout`. A
-//! database write that the action has started continues in the module `store`. The action also continues when its
-//! client disconnects, because the server completes every action that it has started.
+//! receives one `internal` error. If the client disconnects, the action continues until it ends or reaches its
+//! deadline. At its deadline the action is dropped, and the client receives the error `timeout`. A database write that
+//! the action has started still continues, in the module `store`.
 
 mod run;
 
@@ -182,9 +182,10 @@ impl Runtime {
             match result {
                 Ok(Reply::ByEvent) => None,
                 Ok(Reply::Frame(json)) => {
-                    // A built-in action that replies with a frame causes no event, so its stored `ref` is dropped. A
-                    // function of the application may send a message in addition to its reply. The event of this
-                    // message needs the `ref`.
+                    // The `ref` is a text by which the client recognizes the answer. It is stored for the event of the
+                    // action. A built-in action that replies with a frame causes no event, so its stored `ref` is
+                    // dropped. A function of the application may send a message in addition to its reply. The event of
+                    // this message needs the `ref`.
                     if own {
                         caller.forget(request);
                     }

@@ -28,9 +28,9 @@ use crate::protocol::ephemeral::{CustomEvent, EphemeralEvent, InvalidEvent};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
-/// The `retry_after_ms` that a client receives when all permits of an action are in use. Ten refusals in ten seconds
-/// would close the client's socket. A client that waits 1,500 ms after each refusal receives at most seven refusals in
-/// ten seconds.
+/// The `retry_after_ms` that a client receives when too many calls of an action run concurrently (`max_in_flight`, or
+/// `max_in_flight_per_user` of a function). Ten refusals in ten seconds would close the client's socket. A client that
+/// waits 1,500 ms after each refusal receives at most seven refusals in ten seconds.
 pub(crate) const BUSY_RETRY_MS: u64 = 1_500;
 
 /// One function of the configuration, as an action.
@@ -101,8 +101,9 @@ pub(crate) fn configured(
 fn limits(settings: &config::FunctionConfig, handler: Duration) -> Limits {
     let time = settings.deadline(handler);
     Limits {
-        // Only the function's answer tells whether the call sends a message. If it does, `apply_answer` counts the
-        // message towards the caller's message rate.
+        // Only the function's answer tells whether the call sends a message. Therefore the call itself does not count
+        // as a message. If the answer sends a message, `apply_answer` counts this message towards the caller's message
+        // rate.
         message: false,
         per_minute: settings.per_minute,
         burst: settings.burst,
@@ -148,7 +149,8 @@ impl FunctionAction {
     async fn apply_answer(&self, call: Call, room: RoomId, answer: FunctionAnswer) -> Result<Reply, Error> {
         let Call { context, caller, rates, request, .. } = call;
         if answer.send.is_none() {
-            // The function sends no message, so no event will carry the `ref`.
+            // The frame's `ref` is a text by which the client recognizes the answer. It is stored for the event of a
+            // message. The function sends no message, so no event will carry the `ref`.
             caller.forget(request);
         }
         if answer.send.is_some() || answer.event.is_some() {

@@ -9,13 +9,15 @@ use crate::model::change::CommittedChange;
 use crate::model::receipts::{Marks, MinMarks};
 use crate::store::Snapshot;
 
-/// The bytes of unread texts that a room may keep without a share of the server's [`TextPool`](super::TextPool). This
-/// is the size of one text of the default maximum length: 4,096 characters of at most four bytes.
+/// Each room may keep this many bytes of unread texts. For more texts, the room takes bytes from the
+/// [`TextPool`](super::TextPool), which all rooms of the server use. The bytes that a room has taken are its share. The
+/// value is the size of one text of the default maximum length: 4,096 characters of at most four bytes.
 pub(super) const OWN_BYTES: usize = 16 * 1024;
 
 impl OpenRoom {
-    /// Drops the oldest texts until the remaining texts fit into [`OWN_BYTES`] plus a share of the pool. Returns
-    /// whether it dropped any text.
+    /// Changes the room's share of the pool to the bytes that the unread texts need beyond [`OWN_BYTES`]. If the pool
+    /// does not have enough bytes left, drops the oldest texts until the remaining texts fit. Returns whether it
+    /// dropped any text.
     pub(crate) fn trim(&mut self) -> bool {
         let mut bytes: usize = self.waiting.iter().map(|message| message.text.len()).sum();
         let mut trimmed = false;

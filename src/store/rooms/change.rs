@@ -18,8 +18,8 @@ impl Store {
         Ok(())
     }
 
-    /// Stores an e-mail address in all memberships that the user has accepted. A user accepts a direct room by opening
-    /// it or writing in it.
+    /// Stores an e-mail address in all memberships of the user, except the pending memberships. A membership is pending
+    /// if another user has created the direct room, and this user has not accepted the room yet ([`consent`]).
     pub(crate) async fn set_email_everywhere(&self, user: &UserId, email: &str) -> Result<(), StoreError> {
         let members = self.members.clone();
         let mut filter = doc! { "_id.user": codec::user_bson(user), "email": { "$ne": email } };

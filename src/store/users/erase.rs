@@ -1,10 +1,13 @@
 //! Removes a user's data from the database, one batch at a time.
 //!
-//! The request for an erasure is a document. Any server can take the erasure, and gets a lease on it. The lease lasts
-//! until a stored time, by the database's clock. Until this time, no other server runs the erasure. A pass removes the
-//! user's data in batches. Each batch searches again for documents that name the user. Therefore the progress within a
-//! pass is not stored: after an interruption, the next server starts the pass from its beginning. An erased message
-//! keeps only its number and its times. Clients receive the erasure of a message as an ordinary deletion.
+//! The request for an erasure is a document. Any server can take the erasure. The server then holds a lease: the server
+//! stores a time in the document, and no server takes the erasure before this time by the database's clock. While the
+//! server removes data, it extends the lease.
+//!
+//! A pass removes the user's data in batches. Each batch searches again for documents that name the user. Therefore the
+//! progress within a pass is not stored: after an interruption, the next server starts the pass from its beginning. An
+//! erased message keeps only its number and its times. Clients receive the erasure of a message as an ordinary
+//! deletion.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -29,8 +32,8 @@ pub(crate) struct Erasure {
     /// Whether the first pass has ended. The first pass removes the data that exists when it runs. Actions that are
     /// running during the pass may add data after the pass. Therefore a second pass follows.
     pub(crate) swept: bool,
-    /// Whether a second pass has removed data that was added after the first pass. Then the next pass is usually the
-    /// last pass.
+    /// Whether a pass after the first has ended, but one more pass had to follow. The next pass is then the last pass,
+    /// unless the user is still recorded as online.
     pub(crate) looked: bool,
     asked_at: DateTime,
 }
@@ -52,7 +55,8 @@ impl Store {
         .await
     }
 
-    /// Takes an erasure whose lease has ended, for the time `lease`. None if no erasure has a lease that has ended.
+    /// Takes an erasure that no server holds: it is new, its lease has ended, or the wait before its next pass has
+    /// ended. The new lease lasts for the time `lease`. Returns none if there is no such erasure.
     pub(crate) async fn take_erasure(&self, lease: Duration) -> Result<Option<Erasure>, StoreError> {
         let erasures = self.erasures();
         let filter = doc! { "$expr": { "$lte": ["$until", "$$NOW"] } };
@@ -71,15 +75,15 @@ impl Store {
         }))
     }
 
-    /// Extends the lease to `lease` from now. Returns false if another server has taken the erasure, or if the erasure
-    /// was requested again.
+    /// Extends the lease, which then ends after the time `lease` from now. Returns false only if the erasure was
+    /// requested again, or if another server has finished it.
     pub(crate) async fn hold_erasure(&self, erasure: &Erasure, lease: Duration) -> Result<bool, StoreError> {
         let update = doc! { "$set": { "until": from_now(lease) } };
         self.update_erasure(erasure, update).await
     }
 
-    /// Records the end of the first pass. The second pass starts after `linger`. Returns false if another server has
-    /// taken the erasure, or if the erasure was requested again.
+    /// Records the end of the first pass. The second pass starts after `linger`. Returns false only if the erasure was
+    /// requested again, or if another server has finished it.
     pub(crate) async fn erasure_swept(
         &self,
         erasure: &Erasure,
@@ -89,7 +93,7 @@ impl Store {
         self.update_erasure(erasure, update).await
     }
 
-    /// Records the end of a second pass. The next pass starts after `linger`.
+    /// Records the end of a pass after the first, if one more pass must follow. The next pass starts after `linger`.
     pub(crate) async fn erasure_looked(&self, erasure: &Erasure, linger: Duration) -> Result<(), StoreError> {
         let update = doc! { "$set": { "looked": true, "until": from_now(linger) } };
         self.update_erasure(erasure, update).await.map(|_| ())
@@ -103,9 +107,10 @@ impl Store {
         .await
     }
 
-    /// Deletes a user's presence if no server has a socket of the user. While a server has a socket of the user, the
-    /// presence stays, because this server would write the presence again when the socket closes. Returns false if the
-    /// presence remains: a server has a socket of the user, or a dead server is not removed from the presence yet.
+    /// Deletes a user's presence document, unless the document lists a server on which the user has a socket. A listed
+    /// server is removed from the document after the user's last socket on it has closed, or after the server has died.
+    /// When no server is left, this update notifies all servers that the user is offline. A deletion would notify no
+    /// server. Returns false if the document remains, because it still lists a server.
     pub(crate) async fn erase_presence(&self, user: &UserId) -> Result<bool, StoreError> {
         let presence = self.db.collection::<Document>("presence");
         let user = doc! { "_id": codec::user_bson(user) };
@@ -199,7 +204,7 @@ impl Store {
 
 impl Erasure {
     /// Returns a filter for the document of this erasure. The filter matches nothing if the erasure was requested
-    /// again.
+    /// again, or if it has ended.
     fn filter(&self) -> Document {
         doc! { "_id": codec::user_bson(&self.user), "asked_at": self.asked_at }
     }

@@ -190,7 +190,8 @@ async fn function_answer_may_hold_several_parts_or_none() {
         one
     };
     // The server answers the unknown action `fence` with an error. If the empty answer of the function caused a frame,
-    // this frame would arrive before the error. Only the receipt events of the message may arrive before the error.
+    // this frame would arrive before the error. Only the receipt events of message 1, which the first call sent, may
+    // arrive before the error.
     alone.send(json!({"action": "fence"})).await;
     let rest = alone.until(error("unknown_action", Some("fence"))).await;
     assert!(rest.iter().all(|frame| frame["type"] != "translate" && frame["code"] != "internal"), "{rest:?}");

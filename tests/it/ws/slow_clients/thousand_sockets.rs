@@ -32,7 +32,8 @@ const KEPT_KIB: u64 = 64 << 10;
 /// The allowed growth after each further thousand sockets, which can use the memory that the allocator kept.
 const LEAKED_KIB: u64 = 8 << 10;
 
-/// Opens [`DEAF`] sockets that never read. Their buffers are small, so that the server soon notices.
+/// Opens [`DEAF`] sockets whose clients read no frame. The clients' receive buffers in the kernel are small. So the
+/// buffers fill up quickly, and the server's queues for these sockets become full soon.
 async fn deaf(server: &Server, user: i64) -> Vec<Client> {
     let mut all = Vec::with_capacity(DEAF);
     for _ in 0..DEAF / AT_ONCE {
@@ -77,8 +78,9 @@ async fn round(server: &Server, samples: &Samples, peer: i64) {
     let mut talk = Talk::of(server, peer).await;
     let closed = samples.number(CLOSED).await;
     let deaf = deaf(server, peer).await;
-    // The chat begins only after all sockets are open. A socket that connects later would get these messages in its
-    // history. Then a limit other than the queue's would end this socket.
+    // The chat begins only after all sockets are open. A socket that connects later would receive the messages of the
+    // chat in its history. The server could then close the socket because the write of the history takes too long, and
+    // not because the queue is full.
     let (expected, open) =
         (u32::try_from(DEAF + 2).unwrap(), async || samples.number("parlor_sockets").await);
     eventually_within(4 * PATIENCE, "all sockets are open", open, |open| *open >= expected).await;
