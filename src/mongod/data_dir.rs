@@ -8,7 +8,7 @@
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -133,9 +133,21 @@ pub(super) fn last_port(home: &Path) -> Option<u16> {
 
 /// Creates a directory and its missing parents. Only the operating-system user of this process gets access. If the
 /// directory exists, its access rights are changed so that only this user has access.
+///
+/// # Errors
+/// Another user owns the directory, or the directory can't be created or changed. A server of root could use the
+/// directory of any user, but that user could also change the database files.
 pub(super) fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    check_owner(path.metadata()?.uid(), rustix::process::geteuid().as_raw())?;
     fs::set_permissions(path, Permissions::from_mode(0o700))
+}
+
+fn check_owner(owner: u32, me: u32) -> io::Result<()> {
+    if owner == me {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("it belongs to user {owner}, but the server runs as user {me}")))
 }
 
 /// Finds the first error in a log. `mongod` logs one JSON object for each line: `s` is the severity, `msg` the event,
@@ -155,4 +167,21 @@ fn first_error(log: &str) -> Option<String> {
         None => format!("{message} {attr}"),
     };
     Some(said.replace('\n', " ").chars().take(MAX_LOG_LINE_CHARS).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directory_of_another_user_is_refused() {
+        assert!(check_owner(1000, 1000).is_ok());
+        for (owner, me) in [(1000, 0), (0, 1000), (1000, 1001)] {
+            let error = check_owner(owner, me).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("user {owner}")) && error.contains(&format!("user {me}")),
+                "{error}"
+            );
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::{MongodError, command, download};
+use crate::config::file;
 
 /// The oldest release of MongoDB that the tests cover.
 pub(super) const OLDEST: &str = "6.0";
@@ -66,8 +67,12 @@ impl MongodSources {
     }
 }
 
-/// Checks that the binary runs on this machine and is new enough. Fails with the reason.
+/// Checks that the binary runs on this machine and is new enough. A binary that other users can replace is not run.
+/// Fails with the reason.
 async fn fit(mongod: &Path) -> Result<(), String> {
+    if mongod.exists() {
+        file::check_place(mongod)?;
+    }
     let said = command::run(command::command(mongod).arg("--version"), command::QUICK).await?;
     let version = said.lines().find_map(|line| line.strip_prefix("db version v"));
     let version = version.ok_or("it doesn't tell a version as mongod does")?;

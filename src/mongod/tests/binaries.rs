@@ -18,6 +18,23 @@ async fn a_configured_mongod_that_is_missing_broken_or_old_is_refused() {
 }
 
 #[tokio::test]
+async fn mongod_that_others_can_replace_is_not_run() {
+    let folder = TestDir::new();
+    let ran = folder.0.join("ran");
+    let program = format!("touch {}; echo 'db version v8.0.4'", ran.display());
+    let mongod = folder.script("mongod", &program);
+    fs::set_permissions(&mongod, fs::Permissions::from_mode(0o777)).unwrap();
+    for configured in [Some(mongod.clone()), None] {
+        let sources = MongodSources { configured, ..folder.sources("") };
+        let error = sources.find().await.unwrap_err().to_string();
+        assert!(error.contains("can be changed by other users"), "{error}");
+    }
+    assert!(!ran.exists());
+    fs::set_permissions(&mongod, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(folder.sources("").find().await.unwrap(), mongod);
+}
+
+#[tokio::test]
 async fn error_names_all_sources_when_mongod_is_not_found() {
     let folder = TestDir::new();
     let error = folder.sources("").find().await.unwrap_err().to_string();
