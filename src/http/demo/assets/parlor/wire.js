@@ -9,7 +9,7 @@ export const CLOSE_CODES = {
     1011: "an internal error of the server",
     1012: "the server is going away: reconnect after a random pause",
     1013: "the server can't serve this connection now, because the database or the issuer of the token's key can't be reached, the other user of the room is being erased, or the server is busy: try again later",
-    4001: "there is no token, or it fails a check; the user is being erased; later: the token has expired, its key was removed, or the application has disconnected the user",
+    4001: "there is no token, or it fails a check; the user is being erased; later: the token has expired, its key was removed, the rules for tokens were changed, or the application has disconnected the user",
     4003: "the caller is not the token's user, or not a member of the room",
     4004: "the room does not exist, or was deleted",
     4008: "the client reads too slowly",
