@@ -233,7 +233,7 @@ mod tests {
             audience: None,
             require: vec![("tenant".to_owned(), "a".to_owned())],
             types: Vec::new(),
-            max_lifetime: Some(Duration::from_secs(60)),
+            max_lifetime: Some(Duration::from_mins(1)),
         };
         change(&mut rules);
         rules
