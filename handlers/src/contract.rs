@@ -93,7 +93,7 @@ pub fn asyncapi(actions: &[Action], closes: &[(u16, &str)]) -> Value {
         "info": {
             "title": "Parlor",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Chat over WebSockets, on a connection for one room or for all rooms of a user. The subprotocols are `Bearer` and the token. `x-levels` lists the modes that have a message: 1 basic and 2 resumable, for one room without and with `since`; 3 inbox, for all rooms. docs/protocol.md explains them.",
+            "description": "Chat over WebSockets, on a connection for one room or for all rooms of a user. The subprotocols are `Bearer` and the token. `x-levels` lists the connection modes in which a message exists: 1 (basic) and 2 (resumable) for one room, without and with `since`; 3 (inbox) for all rooms. docs/protocol.md explains them.",
         },
         "defaultContentType": "application/json",
         "channels": { "inbox": {

@@ -51,7 +51,7 @@ schemas! {
             { "type": "integer", "minimum": 0, "maximum": MAX_ID },
             { "type": "string", "minLength": 1, "maxLength": UserId::MAX_BYTES },
         ],
-        "description": "The id that the application's tokens have. Digits without a leading zero are an integer.",
+        "description": "The user's id, as in the application's tokens. A text of digits without a leading zero is the same id as the integer.",
     });
 
     Fields<'_>, |_generator| json_schema!({ "type": "object", "additionalProperties": true });

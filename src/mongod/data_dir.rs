@@ -31,7 +31,8 @@ impl DataDir {
     /// kernel releases the lock when the returned file is closed or the process ends.
     pub(super) fn claim(data_dir: &Path) -> Result<(Self, File), MongodError> {
         let wanted = data_dir.join("mongod");
-        let claimed = private_dir(&wanted).and_then(|()| fs::canonicalize(&wanted)).and_then(|path| {
+        let created = private_dir(&wanted).and_then(|()| check_owner(data_dir));
+        let claimed = created.and_then(|()| fs::canonicalize(&wanted)).and_then(|path| {
             private_dir(&path.join("db"))?;
             let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"))?;
             Ok((path, lock))
@@ -135,19 +136,22 @@ pub(super) fn last_port(home: &Path) -> Option<u16> {
 /// directory exists, its access rights are changed so that only this user has access.
 ///
 /// # Errors
-/// Another user owns the directory, or the directory can't be created or changed. A server of root could use the
-/// directory of any user, but that user could also change the database files.
+/// Another user owns the directory, or the directory can't be created or changed.
 pub(super) fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    check_owner(path.metadata()?.uid(), rustix::process::geteuid().as_raw())?;
+    check_owner(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o700))
 }
 
-fn check_owner(owner: u32, me: u32) -> io::Result<()> {
-    if owner == me {
+/// Checks that the user of this process or root owns the directory. Any other owner could replace the files in it. A
+/// server of root has the rights to use such a directory, so the operating system would not refuse it.
+fn check_owner(path: &Path) -> io::Result<()> {
+    let (owner, me) = (path.metadata()?.uid(), rustix::process::geteuid().as_raw());
+    if owner == me || owner == 0 {
         return Ok(());
     }
-    Err(io::Error::other(format!("it belongs to user {owner}, but the server runs as user {me}")))
+    let path = path.display();
+    Err(io::Error::other(format!("{path} belongs to user {owner}, but the server runs as user {me}")))
 }
 
 /// Finds the first error in a log. `mongod` logs one JSON object for each line: `s` is the severity, `msg` the event,
@@ -171,17 +175,24 @@ fn first_error(log: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::chown;
+
     use super::*;
+
+    /// The user `nobody` of most systems.
+    const OTHER: u32 = 65_534;
 
     #[test]
     fn directory_of_another_user_is_refused() {
-        assert!(check_owner(1000, 1000).is_ok());
-        for (owner, me) in [(1000, 0), (0, 1000), (1000, 1001)] {
-            let error = check_owner(owner, me).unwrap_err().to_string();
-            assert!(
-                error.contains(&format!("user {owner}")) && error.contains(&format!("user {me}")),
-                "{error}"
-            );
+        let folder = tempfile::tempdir().unwrap();
+        // Only root can give a directory to another user. For any other user, the root directory is not theirs.
+        let is_root = rustix::process::geteuid().is_root();
+        let foreign = if is_root { folder.path() } else { Path::new("/") };
+        if is_root {
+            chown(foreign, Some(OTHER), None).unwrap();
         }
+        private_dir(foreign).unwrap_err();
+        let error = DataDir::claim(foreign).unwrap_err().to_string();
+        assert!(!is_root || error.contains(&format!("belongs to user {OTHER}")), "{error}");
     }
 }

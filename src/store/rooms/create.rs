@@ -5,13 +5,11 @@
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::FutureExt;
 use handlers::{Role, RoomId, Time, UserId};
-use mongodb::ClientSession;
 use mongodb::error::{Error, ErrorKind, WriteFailure};
-use mongodb::options::{Hint, ReturnDocument};
+use mongodb::options::ReturnDocument;
 use serde::{Deserialize, Serialize};
 
-use super::consent::PENDING;
-use crate::model::cluster_time;
+use super::insertion::{RoomInsertion, first_member};
 use crate::model::room::{StoredRoom, StoredRoomKind};
 use crate::store::indexes::lacks_index;
 use crate::store::{RequestAttempt, Store, StoreError, codec};
@@ -256,48 +254,6 @@ impl Store {
         let Some(room) = found else { return Ok(None) };
         Ok(codec::read_room_document(&room)?)
     }
-}
-
-/// The transaction that creates a room. The driver may run it several times.
-struct RoomInsertion {
-    store: Store,
-    room: Document,
-    members: Vec<RawDocumentBuf>,
-    unique: Vec<(&'static str, Document)>,
-}
-
-impl RoomInsertion {
-    async fn run(&self, session: &mut ClientSession) -> Result<(), Error> {
-        let rooms = self.store.db.collection::<Document>("rooms");
-        // The read with a hint fails if the index is missing. Without the index, the database would accept a second
-        // room for the same pair of users or the same request. After this read, the database does not drop the index
-        // until the transaction ends.
-        for (index, filter) in &self.unique {
-            let hint = Hint::Name((*index).to_owned());
-            rooms.find_one(filter.clone()).hint(hint).session(&mut *session).await?;
-        }
-        // The room is inserted before its members, so that the transaction of a duplicate room fails before any other
-        // write.
-        rooms.insert_one(&self.room).session(&mut *session).await?;
-        self.store.members.insert_many(&self.members).session(session).await?;
-        Ok(())
-    }
-}
-
-/// Returns the document of a new membership, with receipt markers of 0.
-fn first_member(
-    room: RoomId,
-    (NewMember { user_id, email }, role): (&NewMember, Role),
-    pending: bool,
-    now: DateTime,
-) -> Result<RawDocumentBuf, codec::Undecodable> {
-    let mut document = doc! {
-        "_id": codec::member_id(room, user_id), "role": codec::role(role), "delivered": 0_i64, "read": 0_i64,
-        "joined_at": now, "joined": cluster_time::ZERO,
-    };
-    document.extend(email.as_ref().map(|email| ("email".to_owned(), email.into())));
-    document.extend(pending.then(|| (PENDING.to_owned(), true.into())));
-    Ok(RawDocumentBuf::try_from(&document)?)
 }
 
 /// Returns whether a write failed because of a duplicate key.

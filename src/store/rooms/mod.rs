@@ -8,6 +8,7 @@ pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod inbox;
 pub(crate) mod inbox_page;
+mod insertion;
 pub(crate) mod list;
 pub(crate) mod membership;
 pub(crate) mod newest;
