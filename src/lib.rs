@@ -31,6 +31,16 @@ pub mod app;
 pub mod auth;
 pub mod config;
 mod error;
+#[cfg_attr(
+    not(feature = "functions"),
+    allow(
+        dead_code,
+        clippy::unused_async,
+        clippy::unused_self,
+        reason = "without the feature, no file is loaded or called"
+    )
+)]
+pub(crate) mod functions;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -54,3 +64,5 @@ pub(crate) mod ws;
 pub use app::database::open_store;
 pub use app::{App, ServerReady, listen_on, serve};
 pub use error::StartError;
+pub use functions::loader::offline::check_functions;
+pub use functions::trial::{TrialPlan, TrialReport, try_function};

@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 use parlor::config::{Config, is_like_a_setting};
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::cli::{admin, check, health, room, serve, token};
+use self::cli::{admin, check, function, health, room, serve, token};
 
 /// Chat beside your application: rooms and messages over WebSockets, kept in MongoDB.
 ///
@@ -42,6 +42,8 @@ enum Command {
     Check,
     /// Ask the server on this machine whether it is healthy. For a container's HEALTHCHECK.
     Health,
+    /// Create, try and list function files: actions and hooks in JavaScript.
+    Function(function::FunctionArgs),
     #[command(flatten)]
     Admin(admin::AdminCommand),
 }
@@ -111,6 +113,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Token(args) => return token::run(load(env)?, &args),
             Command::Room(args) => Box::pin(room::run(load(env)?, args)),
             Command::Check => Box::pin(check::run(load(env)?)),
+            Command::Function(args) => Box::pin(function::run(load(env)?, args)),
             Command::Admin(command) => Box::pin(admin::run(load(env)?, command)),
         };
     // In a container, this process may have the process id 1. The kernel does not end a process with this id by SIGTERM

@@ -18,6 +18,8 @@ use crate::auth::refused_clients::RefusedClients;
 use crate::config::Config;
 use crate::config::live::LiveConfig;
 use crate::error::StartError;
+use crate::functions::loader::FunctionLoader;
+use crate::functions::target::LoadedFunctions;
 use crate::http::api;
 use crate::http::connection_limit::{ConnectionLimiter, ListenerKind, OpenConnections};
 use crate::http::demo::{self, DemoPage};
@@ -42,7 +44,7 @@ use crate::store::{Store, warn_of_small_pool};
 use crate::supervisor::Supervisor;
 use crate::telemetry::logging::DroppedLines;
 use crate::telemetry::metrics::Metrics;
-use crate::webhooks::{BeforeSend, Webhooks};
+use crate::webhooks::{BeforeSend, WebhookServices, Webhooks};
 use crate::ws;
 
 /// The inputs from which a server is built.
@@ -85,7 +87,17 @@ pub(crate) async fn assemble(
     warn_of_small_pool(&config.mongodb).await;
     prepare(&store, shutdown).await?;
     let heartbeat = Arc::new(Heartbeat::new(store.peers().server(), config.feed.overdue));
-    let hooks = Webhooks::new(&config, heartbeat.server(), &store, &stream_store, &metrics)?;
+    let function_loader = Arc::new(FunctionLoader::new(&config.function_files, &metrics));
+    let loaded = LoadedFunctions::default();
+    function_loader.look(&config, true).await;
+    let files = function_loader.functions(&config, &store, &loaded).await.map_err(StartError::new)?;
+    let of_hooks = WebhookServices {
+        server: heartbeat.server(),
+        store: store.clone(),
+        stream_store: stream_store.clone(),
+        metrics: metrics.clone(),
+    };
+    let hooks = Webhooks::new(&config, &files, &of_hooks)?;
     hooks.begin().await?;
     let held = HeldBytes::new(config.limits.server_bytes);
     let base =
@@ -108,10 +120,11 @@ pub(crate) async fn assemble(
         audience: hub.clone(),
         heartbeat: heartbeat.clone(),
     };
-    let functions = functions::configured(&config, &store, &metrics)?;
+    let functions = functions::configured(&config, &files, &store, &metrics)?;
     let under_way = InFlightCalls::default();
     let runtime = Runtime::new(actions, functions, &config, ports, under_way.clone(), metrics.clone());
-    runtime.set_before_send(BeforeSend::new(&config, &metrics)?);
+    runtime.set_before_send(BeforeSend::new(&config, &files, &metrics)?);
+    files.apply();
     let runtime = Arc::new(runtime);
 
     // Background jobs.
@@ -186,6 +199,7 @@ pub(crate) async fn assemble(
         outboxes: outboxes.clone(),
         permits,
         exports: Permits::default(),
+        loader: function_loader.clone(),
         hooks: hooks.clone(),
         cleanup,
         erasure,
@@ -240,12 +254,14 @@ pub(crate) async fn assemble(
             config,
             metrics,
             store,
-            stream_store,
+            of_hooks,
             verifier,
             runtime,
             heartbeat,
             hooks,
             reloads,
+            loader: function_loader,
+            loaded,
             certificate: None,
             supervisor: supervisor.clone(),
         },

@@ -22,26 +22,29 @@ use crate::auth::{RenewedRules, Verifier, keep_own_secret};
 use crate::config::live::LiveConfig;
 use crate::config::{Config, ConfigError, ConfigReload};
 use crate::error::StartError;
+use crate::functions::loader::FunctionLoader;
+use crate::functions::target::{LoadedFunctions, NextFunctions};
 use crate::http::tls::Certificate;
 use crate::realtime::heartbeat::Heartbeat;
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 use crate::telemetry::metrics::Metrics;
-use crate::webhooks::{BeforeSend, RunningWebhooks, Webhooks};
+use crate::webhooks::{BeforeSend, RunningWebhooks, WebhookServices, Webhooks};
 
 /// The parts of the server that a reload changes.
 pub(crate) struct Reloader {
     pub(crate) config: Arc<LiveConfig>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Store,
-    /// A store with separate database connections, for change streams.
-    pub(crate) stream_store: Store,
+    pub(crate) of_hooks: WebhookServices,
     pub(crate) verifier: Verifier,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) heartbeat: Arc<Heartbeat>,
     pub(crate) hooks: Arc<ArcSwap<RunningWebhooks>>,
     /// Notifies the receivers of this channel after each reload.
     pub(crate) reloads: watch::Sender<()>,
+    pub(crate) loader: Arc<FunctionLoader>,
+    pub(crate) loaded: LoadedFunctions,
     pub(crate) certificate: Option<Arc<Certificate>>,
     pub(crate) supervisor: Supervisor,
 }
@@ -50,16 +53,29 @@ pub(crate) struct Reloader {
 struct PreparedReload {
     reload: ConfigReload,
     keys: RenewedRules,
-    functions: Vec<Arc<FunctionAction>>,
-    before_send: Option<Arc<BeforeSend>>,
+    functions: PreparedFunctions,
     /// The new webhooks for events. None if the configuration of these webhooks has not changed.
     hooks: Option<Webhooks>,
 }
 
+/// The functions that run after a reload.
+struct PreparedFunctions {
+    files: NextFunctions,
+    actions: Vec<Arc<FunctionAction>>,
+    before_send: Option<Arc<BeforeSend>>,
+}
+
 impl Reloader {
-    /// Applies each received configuration, until the channel closes.
+    /// Applies each received configuration, and each change of the function files.
     pub(crate) async fn run(self, mut configurations: mpsc::Receiver<Result<Config, ConfigError>>) {
-        while let Some(next) = configurations.recv().await {
+        loop {
+            let next = tokio::select! {
+                Some(next) = configurations.recv() => next,
+                () = self.loader.next_look() => {
+                    self.look().await;
+                    continue;
+                }
+            };
             let prepared = match next {
                 Ok(next) => self.prepare(&next).await,
                 Err(error) => Err(error.into()),
@@ -80,42 +96,92 @@ impl Reloader {
         keep_own_secret(&mut reload.config)?;
         let keys =
             self.verifier.prepare_rules(&reload.config.auth, &self.metrics, self.supervisor.stop()).await?;
-        let functions = functions::configured(&reload.config, &self.store, &self.metrics)?;
-        let before_send = BeforeSend::new(&reload.config, &self.metrics)?;
-        let hooks = self.hooks(&reload).await?;
+        self.loader.look(&reload.config, false).await;
+        let functions = self.functions(&reload.config).await?;
+        let asked = |key: &String| key.starts_with("hooks.before_send.");
+        let hooks_changed = reload.changed.iter().any(|key| key.starts_with("hooks.") && !asked(key));
+        let hooks = self.hooks(&reload.config, &functions.files, hooks_changed).await?;
         // This step must be the last one that can fail, because it applies the new certificate immediately.
         if let (Some(certificate), Some(files)) = (&self.certificate, &reload.config.tls.files) {
             certificate.reload(files)?;
         }
-        Ok(PreparedReload { reload, keys, functions, before_send, hooks })
+        Ok(PreparedReload { reload, keys, functions, hooks })
     }
 
-    /// Prepares the webhooks for events. A webhook that existed before the reload continues after the last event that
-    /// was delivered to it. A new webhook starts with the next event.
-    async fn hooks(&self, reload: &ConfigReload) -> Result<Option<Webhooks>, StartError> {
-        let asked = |key: &String| key.starts_with("hooks.before_send.");
-        if !reload.changed.iter().any(|key| key.starts_with("hooks.") && !asked(key)) {
+    /// Prepares the functions of a configuration.
+    async fn functions(&self, config: &Config) -> Result<PreparedFunctions, StartError> {
+        let files =
+            self.loader.functions(config, &self.store, &self.loaded).await.map_err(StartError::new)?;
+        let actions = functions::configured(config, &files, &self.store, &self.metrics)?;
+        let before_send = BeforeSend::new(config, &files, &self.metrics)?;
+        Ok(PreparedFunctions { files, actions, before_send })
+    }
+
+    /// Applies what has changed in the folder of functions.
+    async fn look(&self) {
+        let config = self.config.load_full();
+        if !self.loader.look(&config, false).await {
+            return;
+        }
+        let prepared = async {
+            let functions = self.functions(&config).await?;
+            let hooks = self.hooks(&config, &functions.files, false).await?;
+            Ok::<_, StartError>((functions, hooks))
+        };
+        match prepared.await {
+            Ok((functions, hooks)) => {
+                self.apply_functions(&config, functions);
+                if let Some(hooks) = hooks {
+                    self.replace_hooks(hooks).await;
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "could not apply the changed functions; keeping the current ones");
+            }
+        }
+    }
+
+    fn apply_functions(&self, config: &Config, functions: PreparedFunctions) {
+        let PreparedFunctions { files, actions, before_send } = functions;
+        files.apply();
+        self.runtime.set_before_send(before_send);
+        self.runtime.reload(config, actions);
+    }
+
+    /// Prepares the webhooks for events, if their settings have changed or if other files are hooks now. A webhook that
+    /// existed before the reload continues after the last event that was delivered to it. A new webhook starts with the
+    /// next event.
+    async fn hooks(
+        &self,
+        config: &Config,
+        files: &NextFunctions,
+        settings_changed: bool,
+    ) -> Result<Option<Webhooks>, StartError> {
+        let hooks = Webhooks::new(config, files, &self.of_hooks)?;
+        if !settings_changed && hooks.names() == self.hooks.load().names() {
             return Ok(None);
         }
-        let Self { store, stream_store, metrics, heartbeat, .. } = self;
-        let hooks = Webhooks::new(&reload.config, heartbeat.server(), store, stream_store, metrics)?;
         hooks.begin().await?;
         Ok(Some(hooks))
     }
 
+    /// Starts other webhooks in place of the current ones.
+    async fn replace_hooks(&self, hooks: Webhooks) {
+        // Only the server that holds a webhook's lease (a time-limited lock in the database) sends events to the
+        // webhook. This server may hold leases for the old webhooks. It must release these leases before the new
+        // webhooks can take them.
+        self.hooks.load().end().await;
+        self.hooks.store(Arc::new(hooks.start(&self.supervisor)));
+    }
+
     async fn apply(&self, prepared: PreparedReload) {
-        let PreparedReload { reload, keys, functions, before_send, hooks } = prepared;
+        let PreparedReload { reload, keys, functions, hooks } = prepared;
         let ConfigReload { config, changed, restart } = reload;
-        self.runtime.set_before_send(before_send);
         if let Some(hooks) = hooks {
-            // Only the server that holds a webhook's lease (a time-limited lock in the database) sends events to the
-            // webhook. This server may hold leases for the old webhooks. It must release these leases before the new
-            // webhooks can take them.
-            self.hooks.load().end().await;
-            self.hooks.store(Arc::new(hooks.start(&self.supervisor)));
+            self.replace_hooks(hooks).await;
         }
         self.verifier.apply_rules(keys);
-        self.runtime.reload(&config, functions);
+        self.apply_functions(&config, functions);
         self.config.store(Arc::new(config));
         self.reloads.send_replace(());
         self.metrics.reload("ok");

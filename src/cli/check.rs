@@ -8,7 +8,7 @@ use parlor::store::{Advice, Store, inspect};
 
 use crate::Failure;
 
-/// Checks the configuration, the database and the database's replica set. Creates missing collections and indexes.
+/// Checks the configuration, the function files, the database and the database's replica set. Creates missing collections and indexes.
 /// Prints all findings.
 pub(crate) async fn run(config: Config) -> Result<ExitCode, Failure> {
     let mut out = io::stdout();
@@ -20,6 +20,7 @@ pub(crate) async fn run(config: Config) -> Result<ExitCode, Failure> {
         writeln!(out, "WARN   {warning}")?;
     }
     let _log = parlor::telemetry::logging::init(&config)?;
+    let functions = parlor::check_functions(&config).await;
     let read_from = config.feed.read_from;
     let (store, embedded) = parlor::open_store(config).await?;
     let looked = inspect_and_prepare(&store, read_from).await;
@@ -30,8 +31,17 @@ pub(crate) async fn run(config: Config) -> Result<ExitCode, Failure> {
     for advice in &advice {
         writeln!(out, "{}  {}", if advice.fatal { "FAULT" } else { "ok   " }, advice.finding)?;
     }
+    for function in &functions {
+        match function {
+            Ok(loaded) => writeln!(out, "ok     {loaded}")?,
+            Err(refused) => writeln!(out, "FAULT  {refused}")?,
+        }
+    }
     if let Some(fault) = fault {
         return Err(fault.into());
+    }
+    if functions.iter().any(Result::is_err) {
+        return Ok(ExitCode::FAILURE);
     }
     if advice.iter().any(|advice| advice.fatal) {
         return Ok(ExitCode::FAILURE);

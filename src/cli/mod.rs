@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod check;
+pub(crate) mod function;
 pub(crate) mod health;
 pub(crate) mod room;
 pub(crate) mod serve;

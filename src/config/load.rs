@@ -52,7 +52,11 @@ impl Config {
     pub(crate) fn longest_action(&self) -> Duration {
         let actions = self.actions.values().filter_map(|limits| limits.timeout_ms);
         let actions = actions.map(|ms| Duration::from_millis(ms.into()));
-        let functions = self.functions.values().map(|function| function.deadline(self.limits.handler));
+        let functions = self
+            .functions
+            .values()
+            .chain([&self.function_default])
+            .map(|function| function.deadline(self.limits.handler));
         let longest = actions.chain(functions).fold(self.limits.handler, Duration::max);
         longest + self.mongodb.operation
     }

@@ -12,12 +12,14 @@
 //! ([`keep_own_secret`](crate::auth::keep_own_secret)). The store applies the options of the MongoDB connection
 //! string.
 
+pub(crate) mod allowed_host;
 mod auth;
 pub(crate) mod check;
 mod database;
 pub(crate) mod error;
 mod feed;
 pub(crate) mod file;
+mod functions;
 pub(crate) mod hooks;
 pub(crate) mod key;
 pub(crate) mod layers;
@@ -48,11 +50,12 @@ pub use self::auth::AuthConfig;
 pub use self::database::MongodbConfig;
 pub use self::error::ConfigError;
 pub use self::feed::{FeedConfig, ReadFrom};
+pub use self::functions::{FileFunctionConfig, FunctionConfig, FunctionFilesConfig};
 pub use self::hooks::{HookSettings, HooksConfig, OnFailure};
 pub(crate) use self::key::{KeySetLocation, KeySource, NamedKey, TokenKey, algorithm, jwk, safe};
 use self::layers::Values;
 pub use self::limits::LimitsConfig;
-pub use self::outbound::{FunctionConfig, ReceiverConfig};
+pub use self::outbound::ReceiverConfig;
 pub use self::ranges::{MIN_API_KEY_CHARS, MIN_SECRET_BYTES};
 pub(crate) use self::reload::ConfigReload;
 pub use self::unread_variables::is_like_a_setting;
@@ -81,8 +84,12 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The limits of each built-in action, by its name.
     pub actions: BTreeMap<&'static str, handlers::Limits>,
-    /// The application's own actions, by their names.
+    /// The application's own actions that have a section, by their names.
     pub functions: BTreeMap<String, FunctionConfig>,
+    /// The settings of a function file that has no section.
+    pub function_default: FunctionConfig,
+    /// The settings of all function files.
+    pub function_files: FunctionFilesConfig,
     /// The application's webhooks.
     pub hooks: HooksConfig,
     /// The sockets of clients.
@@ -273,7 +280,7 @@ pub struct TracesConfig {
 }
 
 /// A secret text. It has no `Display`, and its `Debug` doesn't show the text.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {

@@ -1,13 +1,9 @@
-//! `[functions.<name>]`, and the keys that functions and webhooks have in common. Functions and webhooks are HTTP
-//! servers of the application.
+//! The keys that functions and webhooks have in common. Functions and webhooks may be HTTP servers of the application.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use handlers::Action;
-
 use super::layers::Values;
-use super::ranges::{FRAME_BYTES, IN_FLIGHT, MIN_SECRET_BYTES, NumberRange, PER_MINUTE, WAIT_MS};
+use super::ranges::{IN_FLIGHT, MIN_SECRET_BYTES, NumberRange, WAIT_MS};
 use super::{ConfigError, Secret};
 use crate::config::url;
 
@@ -45,19 +41,6 @@ pub struct ReceiverConfig {
     /// How long the circuit breaker stays open. While the circuit breaker is open, Parlor sends no requests to this
     /// server.
     pub breaker_open: Duration,
-}
-
-/// `[functions.<name>]`
-#[derive(Clone, Debug)]
-pub struct FunctionConfig {
-    /// The HTTP server of the function.
-    pub receiver: ReceiverConfig,
-    /// The most calls of a user in a minute. None: only the limits of `[limits]` for all frames apply.
-    pub per_minute: Option<u32>,
-    /// The most calls that a socket may send without a pause. None: only `per_minute` applies.
-    pub burst: Option<u32>,
-    /// The largest frame, in bytes. None: the limit of `[limits]`.
-    pub max_bytes: Option<usize>,
 }
 
 impl ReceiverConfig {
@@ -104,41 +87,5 @@ impl ReceiverConfig {
             }
             _ => Ok(()),
         }
-    }
-}
-
-impl FunctionConfig {
-    pub(super) fn read_all(values: &mut Values) -> Result<BTreeMap<String, Self>, ConfigError> {
-        let names = values.names("functions").into_iter();
-        names.map(|name| Ok((name.clone(), Self::read(values, &format!("functions.{name}"))?))).collect()
-    }
-
-    fn read(values: &mut Values, section: &str) -> Result<Self, ConfigError> {
-        let receiver = ReceiverConfig::read_shared(values, section)?;
-        let mut above_zero = |key: &str, bounds: &NumberRange| {
-            let number: u32 = values.number(&format!("{section}.{key}"), 0..=*bounds.end())?;
-            Ok(Some(number).filter(|number| *number > 0))
-        };
-        Ok(Self {
-            receiver,
-            per_minute: above_zero("per_minute", &PER_MINUTE)?,
-            burst: above_zero("burst", &PER_MINUTE)?,
-            max_bytes: above_zero("max_bytes", &FRAME_BYTES)?.map(|bytes| bytes as usize),
-        })
-    }
-
-    /// Returns the longest time of a call: the function's `timeout_ms` for its answer, plus `handler`, the time in
-    /// which Parlor applies the answer.
-    pub(crate) fn deadline(&self, handler: Duration) -> Duration {
-        self.receiver.timeout + handler
-    }
-
-    pub(super) fn check(&self, name: &str) -> Result<(), ConfigError> {
-        let section = format!("functions.{name}");
-        if Action::named(name).is_some() {
-            let fault = "is an action of Parlor's own, which can't be taken over";
-            return Err(ConfigError::new(format!("{section}.url"), fault));
-        }
-        self.receiver.check(&section)
     }
 }

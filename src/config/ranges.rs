@@ -8,8 +8,9 @@ use handlers::{ACTIONS, Action};
 use super::layers::Values;
 use super::{
     AdminConfig, ApiConfig, AuthConfig, Config, ConfigError, DirectRooms, FeedConfig, FunctionConfig,
-    HooksConfig, HttpConfig, LimitsConfig, LogConfig, LogFormat, MongodbConfig, PageConfig, PageEnabled,
-    PresenceConfig, RoomsConfig, Secret, ShutdownConfig, SocketsConfig, TlsConfig, TlsFiles, TracesConfig,
+    FunctionFilesConfig, HooksConfig, HttpConfig, LimitsConfig, LogConfig, LogFormat, MongodbConfig,
+    PageConfig, PageEnabled, PresenceConfig, RoomsConfig, Secret, ShutdownConfig, SocketsConfig, TlsConfig,
+    TlsFiles, TracesConfig,
 };
 
 /// The least length of a shared secret, in bytes: the length of the hash that HS256 uses (RFC 7518, 3.2).
@@ -46,7 +47,7 @@ const DISCARD_BYTES: NumberRange = 0..=1 << 30;
 const DISCARD_MS: NumberRange = 10..=60_000;
 /// With fewer than four connections, requests for metrics could use all connections, and a health probe would get none.
 const ADMIN_CONNECTIONS: NumberRange = 4..=10_000;
-const WATCH_MS: NumberRange = 10..=3_600_000;
+pub(super) const WATCH_MS: NumberRange = 10..=3_600_000;
 /// Parlor remembers an idempotency key for this time. If Parlor forgot the key sooner than the minimum, a backend that
 /// retries a request after an outage would execute the request twice. The maximum is 30 days.
 const IDEMPOTENCY_SECONDS: NumberRange = 60..=2_592_000;
@@ -98,6 +99,8 @@ impl Config {
             limits: LimitsConfig::read(values)?,
             actions: ACTIONS.iter().map(|action| read_action(values, action)).collect::<Result<_, _>>()?,
             functions: FunctionConfig::read_all(values)?,
+            function_default: FunctionConfig::read_default(values)?,
+            function_files: FunctionFilesConfig::read(values)?,
             hooks: HooksConfig::read(values)?,
             sockets: SocketsConfig {
                 ping: values.seconds("sockets.ping_seconds", SILENCE_SECONDS)?,

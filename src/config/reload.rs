@@ -49,6 +49,10 @@ const LIVE: &[&str] = &[
 
 /// Returns whether a reload applies a change of this key.
 pub(super) fn is_live(key: &str) -> bool {
+    // The keys of `[functions]` itself need a restart, in contrast to the keys of each function.
+    if key.strip_prefix("functions.").is_some_and(|rest| !rest.contains('.')) {
+        return false;
+    }
     LIVE.iter().any(|live| key == *live || (live.ends_with('.') && key.starts_with(live)))
 }
 

@@ -32,7 +32,7 @@ fn function(answer: &[u8]) {
     match response::read(NAME, answer, most) {
         Ok(answer) => {
             if let Some(text) = answer.send {
-                let _ = text.within(CONFIG.limits.text_chars, "message");
+                let _ = text.message.within(CONFIG.limits.text_chars, "message");
             }
             if let Some(event) = answer.event {
                 let frame = event.frame();

@@ -64,6 +64,7 @@ pub(super) fn answered(kind: u8, frame: &str) {
         let room = heading.room.map(|_| -> Arc<dyn Room> { Arc::new(Willing) });
         let context = Context::new(caller.user.clone(), room, Arc::new(Willing), CONFIG.limits.text_chars);
         let call = Call {
+            as_service: None,
             context,
             caller: caller.clone(),
             room: heading.room,

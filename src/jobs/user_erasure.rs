@@ -133,6 +133,7 @@ impl ErasureRun {
         self.store.erase_answers(user).await?;
         self.store.erase_set_aside(user).await?;
         self.store.erase_signals(user).await?;
+        self.store.erase_state(user).await?;
         Ok(self.erase_messages(erasure).await?.then_some(rooms))
     }
 

@@ -31,6 +31,23 @@ pub enum OutboundError {
     Status(u16),
     /// The answer has more bytes than this limit.
     TooLarge(usize),
+    /// A function file failed. The text is for the log.
+    Program(ProgramFailure, String),
+    /// No version of the function file is loaded. The function was not called.
+    NotLoaded,
+}
+
+/// How a function file failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramFailure {
+    /// The memory of all instances is used up. The function was not called.
+    Busy,
+    /// The function used up its CPU time.
+    Cpu,
+    /// The function ended by itself: it threw an error, or its answer is too large.
+    Error,
+    /// The function was ended: by its memory limit, its stack, or a trap.
+    Trap,
 }
 
 impl OutboundError {
@@ -45,9 +62,12 @@ impl OutboundError {
     pub(super) fn outcome(&self) -> RequestOutcome {
         match self {
             Self::Connect(_) => RequestOutcome::Unconnected,
-            Self::Broken(_) | Self::Timeout => RequestOutcome::Failed,
+            Self::Broken(_)
+            | Self::Timeout
+            | Self::Program(ProgramFailure::Cpu | ProgramFailure::Trap, _) => RequestOutcome::Failed,
             Self::Status(status) if *status >= 500 => RequestOutcome::Failed,
-            // A status below 500, or an answer that is too large, shows that the receiver works. `Busy`, `CallerBusy`,
+            // A status below 500, an answer that is too large, or an error that a function file has thrown, shows that
+            // the receiver works. `Busy`, `CallerBusy`,
             // `Open` and `HeldBack` never get here: no request was sent, so the breaker has no attempt to finish.
             _ => RequestOutcome::Answered,
         }
@@ -55,11 +75,19 @@ impl OutboundError {
 
     /// Returns whether no request was sent.
     pub(crate) fn was_not_sent(&self) -> bool {
-        matches!(self, Self::Busy | Self::CallerBusy | Self::Open | Self::HeldBack { .. })
+        matches!(
+            self,
+            Self::Busy
+                | Self::CallerBusy
+                | Self::Open
+                | Self::HeldBack { .. }
+                | Self::NotLoaded
+                | Self::Program(ProgramFailure::Busy, _)
+        )
     }
 
     /// Returns the value of the label `outcome` in metrics.
-    pub(super) fn label(&self) -> &'static str {
+    pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Busy => "busy",
             Self::CallerBusy => "caller_busy",
@@ -70,6 +98,11 @@ impl OutboundError {
             Self::Timeout => "timeout",
             Self::Status(_) => "status",
             Self::TooLarge(_) => "too_large",
+            Self::Program(ProgramFailure::Busy, _) => "no_instance",
+            Self::Program(ProgramFailure::Cpu, _) => "cpu",
+            Self::Program(ProgramFailure::Error, _) => "error",
+            Self::Program(ProgramFailure::Trap, _) => "trap",
+            Self::NotLoaded => "not_loaded",
         }
     }
 }
@@ -88,6 +121,8 @@ impl fmt::Display for OutboundError {
             Self::Timeout => to.write_str("the receiver did not answer in time"),
             Self::Status(status) => write!(to, "the receiver answered with status {status}"),
             Self::TooLarge(most) => write!(to, "the receiver's answer has more than {most} bytes"),
+            Self::Program(_, text) => to.write_str(text),
+            Self::NotLoaded => to.write_str("no version of this function file is loaded"),
         }
     }
 }

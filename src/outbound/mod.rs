@@ -14,27 +14,26 @@
 
 pub(crate) mod breaker;
 pub(crate) mod error;
+pub(crate) mod gate;
 pub(crate) mod shares;
 pub(crate) mod signature;
 
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url, retry};
-use tokio::sync::Semaphore;
 
-use self::breaker::{Breaker, BreakerRefusal, BreakerSettings};
 pub use self::error::OutboundError;
-use self::shares::CallerPermits;
+pub(crate) use self::error::ProgramFailure;
+pub(crate) use self::gate::CallGate;
 pub use self::signature::SIGNATURE;
 use self::signature::Signer;
 use crate::config;
 use crate::config::url::{self, UnusableUrl};
-use crate::telemetry::metrics::{Metrics, OutboundMetrics};
+use crate::telemetry::metrics::Metrics;
 
 /// The time for which an idle connection is kept. Node closes idle connections after 5 s. If Parlor sent a request at
 /// the moment when Node closes the connection, the request would be lost, and this module does not repeat requests. So
@@ -47,17 +46,8 @@ pub struct Receiver {
     url: Url,
     signer: Option<Signer>,
     client: Client,
-    timeout: Duration,
     max_response_bytes: usize,
-    in_flight: Semaphore,
-    per_caller: CallerPermits,
-    breaker: Breaker,
-    /// Hashes the callers' ids with a random key. Therefore no user can choose an id that has the hash of another
-    /// caller's id.
-    callers: RandomState,
-    /// The number of requests that were answered with 2xx.
-    answered: AtomicU64,
-    metrics: Arc<OutboundMetrics>,
+    gate: CallGate,
 }
 
 impl Receiver {
@@ -72,7 +62,6 @@ impl Receiver {
         metrics: &Arc<Metrics>,
     ) -> Result<Self, UnusableUrl> {
         let url = url::parse(settings.url.expose())?;
-        let metrics = Arc::new(metrics.outbound(name));
         let client = Client::builder()
             .redirect(Policy::none())
             .retry(retry::never())
@@ -86,28 +75,14 @@ impl Receiver {
             url,
             signer: settings.secret.as_ref().map(Signer::new),
             client: client.build().map_err(error::client_error)?,
-            timeout: settings.timeout,
             max_response_bytes: settings.max_response_bytes,
-            in_flight: Semaphore::new(settings.max_in_flight),
-            per_caller: CallerPermits::new(settings.max_in_flight_per_user),
-            breaker: Breaker::new(
-                BreakerSettings {
-                    failures: settings.breaker_failures,
-                    callers: settings.breaker_callers,
-                    rest: settings.breaker_open,
-                    remembered: settings.breaker_remembered,
-                },
-                metrics.clone(),
-            ),
-            callers: RandomState::new(),
-            answered: AtomicU64::new(0),
-            metrics,
+            gate: CallGate::new(name, settings, metrics),
         })
     }
 
     /// Returns the number of requests so far that were answered with 2xx.
     pub(crate) fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
+        self.gate.answered()
     }
 
     /// Posts a signed JSON body. Returns the body of the answer if its status is 2xx. The limit of concurrent requests
@@ -116,45 +91,7 @@ impl Receiver {
     /// # Errors
     /// The request was not sent, or there was no valid answer with status 2xx. [`OutboundError`] names the reason.
     pub async fn post(&self, caller: &impl Hash, body: String) -> Result<Vec<u8>, OutboundError> {
-        let began = Instant::now();
-        let posted = self.attempt(self.callers.hash_one(caller), body).await;
-        self.metrics.posted(posted.as_ref().map_or_else(OutboundError::label, |_| "ok"), began.elapsed());
-        posted
-    }
-
-    async fn attempt(&self, caller: u64, body: String) -> Result<Vec<u8>, OutboundError> {
-        let Some(_permit) = self.per_caller.acquire(caller) else {
-            self.metrics.bound_hit("outbound_max_in_flight_per_user");
-            return Err(OutboundError::CallerBusy);
-        };
-        let Ok(_in_flight) = self.in_flight.try_acquire() else {
-            self.metrics.bound_hit("outbound_max_in_flight");
-            return Err(OutboundError::Busy);
-        };
-        let attempt = match self.breaker.attempt(caller) {
-            Ok(attempt) => attempt,
-            Err(BreakerRefusal::Open) => {
-                self.metrics.bound_hit("outbound_breaker_failures");
-                return Err(OutboundError::Open);
-            }
-            Err(BreakerRefusal::HeldBack { others }) => {
-                self.metrics.bound_hit("outbound_caller_failures");
-                return Err(OutboundError::HeldBack { others });
-            }
-        };
-        let answer = tokio::time::timeout(self.timeout, self.exchange(body)).await;
-        let answer = answer.unwrap_or_else(|_| {
-            self.metrics.bound_hit("outbound_timeout_ms");
-            Err(OutboundError::Timeout)
-        });
-        match &answer {
-            Ok(_) => {
-                self.answered.fetch_add(1, Ordering::Relaxed);
-                attempt.finish(breaker::RequestOutcome::Answered);
-            }
-            Err(error) => attempt.finish(error.outcome()),
-        }
-        answer
+        self.gate.pass(caller, self.exchange(body)).await
     }
 
     async fn exchange(&self, body: String) -> Result<Vec<u8>, OutboundError> {
@@ -183,7 +120,7 @@ impl Receiver {
         if fits {
             return Ok(body);
         }
-        self.metrics.bound_hit("outbound_max_response_bytes");
+        self.gate.metrics().bound_hit("outbound_max_response_bytes");
         Err(OutboundError::TooLarge(most))
     }
 }

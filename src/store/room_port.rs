@@ -26,7 +26,7 @@ const MARGIN: Duration = Duration::from_millis(500);
 
 /// If a call has waited for this time before its write, the server reads the caller's membership again, because a user
 /// who was removed from the room during the wait must not write.
-pub(super) const RECHECK_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
 /// The rights that a caller needs for an edit or a deletion. They are checked again if the write had to wait.
 #[derive(Clone, Copy)]
@@ -155,6 +155,21 @@ impl BoundRoom {
         let now = Bson::DateTime(self.store.now_in(self.room));
         let set = doc! { "deleted_at": now, "deletion": self.request };
         self.change(id, MessageChange { set, unset: &["text", "edit"] }, standing).await
+    }
+
+    /// Writes a message of a sender who need not be a member. The message's event carries the `ref` of the call.
+    pub(crate) async fn append_as(&self, sender: UserId, text: Text) -> Result<(), Error> {
+        let begin_by = begin_by(self.deadline, self.selection);
+        let draft = UnwrittenMessage {
+            room: self.room,
+            sender,
+            text,
+            client_id: None,
+            at: self.store.now(),
+            write_id: self.request,
+            by_member: false,
+        };
+        self.confirmed(self.writer.append(draft, begin_by)).await.map_err(StoreError::of_write).map(|_| ())
     }
 
     /// Replaces the text of any user's message. Returns the new `updated_at`.

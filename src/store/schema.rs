@@ -21,7 +21,7 @@ const HEARTBEAT_KEPT: Duration = Duration::from_hours(1);
 const SIGNALS_KEPT: Duration = Duration::from_mins(1);
 
 /// The names of all collections.
-const COLLECTIONS: [&str; 12] = [
+const COLLECTIONS: [&str; 13] = [
     "rooms",
     "messages",
     "members",
@@ -34,6 +34,7 @@ const COLLECTIONS: [&str; 12] = [
     "erasures",
     "hooks",
     "set_aside",
+    super::function_state::COLLECTION,
 ];
 
 /// The name of the index that makes each `client_id` unique among the messages of one sender in one room.
@@ -133,6 +134,11 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
     // webhook's receiver does not accept the event, both servers may store it in the collection `set_aside`. With this
     // index, the collection has only one document of the event.
     let event = IndexOptions::builder().name("event".to_owned()).unique(true).build();
+    let by_owner = IndexOptions::builder().name("owner".to_owned()).build();
+    let stale = IndexOptions::builder()
+        .name("expires_at".to_owned())
+        .expire_after(super::function_state::KEPT)
+        .build();
     let connected = IndexOptions::builder()
         .name("servers".to_owned())
         .partial_filter_expression(doc! { "online": true })
@@ -157,6 +163,14 @@ pub(super) fn indexes() -> Vec<(&'static str, IndexModel)> {
         ("set_aside", IndexModel::builder().keys(doc! { "users": 1 }).options(named).build()),
         ("set_aside", IndexModel::builder().keys(doc! { "hook": 1, "event": 1 }).options(event).build()),
         ("members", IndexModel::builder().keys(doc! { "_id.room": 1 }).options(pending).build()),
+        (
+            super::function_state::COLLECTION,
+            IndexModel::builder().keys(doc! { "_id.owner": 1, "_id.scope": 1 }).options(by_owner).build(),
+        ),
+        (
+            super::function_state::COLLECTION,
+            IndexModel::builder().keys(doc! { "expires_at": 1 }).options(stale).build(),
+        ),
         ("heartbeats", expiring(HEARTBEAT_KEPT)),
         ("signals", expiring(SIGNALS_KEPT)),
     ]

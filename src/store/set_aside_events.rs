@@ -35,7 +35,7 @@ pub(crate) enum Subject {
 
 /// An event that is to be set aside.
 pub(crate) struct NewSetAside<'a> {
-    pub(crate) hook: &'static str,
+    pub(crate) hook: &'a str,
     pub(crate) event: &'a str,
     pub(crate) subject: Subject,
     pub(crate) recipient: Option<&'a UserId>,
@@ -235,7 +235,7 @@ impl Store {
     }
 
     /// Tells whether the database has a membership or a presence document of a user.
-    async fn is_known(&self, user: &UserId) -> Result<bool, StoreError> {
+    pub(crate) async fn is_known(&self, user: &UserId) -> Result<bool, StoreError> {
         let (members, presence) = (self.members.clone(), self.db.collection::<RawDocumentBuf>("presence"));
         let user = codec::user_bson(user);
         self.run_detached(async move {

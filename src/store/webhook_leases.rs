@@ -1,7 +1,8 @@
 //! The leases of webhooks. A lease names the server that delivers a webhook's events. A lease ends by itself if the
 //! server does not renew it. The lease's document also has the webhook's position in the change stream. The collection
 //! `hooks` has one document for each event source (a change stream of events): `after_send`, `offline`, and `presence`.
-//! The webhooks `connected` and `disconnected` share the source `presence`.
+//! The webhooks `connected` and `disconnected` share the source `presence`. A file that is a webhook has a document of its
+//! own, such as `after_send:audit`.
 //!
 //! | field | meaning |
 //! |---|---|
@@ -30,24 +31,22 @@ pub(crate) struct WebhookPosition {
 
 impl Store {
     /// Tells whether the database has a position of this event source.
-    pub(crate) async fn hook_is_known(&self, hook: &'static str) -> Result<bool, StoreError> {
+    pub(crate) async fn hook_is_known(&self, hook: &str) -> Result<bool, StoreError> {
         let hooks = self.db.collection::<Document>("hooks");
-        let find = async move { Ok(hooks.find_one(doc! { "_id": hook }).await?.is_some()) };
+        let filter = doc! { "_id": hook };
+        let find = async move { Ok(hooks.find_one(filter).await?.is_some()) };
         self.run_detached(find).await
     }
 
     /// Stores the first position of an event source. An existing position is kept.
-    pub(crate) async fn begin_hook(
-        &self,
-        hook: &'static str,
-        from: WebhookPosition,
-    ) -> Result<(), StoreError> {
+    pub(crate) async fn begin_hook(&self, hook: &str, from: WebhookPosition) -> Result<(), StoreError> {
         let hooks = self.db.collection::<Document>("hooks");
         let first = doc! { "$setOnInsert": {
             "token": from.token, "at": from.at, "holder": Bson::Null, "until": bson::DateTime::from_millis(0),
         } };
+        let filter = doc! { "_id": hook };
         self.run_detached(async move {
-            hooks.update_one(doc! { "_id": hook }, first).upsert(true).await?;
+            hooks.update_one(filter, first).upsert(true).await?;
             Ok(())
         })
         .await
@@ -57,7 +56,7 @@ impl Store {
     /// server holds the lease, or if the source has no position.
     pub(crate) async fn take_hook(
         &self,
-        hook: &'static str,
+        hook: &str,
         server: ObjectId,
         lease: Duration,
     ) -> Result<Option<WebhookPosition>, StoreError> {
@@ -77,7 +76,7 @@ impl Store {
     /// lease.
     pub(crate) async fn hold_hook(
         &self,
-        hook: &'static str,
+        hook: &str,
         server: ObjectId,
         lease: Duration,
         position: WebhookPosition,

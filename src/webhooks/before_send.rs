@@ -1,5 +1,6 @@
-//! `[hooks.before_send]`: asks the application's server about each new or edited text before it is written. The
-//! application may let the text pass, replace it, or reject it with a reason that the sender sees. Edits are checked
+//! `before_send`: asks the application about each new or edited text before it is written. Files that export
+//! `before_send` are asked first, in the order of their names, then the server of `[hooks.before_send]`. Each sees the
+//! text that the one before has left, and the first rejection ends the chain. The application may let the text pass, replace it, or reject it with a reason that the sender sees. Edits are checked
 //! too. Otherwise a sender could write a harmless message and later replace its text by an edit.
 //!
 //! The sender waits for the hook's answer, at most for half of the time until the action's deadline. If the hook gives
@@ -22,19 +23,25 @@ use tokio::time::Instant;
 
 use crate::config::url::UnusableUrl;
 use crate::config::{Config, OnFailure};
+use crate::functions::call::Export;
+use crate::functions::file::CallContext;
+use crate::functions::host::room::FunctionRoom;
+use crate::functions::target::{NextFunctions, Target};
 use crate::outbound::{OutboundError, Receiver};
-use crate::store::BoundRoom;
+use crate::store::{BoundRoom, RECHECK_AFTER};
 use crate::telemetry::metrics::Metrics;
 
 /// The maximum number of characters of a rejection's reason that the sender sees. A longer reason is cut.
 pub(crate) const REASON_CHARS: usize = 200;
 
-/// The hook `before_send`: the receiver of its requests, and its settings.
+/// The hook `before_send`: whom it asks, and its settings.
 #[derive(Debug)]
 pub(crate) struct BeforeSend {
-    receiver: Receiver,
+    /// Whom the hook asks, in this order, with the names for the log.
+    targets: Vec<(String, Target)>,
     on_failure: OnFailure,
     text_chars: usize,
+    page_bytes: usize,
     metrics: Arc<Metrics>,
 }
 
@@ -70,11 +77,27 @@ pub(crate) struct BeforeSendAnswer {
 }
 
 impl BeforeSend {
-    /// Creates the hook from its configuration. None if no URL is configured.
-    pub(crate) fn new(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc<Self>>, UnusableUrl> {
-        let Some(settings) = &config.hooks.before_send else { return Ok(None) };
+    /// Creates the hook from its configuration and the loaded files. None if no URL is configured and no file exports
+    /// `before_send`.
+    pub(crate) fn new(
+        config: &Config,
+        files: &NextFunctions,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Option<Arc<Self>>, UnusableUrl> {
+        let mut targets = Vec::new();
+        for (file, target) in files.targets(Export::BeforeSend) {
+            targets.push((format!("functions.{}", file.name()), target));
+        }
+        if let Some(settings) = &config.hooks.before_send {
+            let receiver = Receiver::new("hooks.before_send", settings, metrics)?;
+            targets.push(("hooks.before_send".to_owned(), Target::Http(Box::new(receiver))));
+        }
+        if targets.is_empty() {
+            return Ok(None);
+        }
         Ok(Some(Arc::new(Self {
-            receiver: Receiver::new("hooks.before_send", settings, metrics)?,
+            targets,
+            page_bytes: config.limits.page_bytes,
             on_failure: config.hooks.settings.on_failure,
             text_chars: config.limits.text_chars,
             metrics: metrics.clone(),
@@ -84,16 +107,22 @@ impl BeforeSend {
     /// Asks the hook, and returns the text that may be written. If Parlor waited for the hook, then checks that the
     /// caller is still a member.
     async fn ask(&self, room: &BoundRoom, message_id: Option<MessageId>, text: Text) -> Result<Text, Error> {
-        let (text, waited) = self.moderate(room, message_id, text).await?;
+        let (mut text, mut waited) = (text, false);
+        for target in &self.targets {
+            let (moderated, waits) = self.moderate(target, room, message_id, text).await?;
+            text = moderated;
+            waited |= waits;
+        }
         if waited {
             room.recheck().await?;
         }
         Ok(text)
     }
 
-    /// Asks the hook. Returns the text that may be written, and whether the call waited for the receiver.
+    /// Asks one of the targets. Returns the text that may be written, and whether the call waited for the answer.
     async fn moderate(
         &self,
+        (name, target): &(String, Target),
         room: &BoundRoom,
         message_id: Option<MessageId>,
         text: Text,
@@ -109,18 +138,21 @@ impl BeforeSend {
         let question = serde_json::to_string(&question).map_err(Error::internal)?;
         // Half of the time until the action's deadline is for the hook. The other half is for the write of the message.
         let timeout = room.deadline.saturating_duration_since(Instant::now()) / 2;
-        let answer = match self.request_answer(&room.caller, question, timeout).await {
+        let began = Instant::now();
+        // A file answers within microseconds, unless it waits for a host call.
+        let waits = || target.is_remote() || began.elapsed() >= RECHECK_AFTER;
+        let answer = match self.request_answer(target, room, question, timeout).await {
             Ok(answer) => answer,
             Err(Unanswered { failure, waited, own }) => {
-                return Ok((self.handle_failure(&failure, own, text)?, waited));
+                return Ok((self.handle_failure(name, &failure, own, text)?, waited && waits()));
             }
         };
-        let text = self.apply_answer(answer, text)?;
-        Ok((text, true))
+        let text = self.apply_answer(name, answer, text)?;
+        Ok((text, waits()))
     }
 
     /// Applies a valid answer: returns the original text or its replacement, or fails if the text is rejected.
-    fn apply_answer(&self, answer: BeforeSendAnswer, text: Text) -> Result<Text, Error> {
+    fn apply_answer(&self, name: &str, answer: BeforeSendAnswer, text: Text) -> Result<Text, Error> {
         match (answer.reject, answer.text) {
             (Some(reason), _) => {
                 self.metrics.hook("before_send", "rejected");
@@ -131,7 +163,7 @@ impl BeforeSend {
                     self.metrics.hook("before_send", "rewritten");
                     Ok(replaced)
                 }
-                Err(error) => self.handle_failure(error.message(), false, text),
+                Err(error) => self.handle_failure(name, error.message(), false, text),
             },
             (None, None) => {
                 self.metrics.hook("before_send", "passed");
@@ -142,12 +174,23 @@ impl BeforeSend {
 
     async fn request_answer(
         &self,
-        caller: &UserId,
+        target: &Target,
+        room: &BoundRoom,
         question: String,
         timeout: Duration,
     ) -> Result<BeforeSendAnswer, Unanswered> {
         let bad = |failure: String| Unanswered { failure, waited: true, own: false };
-        let answer = match tokio::time::timeout(timeout, self.receiver.post(caller, question)).await {
+        let context = || CallContext {
+            room: Some(FunctionRoom {
+                room: room.room,
+                reader: Some(room.caller.clone()),
+                page_bytes: self.page_bytes,
+            }),
+            user: Some(room.caller.clone()),
+            is_late: false,
+            request: room.request.to_hex(),
+        };
+        let answer = match tokio::time::timeout(timeout, target.call(&room.caller, question, context)).await {
             Ok(answer) => answer.map_err(|error| Unanswered {
                 failure: error.to_string(),
                 waited: !error.was_not_sent(),
@@ -163,16 +206,16 @@ impl BeforeSend {
     /// Decides about a text for which there is no valid answer. `own` means that the receiver fails only for the texts
     /// of this caller. Such a text is refused even with `on_failure = "open"`. Otherwise a caller could bypass the
     /// check by sending a few texts that make the receiver fail.
-    fn handle_failure(&self, failure: &str, own: bool, text: Text) -> Result<Text, Error> {
+    fn handle_failure(&self, name: &str, failure: &str, own: bool, text: Text) -> Result<Text, Error> {
         match self.on_failure {
             OnFailure::Open if !own => {
                 self.metrics.hook("before_send", "failed_open");
-                tracing::warn!(failure, "hooks.before_send failed; the message passes");
+                tracing::warn!(hook = name, failure, "before_send failed; the message passes");
                 Ok(text)
             }
             OnFailure::Open | OnFailure::Closed => {
                 self.metrics.hook("before_send", "failed_closed");
-                let cause = format!("hooks.before_send: {failure}");
+                let cause = format!("{name}: {failure}");
                 Err(Error::caused(
                     Code::Unavailable,
                     "the message could not be checked; try again later",

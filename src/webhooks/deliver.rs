@@ -12,6 +12,8 @@ use super::dispatcher::HookTarget;
 use super::event::{EventPayload, HookKind, WebhookEvent, WebhookRequest};
 use super::retry_budget::{RetryBudget, TryCounter};
 use crate::config::HookSettings;
+use crate::functions::file::CallContext;
+use crate::functions::host::room::FunctionRoom;
 use crate::outbound::OutboundError;
 use crate::store::set_aside_events::{NewSetAside, Subject};
 use crate::store::{Store, StoreError, UserPresence};
@@ -62,7 +64,7 @@ impl Delivery {
             }
             match self.post(&post).await {
                 Ok(()) => {
-                    self.metrics.hook(self.name(), "told");
+                    self.metrics.hook(self.name().to_owned(), "told");
                     return self.retry_budget.restore(&lane);
                 }
                 Err(error) => {
@@ -83,12 +85,13 @@ impl Delivery {
     async fn post(&self, post: &WebhookRequest) -> Result<(), OutboundError> {
         // The semaphore is never closed.
         let _permit = self.target.permits.acquire().await;
-        self.target.receiver.post(&self.event.lane(), post.body.clone()).await.map(|_| ())
+        let context = || call_context(&self.target, &self.event.what, post.user.as_ref(), &post.id);
+        self.target.receiver.call(&self.event.lane(), post.body.clone(), context).await.map(|_| ())
     }
 
     /// Counts a failure, and waits for the pause before the next try. Logs only the event's first failure.
     async fn retry(&self, pauses: &mut RetryPauses, reason: &str) {
-        self.metrics.hook(self.name(), "retried");
+        self.metrics.hook(self.name().to_owned(), "retried");
         if pauses.is_first() {
             tracing::warn!(
                 hook = self.name(),
@@ -117,13 +120,13 @@ impl Delivery {
                 "too many events are set aside (hooks.set_aside); dropped the oldest"
             );
         }
-        self.metrics.hook(self.name(), "set_aside");
+        self.metrics.hook(self.name().to_owned(), "set_aside");
         tracing::error!(hook = self.name(), tries, reason, "an event was set aside; `parlor hooks` lists it");
         Ok(())
     }
 
-    fn name(&self) -> &'static str {
-        self.target.kind.name()
+    fn name(&self) -> &str {
+        &self.target.name
     }
 
     /// Returns the requests for this event. For the hook `offline` there is one request for each offline member. For
@@ -174,6 +177,31 @@ impl Delivery {
         };
         Ok(!self.store.is_deleted(*room_id, *message_id).await?
             && self.store.role(*room_id, user).await?.is_some())
+    }
+}
+
+/// Returns the circumstances of a call of a file. A hook reads its room as a service. Its user is the recipient, the
+/// sender, or the user who came or went.
+pub(super) fn call_context(
+    target: &HookTarget,
+    what: &EventPayload,
+    recipient: Option<&UserId>,
+    event: &str,
+) -> CallContext {
+    let (room, user) = match what {
+        EventPayload::Sent { room_id, sender_id, .. } => (Some(*room_id), Some(sender_id)),
+        EventPayload::Edited { room_id, .. } | EventPayload::Deleted { room_id, .. } => {
+            (Some(*room_id), None)
+        }
+        EventPayload::Connected { user_id, .. } | EventPayload::Disconnected { user_id, .. } => {
+            (None, Some(user_id))
+        }
+    };
+    CallContext {
+        room: room.map(|room| FunctionRoom { room, reader: None, page_bytes: target.page_bytes }),
+        user: recipient.or(user).cloned(),
+        is_late: true,
+        request: event.to_owned(),
     }
 }
 

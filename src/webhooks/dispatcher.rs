@@ -5,23 +5,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::oid::ObjectId;
 use handlers::Time;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::WebhookServices;
 use super::deliver::Delivery;
 use super::event::{EventSource, HookKind, WebhookEvent};
 use super::reader::{self, AgeClock, HookStreamReader, StreamRead};
 use super::retry_budget::RetryBudget;
 use super::window::DeliveryWindow;
 use crate::config::HookSettings;
-use crate::outbound::Receiver;
+use crate::functions::target::Target;
+use crate::store::StoreError;
 use crate::store::webhook_leases::WebhookPosition;
-use crate::store::{Store, StoreError};
-use crate::telemetry::metrics::Metrics;
 
 /// The number of renewals of a lease within its duration (`hooks.lease_ms`).
 const RENEWALS: u32 = 3;
@@ -30,7 +29,11 @@ const RENEWALS: u32 = 3;
 #[derive(Clone)]
 pub(super) struct HookTarget {
     pub(super) kind: HookKind,
-    pub(super) receiver: Arc<Receiver>,
+    /// The name in logs, in metrics, and of set-aside events: `after_send`, or `after_send:audit` for a file.
+    pub(super) name: Arc<str>,
+    pub(super) receiver: Arc<Target>,
+    /// `limits.page_bytes`, for a file that reads its room.
+    pub(super) page_bytes: usize,
     /// Limits the number of concurrent requests. An event that waits between two tries holds no permit.
     pub(super) permits: Arc<Semaphore>,
 }
@@ -39,13 +42,12 @@ pub(super) struct HookTarget {
 #[derive(Clone)]
 pub(super) struct Dispatcher {
     pub(super) source: EventSource,
+    /// The name under which the position and the lease are stored: the name of the source, and of the file if the hook
+    /// is a file.
+    pub(super) name: Arc<str>,
     pub(super) targets: Vec<HookTarget>,
     pub(super) settings: HookSettings,
-    /// This server's id. The lease's document stores this id as the holder.
-    pub(super) server: ObjectId,
-    pub(super) store: Store,
-    pub(super) stream_store: Store,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) services: WebhookServices,
 }
 
 /// The reason why this server stopped delivering.
@@ -67,23 +69,22 @@ impl From<StoreError> for DispatchEnd {
 impl Dispatcher {
     /// Stores the current end of the stream as the source's position, if the source has no position.
     pub(super) async fn begin(&self) -> Result<(), StoreError> {
-        let source = self.source.name();
-        if self.store.hook_is_known(source).await? {
+        if self.services.store.hook_is_known(&self.name).await? {
             return Ok(());
         }
-        let from = reader::now(&self.stream_store, self.source).await?;
-        self.store.begin_hook(source, from).await
+        let from = reader::now(&self.services.stream_store, self.source).await?;
+        self.services.store.begin_hook(&self.name, from).await
     }
 
     /// Takes the lease whenever it is free, and delivers events while this server holds the lease. Runs until `stop` is
     /// cancelled.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let (hook, lease) = (self.source.name(), self.settings.lease);
+        let (hook, lease) = (&*self.name, self.settings.lease);
         loop {
             // This server computes the end of the lease from the time before the request. Therefore the lease never
             // ends in the database before it ends on this server.
             let until = Instant::now() + lease;
-            match self.store.take_hook(hook, self.server, lease).await {
+            match self.services.store.take_hook(hook, self.services.server, lease).await {
                 Ok(Some(position)) => {
                     self.holds_lease(true);
                     let ended = self.deliver_events(position, until, &stop).await;
@@ -115,13 +116,13 @@ impl Dispatcher {
 
     fn holds_lease(&self, held: bool) {
         for target in &self.targets {
-            self.metrics.hook_lease(target.kind.name(), held);
+            self.services.metrics.hook_lease(target.name.to_string(), held);
         }
     }
 
     fn failed(&self, what: &str, error: &StoreError) {
-        self.metrics.count_fault("hooks");
-        tracing::warn!(hook = self.source.name(), %error, "{what}; trying again");
+        self.services.metrics.count_fault("hooks");
+        tracing::warn!(hook = &*self.name, %error, "{what}; trying again");
     }
 
     /// Delivers the events after the position `from`. `until` is the end of the lease. Returns the reason why the
@@ -148,8 +149,8 @@ impl Dispatcher {
                     target: target.clone(),
                     retry_budget: retry_budget.clone(),
                     settings: self.settings.clone(),
-                    store: self.store.clone(),
-                    metrics: self.metrics.clone(),
+                    store: self.services.store.clone(),
+                    metrics: self.services.metrics.clone(),
                     event,
                 };
                 deliveries.spawn(async move {
@@ -174,7 +175,7 @@ impl Dispatcher {
                     Some(read) => {
                         window.push(read);
                         if window.is_full() {
-                            self.metrics.bound_hit("hooks_window");
+                            self.services.metrics.bound_hit("hooks_window");
                         }
                     }
                     None => return match reading.await {
@@ -194,7 +195,8 @@ impl Dispatcher {
         let (to, reads) = mpsc::channel(1);
         let rest =
             if self.source == EventSource::Offline { self.settings.offline_wait } else { Duration::ZERO };
-        let Self { source, targets, store, stream_store, metrics, .. } = self.clone();
+        let Self { source, targets, services, .. } = self.clone();
+        let WebhookServices { store, stream_store, metrics, .. } = services;
         let kinds = targets.into_iter().map(|target| target.kind).collect();
         let reading = async move {
             let clock = AgeClock::of(&store).await?;
@@ -206,14 +208,15 @@ impl Dispatcher {
     /// Renews the lease and stores the position. Returns the new end of the lease. If the database reported an error,
     /// returns the old end. Fails if this server has lost the lease.
     async fn renew(&self, window: &DeliveryWindow, until: Instant) -> Result<Instant, DispatchEnd> {
-        let (hook, lease) = (self.source.name(), self.settings.lease);
-        let now = self.store.now();
-        for HookTarget { kind, .. } in &self.targets {
+        let (hook, lease) = (&*self.name, self.settings.lease);
+        let now = self.services.store.now();
+        for HookTarget { kind, name, .. } in &self.targets {
             let age = window.oldest(*kind).map_or(Duration::ZERO, |event| age(event, now));
-            self.metrics.hook_lag(kind.name(), age);
+            self.services.metrics.hook_lag(name.to_string(), age);
         }
         let renewed = Instant::now() + lease;
-        let hold = self.store.hold_hook(hook, self.server, lease, window.position().clone());
+        let hold =
+            self.services.store.hold_hook(hook, self.services.server, lease, window.position().clone());
         match tokio::time::timeout_at(until, hold).await {
             Ok(Ok(true)) => Ok(renewed),
             Ok(Ok(false)) | Err(_) => Err(DispatchEnd::Lost),
@@ -227,9 +230,10 @@ impl Dispatcher {
     /// Ends the lease now, so that another server can take it immediately.
     async fn release(&self, window: &DeliveryWindow) {
         let position = window.position().clone();
-        let released = self.store.hold_hook(self.source.name(), self.server, Duration::ZERO, position).await;
+        let released =
+            self.services.store.hold_hook(&self.name, self.services.server, Duration::ZERO, position).await;
         if let Err(error) = released {
-            tracing::warn!(hook = self.source.name(), %error, "could not release the lease of a hook; the lease ends by itself");
+            tracing::warn!(hook = &*self.name, %error, "could not release the lease of a hook; the lease ends by itself");
         }
     }
 }

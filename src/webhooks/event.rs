@@ -6,6 +6,7 @@ use bson::{Document, RawBsonRef, RawDocument, Timestamp, doc};
 use handlers::{MessageId, RoomId, Time, UserId};
 use serde::Serialize;
 
+use crate::functions::call::Export;
 use crate::store::codec::{self, Undecodable};
 use crate::store::users::presence;
 
@@ -102,6 +103,16 @@ impl HookKind {
             Self::Connected => "connected",
             Self::Disconnected => "disconnected",
             Self::Offline => "offline",
+        }
+    }
+
+    /// Returns the export by which a function file is this hook.
+    pub(crate) const fn export(self) -> Export {
+        match self {
+            Self::AfterSend => Export::AfterSend,
+            Self::Connected => Export::Connected,
+            Self::Disconnected => Export::Disconnected,
+            Self::Offline => Export::Offline,
         }
     }
 

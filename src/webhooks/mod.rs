@@ -1,5 +1,5 @@
 //! Webhooks (`[hooks]`): Parlor asks the application's server before a message is written, and reports events to the
-//! application's server.
+//! application's server. A function file may take the place of the server.
 //!
 //! Only the hook [`before_send`] is asked during a `send` or an `edit`. So only this hook makes a sender wait. The
 //! other hooks receive events about committed changes. Parlor reads these events from the database's change stream: the
@@ -36,6 +36,7 @@ pub(crate) mod resend;
 pub(crate) mod retry_budget;
 pub(crate) mod window;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,7 @@ pub(crate) use self::event::HookKind;
 pub(crate) use self::resend::ResendOutcome;
 use crate::config::url::UnusableUrl;
 use crate::config::{self, Config};
+use crate::functions::target::{NextFunctions, Target};
 use crate::outbound::Receiver;
 use crate::store::{Store, StoreError};
 use crate::supervisor::Supervisor;
@@ -59,41 +61,74 @@ use crate::telemetry::metrics::Metrics;
 /// The longest time that a shutdown waits for the release of the leases.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
+/// The parts of the server that webhooks use.
+#[derive(Clone)]
+pub(crate) struct WebhookServices {
+    /// This server's id. The lease's document stores this id as the holder.
+    pub(crate) server: ObjectId,
+    pub(crate) store: Store,
+    /// A store with separate database connections, for change streams.
+    pub(crate) stream_store: Store,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
 /// The configured webhooks before their start.
 pub(crate) struct Webhooks {
     dispatchers: Vec<Dispatcher>,
 }
 
 impl Webhooks {
-    /// Creates the webhooks from the configuration. A hook without a URL is off.
+    /// Creates the webhooks from the configuration and the function files. A hook without a URL and without a file is
+    /// off. Each file has a stream, a position and a lease of its own.
     ///
     /// # Errors
     /// Fails if a configured URL is invalid, or can't be used on this machine.
     pub(crate) fn new(
         config: &Config,
-        server: ObjectId,
-        store: &Store,
-        stream_store: &Store,
-        metrics: &Arc<Metrics>,
+        files: &NextFunctions,
+        services: &WebhookServices,
     ) -> Result<Self, UnusableUrl> {
-        let hooks = &config.hooks;
+        let (hooks, metrics) = (&config.hooks, &services.metrics);
+        let page_bytes = config.limits.page_bytes;
         let mut dispatchers = Vec::new();
+        let dispatcher = |source, name, targets| Dispatcher {
+            source,
+            name,
+            targets,
+            settings: hooks.settings.clone(),
+            services: services.clone(),
+        };
         for source in EventSource::ALL {
-            let targets = source.kinds().iter().filter_map(|kind| target(*kind, hooks, metrics));
+            let targets = source.kinds().iter().filter_map(|kind| target(*kind, hooks, page_bytes, metrics));
             let targets: Vec<_> = targets.collect::<Result<_, _>>()?;
             if !targets.is_empty() {
-                dispatchers.push(Dispatcher {
-                    source,
-                    targets,
-                    settings: hooks.settings.clone(),
-                    server,
-                    store: store.clone(),
-                    stream_store: stream_store.clone(),
-                    metrics: metrics.clone(),
-                });
+                dispatchers.push(dispatcher(source, source.name().into(), targets));
+            }
+            let mut of_files: BTreeMap<Arc<str>, Vec<HookTarget>> = BTreeMap::new();
+            for kind in source.kinds() {
+                for (file, receiver) in files.targets(kind.export()) {
+                    let name: Arc<str> = format!("{}:{}", kind.name(), file.name()).into();
+                    metrics.hook_begins(name.to_string());
+                    let permits = Arc::new(Semaphore::new(file.config().receiver.max_in_flight));
+                    let receiver = Arc::new(receiver);
+                    let target = HookTarget { kind: *kind, name, receiver, page_bytes, permits };
+                    of_files.entry(file.name().clone()).or_default().push(target);
+                }
+            }
+            for (file, targets) in of_files {
+                dispatchers.push(dispatcher(source, format!("{}:{file}", source.name()).into(), targets));
             }
         }
         Ok(Self { dispatchers })
+    }
+
+    /// Returns the names of all hooks.
+    pub(crate) fn names(&self) -> BTreeSet<Arc<str>> {
+        self.targets().map(|target| target.name.clone()).collect()
+    }
+
+    fn targets(&self) -> impl Iterator<Item = &HookTarget> {
+        self.dispatchers.iter().flat_map(|dispatcher| &dispatcher.targets)
     }
 
     /// Stores the current end of the stream as the position of each source that has no position. Earlier events are not
@@ -107,7 +142,7 @@ impl Webhooks {
 
     /// Starts one task for each source. The task delivers the source's events.
     pub(crate) fn start(self, supervisor: &Supervisor) -> RunningWebhooks {
-        let targets = self.dispatchers.iter().flat_map(|dispatcher| dispatcher.targets.clone()).collect();
+        let targets = self.targets().cloned().collect();
         let running =
             RunningWebhooks { stop: CancellationToken::new(), tracker: TaskTracker::new(), targets };
         for dispatcher in self.dispatchers {
@@ -123,6 +158,7 @@ impl Webhooks {
 fn target(
     kind: HookKind,
     hooks: &config::HooksConfig,
+    page_bytes: usize,
     metrics: &Arc<Metrics>,
 ) -> Option<Result<HookTarget, UnusableUrl>> {
     let settings = match kind {
@@ -135,7 +171,14 @@ fn target(
     let receiver = Receiver::new(&format!("hooks.{}", kind.name()), settings, metrics);
     metrics.hook_begins(kind.name());
     let permits = Arc::new(Semaphore::new(settings.max_in_flight));
-    Some(receiver.map(|receiver| HookTarget { kind, receiver: Arc::new(receiver), permits }))
+    let target = |receiver| HookTarget {
+        kind,
+        name: kind.name().into(),
+        receiver: Arc::new(Target::Http(Box::new(receiver))),
+        page_bytes,
+        permits,
+    };
+    Some(receiver.map(target))
 }
 
 /// The running webhooks. When this value is dropped, the webhooks stop.
@@ -146,6 +189,11 @@ pub(crate) struct RunningWebhooks {
 }
 
 impl RunningWebhooks {
+    /// Returns the names of all hooks.
+    pub(crate) fn names(&self) -> BTreeSet<Arc<str>> {
+        self.targets.iter().map(|target| target.name.clone()).collect()
+    }
+
     /// Stops the delivery and releases the leases, so that other servers can continue immediately. Waits for
     /// [`STOP_GRACE`] at most.
     pub(crate) async fn end(&self) {

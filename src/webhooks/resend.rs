@@ -1,8 +1,9 @@
 //! Sends a set-aside event again when an operator requests it. A set-aside event is an event that a hook's receiver did
 //! not accept after several tries.
 
+use super::RunningWebhooks;
+use super::deliver::call_context;
 use super::event::{self, EventPayload, Lane};
-use super::{HookKind, RunningWebhooks};
 use crate::outbound::OutboundError;
 use crate::store::set_aside_events::{SetAside, Subject};
 use crate::store::{Store, StoreError};
@@ -14,7 +15,7 @@ pub(crate) enum ResendOutcome {
     Taken,
     /// The event's message is deleted, so the event is not sent.
     Withdrawn,
-    /// The event's hook has no URL on this server.
+    /// The event's hook has no URL on this server, or its file is not loaded.
     NoHook,
     /// The receiver did not accept the event.
     Failed(OutboundError),
@@ -23,13 +24,13 @@ pub(crate) enum ResendOutcome {
 impl RunningWebhooks {
     /// Sends the event once, without retries. The request contains the current text of the event's message.
     pub(crate) async fn resend(&self, store: &Store, event: &SetAside) -> Result<ResendOutcome, StoreError> {
-        let target = HookKind::named(&event.hook)
-            .and_then(|kind| self.targets.iter().find(|target| target.kind == kind));
+        let target = self.targets.iter().find(|target| *target.name == *event.hook);
         let Some(target) = target else { return Ok(ResendOutcome::NoHook) };
         let Some(what) = what(store, &event.subject).await? else { return Ok(ResendOutcome::Withdrawn) };
         let body = event::body(&event.event, target.kind, event.recipient.as_ref(), &what);
         let body = body.map_err(|error| StoreError::Fault(error.into()))?;
-        Ok(match target.receiver.post(&lane(&event.subject), body).await {
+        let context = || call_context(target, &what, event.recipient.as_ref(), &event.event);
+        Ok(match target.receiver.call(&lane(&event.subject), body, context).await {
             Ok(_) => ResendOutcome::Taken,
             Err(error) => ResendOutcome::Failed(error),
         })

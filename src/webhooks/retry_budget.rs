@@ -19,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::event::Lane;
-use crate::outbound::OutboundError;
+use crate::outbound::{OutboundError, ProgramFailure};
 
 /// The time after which a lane without tries gets one try again.
 const REST: Duration = Duration::from_mins(1);
@@ -112,8 +112,11 @@ impl TryCounter {
             OutboundError::Status(_)
             | OutboundError::Timeout
             | OutboundError::Broken(_)
+            | OutboundError::Program(ProgramFailure::Cpu | ProgramFailure::Error | ProgramFailure::Trap, _)
             | OutboundError::TooLarge(_) => accepted > self.accepted,
             OutboundError::Connect(_)
+            | OutboundError::Program(ProgramFailure::Busy, _)
+            | OutboundError::NotLoaded
             | OutboundError::Open
             | OutboundError::Busy
             | OutboundError::CallerBusy

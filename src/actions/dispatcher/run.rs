@@ -17,7 +17,7 @@ use super::Runtime;
 use crate::actions::bound_socket::BoundSocket;
 use crate::actions::envelope::Envelope;
 use crate::actions::functions::{BUSY_RETRY_MS, Call};
-use crate::actions::registry::{ActionTable, RegisteredAction};
+use crate::actions::registry::{ActionKind, ActionTable, RegisteredAction};
 use crate::actions::session_state::SocketSession;
 use crate::protocol::close::Close;
 use crate::store::{BoundRoom, Store, StoreError};
@@ -105,10 +105,12 @@ impl Runtime {
         deadline: Instant,
     ) -> Result<Pending<'static, Reply>, Error> {
         let AdmittedFrame { table, row, caller, request, frame, envelope } = admitted;
+        let is_function = matches!(row.run, ActionKind::Function(_));
         let call = Call {
             context: self.context(admitted, deadline),
             caller: caller.clone(),
             room: envelope.room,
+            as_service: is_function.then(|| self.bound_room(admitted, deadline)).flatten(),
             rates: table.rates.clone(),
             request,
             frame: frame.clone(),
@@ -119,20 +121,8 @@ impl Runtime {
 
     /// Builds the context of the handler: its caller, its room and its socket.
     fn context(&self, admitted: AdmittedFrame<'_>, deadline: Instant) -> Context {
-        let AdmittedFrame { table, caller, request, envelope, .. } = admitted;
-        let bound = envelope.room.map(|room| BoundRoom {
-            store: Store::clone(&self.store),
-            writer: self.writer.clone(),
-            receipts: self.receipts.clone(),
-            room,
-            caller: caller.user.clone(),
-            request,
-            audience: self.audience.clone(),
-            deadline,
-            page_bytes: table.page_bytes,
-            selection: self.selection,
-        });
-        let room = bound.map(|room| -> Arc<dyn Room> {
+        let AdmittedFrame { table, caller, envelope, .. } = admitted;
+        let room = self.bound_room(admitted, deadline).map(|room| -> Arc<dyn Room> {
             match self.before_send.load_full() {
                 Some(hook) => Arc::new(ModeratedRoom { room, hook }),
                 None => Arc::new(room),
@@ -148,6 +138,23 @@ impl Runtime {
             metrics: self.metrics.clone(),
         };
         Context::new(caller.user.clone(), room, Arc::new(socket), table.text_chars)
+    }
+
+    /// Returns the store of the call, or none if an inbox connection sent a frame without `room_id`.
+    fn bound_room(&self, admitted: AdmittedFrame<'_>, deadline: Instant) -> Option<BoundRoom> {
+        let AdmittedFrame { table, caller, request, envelope, .. } = admitted;
+        Some(BoundRoom {
+            store: Store::clone(&self.store),
+            writer: self.writer.clone(),
+            receipts: self.receipts.clone(),
+            room: envelope.room?,
+            caller: caller.user.clone(),
+            request,
+            audience: self.audience.clone(),
+            deadline,
+            page_bytes: table.page_bytes,
+            selection: self.selection,
+        })
     }
 
     /// Waits until a call has ended. Returns its reply, or the error for the client. The error is `timeout` if the

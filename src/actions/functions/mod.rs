@@ -1,5 +1,5 @@
-//! Actions that the application adds, in any language. Parlor sends the client's frame over HTTP to a server of the
-//! application, the "function". The function's answer says which message, event or reply Parlor sends. The
+//! Actions that the application adds, in any language. Parlor gives the client's frame to the "function": over HTTP to a
+//! server of the application, or to a file that runs inside this server. The function's answer says which message, event or reply Parlor sends. The
 //! [`dispatcher`](crate::actions::dispatcher) treats these actions like built-in actions.
 //!
 //! The whole answer is validated before any part of it is applied. Then the parts are applied in this order: the
@@ -18,15 +18,20 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use self::response::{FunctionAnswer, MalformedAnswer};
+use self::response::{FunctionAnswer, MalformedAnswer, SendPart};
 use super::session_state::SocketSession;
 use crate::config::{self, Config};
 use crate::error::StartError;
+use crate::functions::call::Export;
+use crate::functions::file::CallContext;
+use crate::functions::host::room::FunctionRoom;
+use crate::functions::target::{NextFunctions, Target};
 use crate::limits::rate::Rates;
-use crate::outbound::{OutboundError, Receiver};
+use crate::outbound::{OutboundError, ProgramFailure, Receiver};
 use crate::protocol::ephemeral::{CustomEvent, EphemeralEvent, InvalidEvent};
-use crate::store::{Store, StoreError};
+use crate::store::{BoundRoom, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
+use crate::webhooks::before_send::shorten_reason;
 
 /// The `retry_after_ms` that a client receives when too many calls of an action run concurrently (`max_in_flight`, or
 /// `max_in_flight_per_user` of a function). Ten refusals in ten seconds would close the client's socket. A client that
@@ -37,7 +42,9 @@ pub(crate) const BUSY_RETRY_MS: u64 = 1_500;
 pub(crate) struct FunctionAction {
     name: Arc<str>,
     limits: Limits,
-    receiver: Receiver,
+    target: Target,
+    may_send_as: Vec<UserId>,
+    page_bytes: usize,
     store: Store,
     metrics: Arc<Metrics>,
     event_bytes: usize,
@@ -50,6 +57,8 @@ pub(crate) struct Call {
     pub(crate) caller: Arc<SocketSession>,
     /// The room of the call; none if an inbox connection sent a frame without `room_id`.
     pub(crate) room: Option<RoomId>,
+    /// The room of a function's call, in which the function may write as a service.
+    pub(crate) as_service: Option<BoundRoom>,
     pub(crate) rates: Arc<Rates>,
     pub(crate) request: ObjectId,
     pub(crate) frame: Utf8Bytes,
@@ -71,31 +80,40 @@ struct FunctionUser<'a> {
     email: Option<&'a str>,
 }
 
-/// Returns the functions of a configuration. Each function has its own HTTP connections and its own circuit breaker
+/// Returns the functions of a configuration, and the loaded files that have an action. Each HTTP function has its own connections and its own circuit breaker
 /// (which stops calls to a failing server). A reload creates new connections and new circuit breakers.
 ///
 /// # Errors
 /// The URL of a function can't be used. The error names the configuration key.
 pub(crate) fn configured(
     config: &Config,
+    files: &NextFunctions,
     store: &Store,
     metrics: &Arc<Metrics>,
 ) -> Result<Vec<Arc<FunctionAction>>, StartError> {
-    let function = |(name, settings): (&String, &config::FunctionConfig)| {
+    let action = |name: &Arc<str>, settings: &config::FunctionConfig, target| {
+        Arc::new(FunctionAction {
+            name: name.clone(),
+            limits: limits(settings, config.limits.handler),
+            target,
+            may_send_as: settings.may_send_as.clone(),
+            page_bytes: config.limits.page_bytes,
+            store: store.clone(),
+            metrics: metrics.clone(),
+            event_bytes: config.limits.event_bytes,
+        })
+    };
+    let http = config.functions.iter().filter(|(_, settings)| settings.is_http());
+    let http = http.map(|(name, settings)| {
         let section = format!("functions.{name}");
         match Receiver::new(&section, &settings.receiver, metrics) {
-            Ok(receiver) => Ok(Arc::new(FunctionAction {
-                name: name.as_str().into(),
-                limits: limits(settings, config.limits.handler),
-                receiver,
-                store: store.clone(),
-                metrics: metrics.clone(),
-                event_bytes: config.limits.event_bytes,
-            })),
+            Ok(receiver) => Ok(action(&name.as_str().into(), settings, Target::Http(Box::new(receiver)))),
             Err(unusable) => Err(StartError::new(format!("{section}.url: {unusable}"))),
         }
-    };
-    config.functions.iter().map(function).collect()
+    });
+    let files = files.targets(Export::Call);
+    let files = files.map(|(file, target)| Ok(action(file.name(), file.config(), target)));
+    http.chain(files).collect()
 }
 
 fn limits(settings: &config::FunctionConfig, handler: Duration) -> Limits {
@@ -128,8 +146,20 @@ impl FunctionAction {
         Box::pin(async move {
             let room = call.room.ok_or_else(|| Error::invalid("room_id: is needed"))?;
             let body = self.body(&call, room).map_err(Error::internal)?;
-            let answer =
-                self.receiver.post(&call.caller.user, body).await.map_err(|error| self.unanswered(&error))?;
+            let context = || CallContext {
+                room: Some(FunctionRoom {
+                    room,
+                    reader: Some(call.caller.user.clone()),
+                    page_bytes: self.page_bytes,
+                }),
+                user: Some(call.caller.user.clone()),
+                is_late: false,
+                request: call.request.to_hex(),
+            };
+            let answer = self.target.call(&call.caller.user, body, context).await;
+            let answer = answer.map_err(|error| self.unanswered(&error))?;
+            // A file that returns nothing has done its work without an answer.
+            let answer = if answer.is_empty() && !self.target.is_remote() { b"{}".to_vec() } else { answer };
             let answer = response::read(&self.name, &answer, self.event_bytes);
             let answer = answer.map_err(|malformed| self.malformed(&malformed))?;
             self.apply_answer(call, room, answer).await
@@ -147,7 +177,14 @@ impl FunctionAction {
     }
 
     async fn apply_answer(&self, call: Call, room: RoomId, answer: FunctionAnswer) -> Result<Reply, Error> {
-        let Call { context, caller, rates, request, .. } = call;
+        let Call { context, caller, as_service, rates, request, .. } = call;
+        if let Some(reason) = answer.reject {
+            return Err(Error::new(Code::Rejected, shorten_reason(&reason)));
+        }
+        let sender = answer.send.as_ref().and_then(|send| send.sender.as_ref());
+        if let Some(sender) = sender.filter(|sender| !self.may_send_as.contains(sender)) {
+            return Err(self.fault(format_args!("may_send_as does not list {sender}")));
+        }
         if answer.send.is_none() {
             // The frame's `ref` is a text by which the client recognizes the answer. It is stored for the event of a
             // message. The function sends no message, so no event will carry the `ref`.
@@ -158,11 +195,14 @@ impl FunctionAction {
             self.recheck(room, &caller).await?;
         }
         let sends = answer.send.is_some();
-        if let Some(draft) = answer.send {
-            let text = context.validate_text(draft, "message");
+        if let Some(SendPart { message, sender }) = answer.send {
+            let text = context.validate_text(message, "message");
             let text = text.map_err(|error| self.fault(format_args!("its `send` is refused: {error}")))?;
             caller.spend_message(&rates, &self.metrics)?;
-            context.room()?.append(text, None).await?;
+            match (sender, as_service) {
+                (Some(sender), Some(room)) => room.append_as(sender, text).await?,
+                _ => drop(context.room()?.append(text, None).await?),
+            }
         }
         if let Some(event) = answer.event {
             let published = self.publish(room, event, &caller, sends).await;
@@ -203,7 +243,9 @@ impl FunctionAction {
     fn unanswered(&self, error: &OutboundError) -> Error {
         let cause = format!("functions.{}: {error}", self.name);
         match error {
-            OutboundError::Busy | OutboundError::CallerBusy => {
+            OutboundError::Busy
+            | OutboundError::CallerBusy
+            | OutboundError::Program(ProgramFailure::Busy, _) => {
                 Error::rate_limited("too many calls of this action are under way", BUSY_RETRY_MS)
             }
             OutboundError::HeldBack { .. } => Error::caused(
@@ -214,10 +256,16 @@ impl FunctionAction {
             OutboundError::Open | OutboundError::Connect(_) => {
                 Error::caused(Code::Unavailable, "the action's server is unavailable", cause)
             }
-            OutboundError::Timeout => {
+            OutboundError::NotLoaded => {
+                Error::caused(Code::Unavailable, "the action is being replaced; try again", cause)
+            }
+            OutboundError::Timeout | OutboundError::Program(ProgramFailure::Cpu, _) => {
                 Error::caused(Code::Timeout, "the action took too long; it may still be done", cause)
             }
-            OutboundError::Broken(_) | OutboundError::Status(_) | OutboundError::TooLarge(_) => {
+            OutboundError::Broken(_)
+            | OutboundError::Status(_)
+            | OutboundError::TooLarge(_)
+            | OutboundError::Program(ProgramFailure::Error | ProgramFailure::Trap, _) => {
                 Error::internal(cause)
             }
         }

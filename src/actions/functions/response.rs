@@ -1,10 +1,10 @@
 //! Parses the answer of a function. The answer has any of these parts: `{"send":{"message":"..."}}`,
-//! `{"event":{...}}` and `{"reply":{...}}`. An answer with an unknown field is malformed. So a misspelt name of a
+//! `{"event":{...}}` and `{"reply":{...}}`. Or it has only `{"reject":"..."}`. An answer with an unknown field is malformed. So a misspelt name of a
 //! part causes an error, and Parlor does not ignore the part.
 
 use std::fmt;
 
-use handlers::{Draft, Fields};
+use handlers::{Draft, Fields, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -19,8 +19,10 @@ const RESERVED: [&str; 2] = ["ref", "room_id"];
 
 /// A valid answer of a function.
 pub(crate) struct FunctionAnswer {
-    /// The message to send to the room in the caller's name.
-    pub(crate) send: Option<Draft>,
+    /// Why the function refuses the call. If it is set, the other parts are not.
+    pub(crate) reject: Option<String>,
+    /// The message to send to the room.
+    pub(crate) send: Option<SendPart>,
     /// The event to publish to the room.
     pub(crate) event: Option<CustomEvent>,
     /// The frame to send to the caller's socket.
@@ -37,6 +39,8 @@ pub(crate) enum MalformedAnswer {
     Field(String),
     /// `send`, `event` or `reply` is not an object.
     NotObject(&'static str),
+    /// `reject` is not a text, or it is not the only part.
+    Reject,
     /// The part with this name has a number that is beyond the range of a double (IEEE 754).
     Number(&'static str),
     Send(serde_json::Error),
@@ -44,10 +48,14 @@ pub(crate) enum MalformedAnswer {
     Reply(serde_json::Error),
 }
 
+/// The message that a function sends.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SendPart {
-    message: Draft,
+pub(crate) struct SendPart {
+    pub(crate) message: Draft,
+    /// The sender. None: the caller.
+    #[serde(default, rename = "as")]
+    pub(crate) sender: Option<UserId>,
 }
 
 /// A reply with a `type`. If the function sends a reply without `type`, Parlor sets `type` to the name of the action.
@@ -62,8 +70,13 @@ struct TypedReply<'a> {
 pub(crate) fn read(name: &str, body: &[u8], event_bytes: usize) -> Result<FunctionAnswer, MalformedAnswer> {
     let body = str::from_utf8(body).map_err(|_| MalformedAnswer::NotJson)?;
     let fields = Fields::parse(body).map_err(|_| MalformedAnswer::NotJson)?;
-    if let Some(odd) = fields.names().find(|name| !matches!(*name, "send" | "event" | "reply")) {
+    if let Some(odd) = fields.names().find(|name| !matches!(*name, "send" | "event" | "reply" | "reject")) {
         return Err(MalformedAnswer::Field(odd.to_owned()));
+    }
+    if let Some(reason) = fields.get("reject") {
+        let reason = serde_json::from_str(reason).ok().filter(|_| fields.names().count() == 1);
+        let reject = Some(reason.ok_or(MalformedAnswer::Reject)?);
+        return Ok(FunctionAnswer { reject, send: None, event: None, reply: None });
     }
     let part = |name: &'static str| {
         fields.once(name).map_err(|_| MalformedAnswer::Field(name.to_owned()))?;
@@ -85,7 +98,8 @@ pub(crate) fn read(name: &str, body: &[u8], event_bytes: usize) -> Result<Functi
     };
     let event = part("event")?.map(|fields| CustomEvent::new(name, &fields, event_bytes));
     Ok(FunctionAnswer {
-        send: send.map(|send| send.message),
+        reject: None,
+        send,
         event: event.transpose().map_err(MalformedAnswer::Event)?,
         reply: part("reply")?.map(|fields| reply(name, &fields)).transpose()?,
     })
@@ -113,6 +127,7 @@ impl fmt::Display for MalformedAnswer {
                 write!(to, "its answer has a field {shown:?} that is unknown, reserved or given twice")
             }
             Self::NotObject(name) => write!(to, "`{name}` in its answer is not an object"),
+            Self::Reject => to.write_str("`reject` in its answer must be a text and the only field"),
             Self::Number(name) => write!(to, "`{name}` in its answer has a number that is out of range"),
             Self::Send(error) => write!(to, "`send` in its answer can't be done: {}", short(error)),
             Self::Event(error) => write!(to, "`event` in its answer can't be sent: {error}"),

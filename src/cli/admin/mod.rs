@@ -9,6 +9,7 @@
 mod client;
 mod erase;
 mod export;
+pub(crate) mod function;
 mod history;
 mod hooks;
 mod lines;

@@ -2,13 +2,14 @@
 //! `default.toml` and the limits that actions declare. A file and the environment can change the values of valid
 //! keys, but can't add other keys.
 
+mod function_env;
 pub(crate) mod named_sections;
 pub(crate) mod required;
 mod take;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use handlers::{ACTIONS, Action, Limits};
 use toml::de::{DeTable, DeValue};
@@ -41,6 +42,8 @@ pub(super) struct Values {
     sources: BTreeMap<String, ValueSource>,
     /// A warning about each environment variable that looks like a setting but is not read.
     unread_variables: Vec<String>,
+    /// The configuration file.
+    file: Option<PathBuf>,
 }
 
 impl fmt::Debug for Values {
@@ -57,6 +60,7 @@ impl Values {
     ) -> Result<Self, ConfigError> {
         let mut values = Self::defaults()?;
         if let Some(path) = file {
+            values.file = Some(path.to_owned());
             values.apply_file(path, &read(path)?)?;
         }
         for (name, text) in env {
@@ -82,7 +86,7 @@ impl Values {
         let templates = named_sections::take_templates(&mut values);
         values.extend(ACTIONS.iter().flat_map(of_action));
         let sources = values.keys().map(|key| (key.clone(), ValueSource::Default)).collect();
-        Ok(Self { values, templates, sources, unread_variables: Vec::new() })
+        Ok(Self { values, templates, sources, unread_variables: Vec::new(), file: None })
     }
 
     fn apply_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
@@ -101,7 +105,7 @@ impl Values {
 
     fn apply_leaf(&mut self, leaf: &Leaf<'_>, source: ValueSource) -> Result<(), ConfigError> {
         let key = leaf.key.as_str();
-        if self.apply_required(leaf, &source)? {
+        if self.apply_required(leaf, &source)? || self.apply_env(leaf, &source)? {
             return Ok(());
         }
         self.open_section(key).map_err(|error| error.at(source.clone()))?;
@@ -131,7 +135,7 @@ impl Values {
     fn apply_variable(&mut self, name: String, text: &str) -> Result<(), ConfigError> {
         // A variable may start with a byte order mark, if a shell has read its value from a file.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        if self.apply_required_variable(&name, text)? {
+        if self.apply_required_variable(&name, text)? || self.apply_env_variable(&name, text)? {
             return Ok(());
         }
         self.open_section_of_variable(&name).map_err(|error| error.at(ValueSource::Env(name.clone())))?;

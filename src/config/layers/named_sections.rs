@@ -26,7 +26,9 @@ impl Values {
     pub(in crate::config) fn names(&self, section: &str) -> BTreeSet<String> {
         let of_section = |key: &String| {
             let (above, rest) = key.split_once('.')?;
-            (above == section).then(|| rest.split('.').next().unwrap_or_default().to_owned())
+            // A key without a further dot, such as `functions.folder`, is no section.
+            let (name, _) = rest.split_once('.')?;
+            (above == section).then(|| name.to_owned())
         };
         self.values.keys().filter_map(of_section).collect()
     }
@@ -36,6 +38,10 @@ impl Values {
     pub(super) fn open_section(&mut self, key: &str) -> Result<(), ConfigError> {
         let mut parts = key.split('.');
         let (Some(above), Some(name)) = (parts.next(), parts.next()) else { return Ok(()) };
+        // A section can't have the name of a key of the section above it, such as `functions.folder`.
+        if self.values.contains_key(&format!("{above}.{name}")) {
+            return Ok(());
+        }
         let template = format!("{above}.{NAME}.");
         let keys =
             self.templates.iter().filter_map(|(key, value)| Some((key.strip_prefix(&template)?, value)));
@@ -53,6 +59,15 @@ impl Values {
             self.values.insert(key, value);
         }
         Ok(())
+    }
+
+    /// Creates a section whose name is empty, which no operator can choose. It has the defaults of the template.
+    pub(in crate::config) fn open_unnamed(&mut self, above: &str) {
+        let template = format!("{above}.{NAME}.");
+        let keys =
+            self.templates.iter().filter_map(|(key, value)| Some((key.strip_prefix(&template)?, value)));
+        let section: Vec<_> = keys.map(|(key, value)| (format!("{above}..{key}"), value.clone())).collect();
+        self.values.extend(section);
     }
 
     /// If an environment variable sets a key of a section with a chosen name, creates this section as

@@ -2,6 +2,7 @@
 //! be taken once.
 
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{ConfigValue, Values};
@@ -42,6 +43,14 @@ impl Values {
     ) -> Result<T, ConfigError> {
         let text = self.text(key)?;
         parse(&text).ok_or_else(|| self.fault(key, format!("takes {takes}, which {} is not", shown(&text))))
+    }
+
+    /// Takes the path of a file or folder. A relative path is relative to the configuration file, or to the working
+    /// directory if there is no configuration file. Returns none if the path is empty.
+    pub(in crate::config) fn path_beside_file(&mut self, key: &str) -> Result<Option<PathBuf>, ConfigError> {
+        let Some(path) = self.optional(key)? else { return Ok(None) };
+        let beside = self.file.as_deref().and_then(Path::parent);
+        Ok(Some(beside.map_or_else(|| PathBuf::from(&path), |folder| folder.join(&path))))
     }
 
     /// Takes a list of strings.

@@ -186,6 +186,7 @@ fn configuration_numbers_are_bounded() {
                 "drain_seconds"
                     | "discard_bytes"
                     | "grace_ms"
+                    | "idle_instances"
                     | "connections_per_address"
                     | "max_lifetime_seconds"
                     | "max_tries"

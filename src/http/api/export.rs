@@ -6,6 +6,7 @@ use handlers::{MessageId, RoomId, Time, UserId};
 use salvo::prelude::*;
 use salvo_oapi::endpoint;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::ApiServices;
 use super::ndjson::{LineWriter, NdjsonResponse, StreamClosed};
@@ -14,16 +15,17 @@ use super::problem::{Problem, ProblemCode, ProblemDetails};
 use super::service_keys::Access;
 use super::{SharedServices, dto};
 use crate::limits::permits::Permit;
+use crate::store::function_state::ExportedState;
 use crate::store::set_aside_events::SetAside;
 use crate::store::{ExportedMembership, ExportedMessage, StoreError, UserPresence};
 
 /// Exports all stored data of a user
 ///
 /// JSON lines, in this order. First comes one `user`, then one `membership` for each room, and one `message` for each
-/// message that the user wrote. Then come one `event` for each set-aside hook event that names the user, and the `end`.
-/// A hook event is set aside after the hook's receiver failed to accept the event several times. Without the `end`, the
-/// export is not complete. Deleted messages have no text. If the user is erased during the export, the answer breaks
-/// off.
+/// message that the user wrote. Then come one `event` for each set-aside hook event that names the user, one `state` for
+/// each value that a function has stored about the user, and the `end`. A hook event is set aside after the hook's
+/// receiver failed to accept the event several times. Without the `end`, the export is not complete. Deleted messages
+/// have no text. If the user is erased during the export, the answer breaks off.
 #[endpoint(operation_id = "export_user", tags("users"), responses((
     status_code = 409, body = ProblemDetails, content_type = "application/problem+json",
     description = "`conflict`: the user is being erased; try again when that has ended"
@@ -114,11 +116,19 @@ enum ExportLine<'a> {
     /// A hook event that Parlor no longer delivers, because the hook's receiver failed several times to accept the
     /// event.
     Event(ExportedEvent),
+    /// A value that a function has stored about the user.
+    State {
+        function: String,
+        key: String,
+        value: &'a RawValue,
+    },
     End {
         memberships: u64,
         messages: u64,
         #[serde(skip_serializing_if = "Option::is_none")]
         events: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        states: Option<u64>,
     },
 }
 
@@ -177,11 +187,21 @@ async fn write(services: &Arc<ApiServices>, user: &UserId, lines: &mut LineWrite
         events += 1;
         stay(services)?;
     }
+    let mut states = 0;
+    let mut reading = services.store.state_of(user).await?;
+    while let Some(state) = reading.next().await {
+        let ExportedState { function, key, json } = state?;
+        let value = serde_json::from_str(&json).map_err(|error| StoreError::Fault(error.into()))?;
+        lines.line(&ExportLine::State { function, key, value }).await?;
+        states += 1;
+        stay(services)?;
+    }
     if services.store.is_being_erased(user).await? {
         return Err(ExportEnd::Erased);
     }
+    let states = (states > 0).then_some(states);
     let events = (events > 0).then_some(events);
-    lines.line(&ExportLine::End { memberships, messages, events }).await?;
+    lines.line(&ExportLine::End { memberships, messages, events, states }).await?;
     Ok(lines.flush().await?)
 }
 

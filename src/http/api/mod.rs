@@ -8,6 +8,7 @@ pub(crate) mod docs;
 pub(crate) mod dto;
 pub(crate) mod events;
 pub(crate) mod export;
+pub(crate) mod functions;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(crate) mod idempotency;
@@ -39,6 +40,7 @@ use salvo_oapi::{Components, EndpointArgRegister, Operation};
 use tokio::sync::watch;
 
 use crate::config::live::LiveConfig;
+use crate::functions::loader::FunctionLoader;
 use crate::jobs::room_cleanup::CleanupTrigger;
 use crate::jobs::user_erasure::ErasureTrigger;
 use crate::lifecycle::Lifecycle;
@@ -65,7 +67,11 @@ pub(crate) fn routes(services: &Arc<ApiServices>) -> Router {
 
 /// Returns the routes that the OpenAPI document describes.
 fn resources() -> Router {
-    Router::with_path("api/v1").push(rooms::routes()).push(users::routes()).push(set_aside::routes())
+    Router::with_path("api/v1")
+        .push(rooms::routes())
+        .push(users::routes())
+        .push(set_aside::routes())
+        .push(functions::routes())
 }
 
 /// The parts of the server that the endpoints use.
@@ -83,6 +89,7 @@ pub(crate) struct ApiServices {
     pub(crate) permits: Permits,
     /// Each running export holds one of these permits.
     pub(crate) exports: Permits,
+    pub(crate) loader: Arc<FunctionLoader>,
     /// The running webhooks. A reload of the configuration replaces them.
     pub(crate) hooks: Arc<ArcSwap<RunningWebhooks>>,
     pub(crate) cleanup: CleanupTrigger,

@@ -104,10 +104,8 @@ async fn list_set_aside(
     wanted: ListSetAsideQuery,
 ) -> Result<Json<SetAsidePage>, Problem> {
     let ListSetAsideQuery { hook, user, after, limit } = wanted;
-    let found = services
-        .store
-        .list_set_aside(hook.map(HookKind::name), user.as_ref(), after, limit.saturating_add(1))
-        .await?;
+    let found =
+        services.store.list_set_aside(hook.as_deref(), user.as_ref(), after, limit.saturating_add(1)).await?;
     let more = found.len() > limit;
     let events: Vec<SetAsideEventDto> = found.into_iter().take(limit).map(SetAsideEventDto::from).collect();
     let next = events.last().filter(|_| more).map(|last| last.id.clone());
@@ -132,7 +130,7 @@ async fn retry_set_aside(services: SharedServices, event: SetAsideParam) -> Resu
             services.store.drop_set_aside(found.id).await.map_err(Problem::of_write)?;
             return Ok(NoContent);
         }
-        ResendOutcome::NoHook => format!("hooks.{} has no url", found.hook),
+        ResendOutcome::NoHook => format!("the hook {} has no url, or its file is not loaded", found.hook),
         ResendOutcome::Failed(error) => error.to_string(),
     };
     services.store.note_set_aside(found.id, &failed).await.map_err(Problem::of_write)?;
@@ -154,7 +152,7 @@ fn no_event() -> Problem {
 
 /// The parameters of the list.
 struct ListSetAsideQuery {
-    hook: Option<HookKind>,
+    hook: Option<String>,
     user: Option<UserId>,
     after: Option<ObjectId>,
     limit: usize,
@@ -176,8 +174,10 @@ impl<'ex> Extractible<'ex> for ListSetAsideQuery {
     async fn extract(req: &'ex mut Request, _: &'ex mut Depot) -> Result<Self, Problem> {
         let given = |name| path_params::query(req, name);
         let hook = given("hook")?.map(|name| {
-            HookKind::named(name)
-                .ok_or_else(|| Problem::invalid("hook: after_send, connected, disconnected or offline"))
+            let kind = name.split_once(':').map_or(name, |(kind, _)| kind);
+            HookKind::named(kind).map(|_| name.to_owned()).ok_or_else(|| {
+                Problem::invalid("hook: after_send, connected, disconnected or offline, or one of a file, such as after_send:audit")
+            })
         });
         let limit = match given("limit")?.map(str::parse) {
             None => LIMIT.0,
@@ -201,9 +201,10 @@ impl EndpointArgRegister for ListSetAsideQuery {
             operation.parameters.insert(parameter.example(example));
         };
         let text = || Object::with_type(BasicType::String);
-        let hooks = ["after_send", "connected", "disconnected", "offline"];
+        let hooks = "^(after_send|connected|disconnected|offline)(:[a-z0-9_]+)?$";
         let limit = Object::with_type(BasicType::Integer).minimum(1).maximum(LIMIT.1);
-        add("hook", "Only those of this hook.", text().enum_values(hooks).into(), "offline".into());
+        let of_hook = "Only those of this hook, or of the hook of this file, such as `after_send:audit`.";
+        add("hook", of_hook, text().pattern(hooks).into(), "offline".into());
         add("user_id", "Only those that name this user.", schema::user_id().into(), 1.into());
         add(
             "after",

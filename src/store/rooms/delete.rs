@@ -54,6 +54,7 @@ impl Store {
         let members = self.members.clone();
         let of_room = doc! { "_id": codec::of_room(room, "user") };
         self.run_detached(async move { Ok(members.delete_many(of_room).await.map(|_| ())?) }).await?;
+        self.delete_room_state(room).await?;
         self.forget_room(room, linger).await?;
         Ok(true)
     }

@@ -7,6 +7,7 @@
 
 pub(crate) mod classic;
 pub(crate) mod format;
+pub(crate) mod functions;
 pub(crate) mod hooks;
 pub(crate) mod label_values;
 pub(crate) mod outbound;
@@ -50,6 +51,7 @@ pub struct Metrics {
     marks: Gauge,
     outbound: OutboundCounters,
     hooks: hooks::WebhookCounters,
+    functions: functions::FunctionCounters,
 }
 
 /// Values that the server computes only when Prometheus requests the metrics. An update at every change would cost
@@ -117,6 +119,7 @@ impl Metrics {
         let metrics = Self {
             outbound: OutboundCounters::registered(all),
             hooks: hooks::WebhookCounters::registered(all),
+            functions: functions::FunctionCounters::registered(all),
             limits: register(all, "limits_hit", "How often a bound was hit, by its name", Family::default()),
             frames: register(all, "frames", "Frames of clients, by action and outcome", Family::default()),
             seconds: register_seconds(

@@ -376,7 +376,7 @@ async fn functions_come_change_and_go_for_who_is_connected() {
     one.history().await;
     one.send(json!({"action": "translate"})).await;
     one.expect(error("unknown_action", Some("translate"))).await;
-    let words = [r#""functions.translate.breaker_callers, "#, r#""functions.translate.url""#];
+    let words = [r#""functions.translate.before_send_cpu_ms, "#, r#""functions.translate.url""#];
     for ((receiver, by), words) in [(&first, "first"), (&second, "second")].into_iter().zip(words) {
         case.reload(&function(receiver), &format!("{TAKEN}{words}")).await;
         one.send(json!({"action": "translate"})).await;

@@ -3,6 +3,7 @@
 mod check;
 mod commands;
 mod databases;
+mod function;
 mod health;
 mod remote_commands;
 mod secrets;

@@ -24,9 +24,10 @@ const ERASED: (u16, &str) = (4001, "the user was erased");
 
 /// All collections of Parlor. The tests search each collection for erased users, and fail if the database has a
 /// collection that is not in this list.
-const COLLECTIONS: [&str; 12] = [
+const COLLECTIONS: [&str; 13] = [
     "counters",
     "erasures",
+    "function_state",
     "heartbeats",
     "hooks",
     "marks",

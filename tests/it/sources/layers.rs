@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["ws"],
     &["actions"],
     &["presence", "webhooks", "jobs"],
-    &["realtime"],
+    &["realtime", "functions"],
     &["store", "auth", "outbound", "mongod"],
     &["model", "limits", "telemetry", "protocol", "config", "lifecycle", "retry", "supervisor", "error"],
 ];

@@ -10,6 +10,7 @@ mod dial;
 mod eventually;
 mod fault;
 mod frames;
+mod functions_folder;
 mod issuer;
 mod link;
 mod many_clients;
@@ -40,6 +41,7 @@ pub(crate) use fault::{Clock, Mongod, Program, shared_uri, signal};
 pub(crate) use frames::{
     TIME, WORDS, chat, deleted, delivered, edited, error, ids_of, listed, matches, next_error, read, said,
 };
+pub(crate) use functions_folder::FunctionsFolder;
 pub(crate) use issuer::{Issuer, IssuerReply, Signer};
 pub(crate) use link::{Link, State, Streams};
 pub(crate) use many_clients::{ManyClients, assert_in_order, assert_kept, assert_shown};

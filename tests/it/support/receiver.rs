@@ -212,7 +212,9 @@ async fn read(stream: &mut (impl AsyncBufRead + Unpin), connection: usize) -> Op
         let Some((name, value)) = header.trim_end().split_once(':') else { break };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
-    let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
+    // A request without a body has no length.
+    let length = headers.get("content-length").map_or(Ok(0), |length| length.parse());
+    let mut body = vec![0; length.ok()?];
     stream.read_exact(&mut body).await.ok()?;
     let line = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
     Some(ReceivedRequest { line, headers, body: String::from_utf8(body).ok()?, connection })

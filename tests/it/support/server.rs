@@ -64,7 +64,12 @@ impl Server {
 
     /// Starts another server on the same database.
     pub(crate) async fn beside(&self) -> Self {
-        Self::run(&[], Database::uri(), Arc::clone(&self.database), self.transcript.clone()).await
+        self.beside_with(&[]).await
+    }
+
+    /// Starts another server on the same database, with other settings.
+    pub(crate) async fn beside_with(&self, overrides: &[(&str, &str)]) -> Self {
+        Self::run(overrides, Database::uri(), Arc::clone(&self.database), self.transcript.clone()).await
     }
 
     async fn run(

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::support::{Server, eventually, free_port, room_with_one_socket};
+use crate::support::{FunctionsFolder, Server, eventually, free_port, room_with_one_socket};
 
 /// Returns the path of a file in the repository.
 fn path(file: &str) -> PathBuf {
@@ -58,13 +58,16 @@ fn quoted<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
 async fn dashboard_and_alerts_ask_for_what_is_counted() {
     let admin = format!("127.0.0.1:{}", free_port());
     let nobody = format!("http://127.0.0.1:{}/", free_port());
+    let folder = FunctionsFolder::with(&[("file.js", "export default () => { for (;;) {} }")]);
     let settings = [
         ("ADMIN__LISTEN", &*admin),
         ("FUNCTIONS__ANYTHING__URL", &nobody),
         ("HOOKS__AFTER_SEND__URL", &nobody),
     ];
-    let (_server, mut one) = room_with_one_socket(&settings).await;
+    let (_server, mut one) = room_with_one_socket(&[&folder.settings(), &settings[..]].concat()).await;
     one.say_alone(1, 1, "hello").await;
+    one.send(json!({"action": "file"})).await;
+    assert_eq!(one.next().await["code"], "timeout");
     one.send(json!({"action": "anything"})).await;
     assert_eq!(one.next().await["type"], "error");
     // Parlor sends events to hooks in the background.

@@ -2,6 +2,12 @@
 //! to a function, and the effects of the function's answer.
 
 mod failures;
+mod file_changes;
+mod file_fetch;
+mod file_hooks;
+mod file_limits;
+mod file_state;
+mod files;
 mod https;
 
 use std::sync::Arc;

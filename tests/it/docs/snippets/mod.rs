@@ -86,6 +86,7 @@ pages! {
     client_library_works_as_pasted => "docs/client-library.md",
     hooks_work_as_pasted => "docs/extending/hooks.md",
     before_send_works_as_pasted => "docs/extending/before-send.md",
+    function_files_work_as_pasted => "docs/extending/function-files.md",
     functions_work_as_pasted => "docs/extending/functions.md",
     http_api_works_as_pasted => "docs/http-api.md",
     tokens_work_as_pasted => "docs/tokens.md",
